@@ -1,0 +1,143 @@
+"""Makes the long operations of ComfyUI Launcher survive: retried, resumed, kept over restarts, shown live."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher_recovery.breaker import CircuitBreaker, CircuitState
+    from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
+    from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
+    from launcher_recovery.decorator import recoverable
+    from launcher_recovery.errors import (
+        CircuitBreakerOpenError,
+        CommandError,
+        IntegrityError,
+        NoHandlerError,
+        OperationCancelled,
+        OperationInterrupted,
+        OperationPaused,
+        RecoveryConfigError,
+        RecoveryError,
+        RecoveryExhaustedError,
+        RecoveryStateError,
+        RecoveryTimeoutError,
+        RefusedError,
+        StoredError,
+        StoreError,
+        UnexpectedContentError,
+    )
+    from launcher_recovery.hookspecs import hookimpl
+    from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator, update_config
+    from launcher_recovery.kinds import OperationKind
+    from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+    from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
+    from launcher_recovery.strategies import (
+        CustomStrategy,
+        ExponentialBackoffStrategy,
+        FixedDelayStrategy,
+        LinearBackoffStrategy,
+        Strategy,
+    )
+
+__version__ = "0.1.0"
+
+# Where each public name lives; loaded when it is first used, so that the import of the package is quick and pulls
+# in no Flask, Peewee or requests.
+_HOMES = {
+    "breaker": ("CircuitBreaker", "CircuitState"),
+    "classification": ("ErrorCategory", "ErrorClassifier", "Retry", "Verdict"),
+    "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
+    "decorator": ("recoverable",),
+    "errors": (
+        "CircuitBreakerOpenError",
+        "CommandError",
+        "IntegrityError",
+        "NoHandlerError",
+        "OperationCancelled",
+        "OperationInterrupted",
+        "OperationPaused",
+        "RecoveryConfigError",
+        "RecoveryError",
+        "RecoveryExhaustedError",
+        "RecoveryStateError",
+        "RecoveryTimeoutError",
+        "RefusedError",
+        "StoreError",
+        "StoredError",
+        "UnexpectedContentError",
+    ),
+    "hookspecs": ("hookimpl",),
+    "integration": ("RecoveryIntegrator", "get_recovery_integrator", "update_config"),
+    "kinds": ("OperationKind",),
+    "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
+    "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
+    "strategies": (
+        "CustomStrategy",
+        "ExponentialBackoffStrategy",
+        "FixedDelayStrategy",
+        "LinearBackoffStrategy",
+        "Strategy",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "CircuitBreaker",
+    "CircuitBreakerOpenError",
+    "CircuitState",
+    "CommandError",
+    "CustomStrategy",
+    "ErrorCategory",
+    "ErrorClassifier",
+    "ExponentialBackoffStrategy",
+    "FixedDelayStrategy",
+    "IntegrityError",
+    "LinearBackoffStrategy",
+    "MemoryPersistence",
+    "NoHandlerError",
+    "Operation",
+    "OperationCancelled",
+    "OperationInterrupted",
+    "OperationKind",
+    "OperationPaused",
+    "RecoveryConfig",
+    "RecoveryConfigError",
+    "RecoveryData",
+    "RecoveryError",
+    "RecoveryExhaustedError",
+    "RecoveryIntegrator",
+    "RecoveryState",
+    "RecoveryStateError",
+    "RecoveryTimeoutError",
+    "RefusedError",
+    "Retry",
+    "SQLitePersistence",
+    "StatePersistence",
+    "StoreError",
+    "StoredError",
+    "Strategy",
+    "UnexpectedContentError",
+    "Verdict",
+    "current_operation",
+    "get_recovery_integrator",
+    "hookimpl",
+    "load_config",
+    "recoverable",
+    "update_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,76 @@
+"""From an exception to a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from launcher_recovery.classification import facts as _facts
+from launcher_recovery.classification.rules import RULES, Rule, first_match
+from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
+from launcher_recovery.errors import CircuitBreakerOpenError
+
+_UNKNOWN = Rule(
+    "unknown",
+    ErrorCategory.UNKNOWN,
+    Retry.YES,
+    "Something went wrong that is not known yet.",
+    "no rule matched",
+)
+
+# What a classifier that overrides only `classify_error` gets for its category.
+_DEFAULT_RETRY = {
+    ErrorCategory.NETWORK: Retry.YES,
+    ErrorCategory.TIMEOUT: Retry.YES,
+    ErrorCategory.RATE_LIMIT: Retry.YES,
+    ErrorCategory.RESOURCE: Retry.YES,
+    ErrorCategory.UNKNOWN: Retry.YES,
+    ErrorCategory.INTEGRITY: Retry.ONCE,
+}
+
+
+class ErrorClassifier:
+    """Classifies errors by rules; the first that matches decides.
+
+    Args:
+        rules: rules that go before the built-in ones.
+        now: the clock, in seconds since the epoch (for Retry-After dates).
+
+    Subclasses may override `classify_error` alone: the category is then obeyed with its default policy.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = (), *, now: Callable[[], float] = time.time) -> None:
+        self.rules = (*rules, *RULES)
+        self._now = now
+
+    def classify(self, error: BaseException, *, operation: Any = None) -> Verdict:
+        """The verdict on `error`; `operation` is the record of the operation in which it happened, if any."""
+        seen = _facts.read(error, self._now())
+        rule = first_match(self.rules, seen) or _UNKNOWN
+        category, retry = rule.category, rule.retry
+        if type(self).classify_error is not ErrorClassifier.classify_error and isinstance(error, Exception):
+            category = self.classify_error(error)
+            if category is not rule.category:
+                retry = _DEFAULT_RETRY.get(category, Retry.NO)
+        wait_s = seen.retry_after_s
+        if isinstance(error, CircuitBreakerOpenError):
+            wait_s = error.timeout_remaining
+        return Verdict(
+            category=category,
+            retry=retry,
+            rule=rule.id,
+            explanation=rule.explanation.format(host=seen.host or "The other side", status=seen.status),
+            wait_s=wait_s,
+            fix=rule.fix,
+            scope=seen.host,
+        )
+
+    def classify_error(self, error: Exception) -> ErrorCategory:
+        """The category of `error`."""
+        rule = first_match(self.rules, _facts.read(error, self._now())) or _UNKNOWN
+        return rule.category
+
+    def should_retry(self, error: Exception) -> bool:
+        """Whether an automatic retry of `error` makes sense."""
+        return self.classify(error).retry in (Retry.YES, Retry.ONCE)

@@ -1,0 +1,113 @@
+"""Reads the facts of an exception that rules look at: types, errno, HTTP answer, process result, host."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from launcher_recovery.errors import CommandError, StoredError
+
+_MAX_CHAIN = 16
+_HOST_IN_TEXT = re.compile(r"(?:host='([^']+)'|https?://(?:[^/\s'\"@]*@)?([^/\s'\":]+))")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one exception and of those it was caused by, outermost first."""
+
+    types: frozenset[str]
+    errnos: tuple[int, ...]
+    status: int | None
+    retry_after_s: float | None
+    returncode: int | None
+    text: str
+    host: str | None
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """The error, then its causes and contexts and the exceptions inside its arguments; each once, at most 16."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue and len(seen) < _MAX_CHAIN:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [arg for arg in current.args if isinstance(arg, BaseException)]
+        reason = getattr(current, "reason", None)  # urllib3's MaxRetryError keeps the cause there
+        if isinstance(reason, BaseException):
+            inner.append(reason)
+        if current.__cause__ is not None:
+            inner.append(current.__cause__)
+        elif current.__context__ is not None and not current.__suppress_context__:
+            inner.append(current.__context__)
+        queue.extend(inner)
+
+
+def read(error: BaseException, now: float) -> Facts:
+    """The facts of `error`; `now` (seconds since the epoch) turns a Retry-After date into seconds."""
+    types: set[str] = set()
+    errnos: list[int] = []
+    response: Any = None
+    returncode: int | None = None
+    texts: list[str] = []
+    for item in chain_of(error):
+        types.update(f"{cls.__module__}.{cls.__qualname__}" for cls in type(item).__mro__)
+        if isinstance(item, StoredError):
+            types.add(item.type_name)
+        number = getattr(item, "errno", None)
+        # TLS and name-resolution errors keep codes of their own in that attribute (1 is not EPERM there).
+        if isinstance(number, int) and not isinstance(item, (ssl.SSLError, socket.gaierror)):
+            errnos.append(number)
+        if response is None:
+            response = getattr(item, "response", None)
+        if isinstance(item, CommandError):
+            returncode = item.returncode
+            texts.append(item.output)
+        texts.append(str(item))
+    status = getattr(response, "status_code", None)
+    if status is None:
+        status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    text = "\n".join(texts)
+    return Facts(
+        types=frozenset(types),
+        errnos=tuple(errnos),
+        status=status if isinstance(status, int) else None,
+        retry_after_s=_retry_after(response, now),
+        returncode=returncode,
+        text=text,
+        host=_host(response, text),
+    )
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110 §10.2.3: seconds or an HTTP date); None when there is none."""
+    if not value:
+        return None
+    value = value.strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _retry_after(response: Any, now: float) -> float | None:
+    headers = getattr(response, "headers", None)
+    return None if headers is None else parse_retry_after(headers.get("Retry-After"), now)
+
+
+def _host(response: Any, text: str) -> str | None:
+    url = getattr(response, "url", None)
+    if isinstance(url, str) and url:
+        return urlsplit(url).hostname
+    match = _HOST_IN_TEXT.search(text)
+    return None if match is None else match.group(1) or match.group(2)

@@ -1,0 +1,70 @@
+"""What classification says of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ErrorCategory(str, Enum):
+    """The root cause of an error, as far as the error itself shows it."""
+
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    VALIDATION = "validation"
+    PERMISSION = "permission"
+    RESOURCE = "resource"
+    UNKNOWN = "unknown"
+    RATE_LIMIT = "rate_limit"
+    NOT_FOUND = "not_found"
+    DEPENDENCY = "dependency"
+    INTEGRITY = "integrity"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+    @property
+    def broad(self) -> ErrorCategory:
+        """The one of the six original categories that this one refines (itself when it is one of them)."""
+        return _BROAD.get(self, self)
+
+
+_BROAD: Mapping[ErrorCategory, ErrorCategory] = {
+    ErrorCategory.RATE_LIMIT: ErrorCategory.RESOURCE,
+    ErrorCategory.NOT_FOUND: ErrorCategory.VALIDATION,
+    ErrorCategory.DEPENDENCY: ErrorCategory.VALIDATION,
+    ErrorCategory.INTEGRITY: ErrorCategory.VALIDATION,
+    ErrorCategory.CANCELLED: ErrorCategory.UNKNOWN,
+    ErrorCategory.INTERNAL: ErrorCategory.UNKNOWN,
+}
+
+
+class Retry(str, Enum):
+    """Whether another attempt makes sense: automatically, once after clean-up, after a person did something, never."""
+
+    YES = "yes"
+    ONCE = "once"
+    AFTER_FIX = "after_fix"
+    NO = "no"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known about an error.
+
+    `wait_s` is a lower bound in seconds for the next attempt (from Retry-After), `fix` the id of a guided fix,
+    `rule` the id of the rule that decided, `explanation` one sentence for people, `scope` the host concerned.
+    """
+
+    category: ErrorCategory
+    retry: Retry
+    rule: str
+    explanation: str
+    wait_s: float | None = None
+    fix: str | None = None
+    scope: str | None = None
+
+    @property
+    def about_far_end(self) -> bool:
+        """Whether the failure says something about the other side, so that a circuit breaker counts it."""
+        return self.category in (ErrorCategory.NETWORK, ErrorCategory.TIMEOUT, ErrorCategory.RATE_LIMIT)

@@ -1,0 +1,294 @@
+"""Settings: one frozen record, read from arguments, environment, the host's config, a TOML file and defaults."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery.errors import RecoveryConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "RECOVERY_"
+KINDS = ("download", "validate_workflow", "install_node", "create_project")
+MODES = ("off", "observe", "recover")
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("true or false")
+
+
+def _number(value: Any, minimum: float, expected: str, kind: type = float) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(expected)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(expected) from None
+    if not math.isfinite(number) or number < minimum or (kind is int and number != float(value)):
+        raise ValueError(expected)
+    return number
+
+
+def _count(minimum: int) -> Callable[[Any], int]:
+    expected = f"a whole number of at least {minimum}"
+    return lambda value: int(_number(value, minimum, expected, int))
+
+
+def _seconds(value: Any) -> float:
+    return float(_number(value, 0, "a number of seconds, 0 or more"))
+
+
+def _optional_seconds(value: Any) -> float | None:
+    return None if value is None or value == "" else _seconds(value)
+
+
+def _factor(value: Any) -> float:
+    return float(_number(value, 0, "a number of at least 0"))
+
+
+def _mode(value: Any) -> str:
+    text = str(value).strip().lower()
+    if text not in MODES:
+        raise ValueError("off, observe or recover")
+    return text
+
+
+def _modes(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError("a table from operation kind to mode")
+    unknown = [kind for kind in value if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"operation kinds among {', '.join(KINDS)}, not {unknown[0]!r}")
+    return {kind: _mode(mode) for kind, mode in value.items()}
+
+
+def _rollout(value: Any) -> dict[str, float]:
+    expected = "a percentage such as 25, or one for each kind such as download:50,install_node:10"
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        parts = [part.strip() for part in str(value).split(",") if part.strip()]
+        pairs = [("*", part) if ":" not in part else (part.split(":")[0], part.split(":")[1]) for part in parts]
+    if not pairs:
+        raise ValueError(expected)
+    shares: dict[str, float] = {}
+    for kind, share in pairs:
+        percent = _number(str(share).strip().rstrip("%"), 0, expected)
+        if percent > 100 or kind.strip() not in ("*", *KINDS):
+            raise ValueError(expected)
+        shares[kind.strip()] = percent
+    return shares
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple, set, frozenset)):
+        raise ValueError("a list, or text with commas between")
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    items = value.split(os.pathsep) if isinstance(value, str) else value
+    return _texts(items)
+
+
+def _path(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+@dataclass(frozen=True)
+class RecoveryConfig:
+    """Every setting, checked when it is made.
+
+    Args:
+        enabled: whether the plugin attaches to a host; default off.
+        mode: "off", "observe" (record what would be done) or "recover", for every kind without one of its own.
+        modes: mode by operation kind (download, validate_workflow, install_node, create_project).
+        rollout: percentage of operations by kind ("*": every other kind), decided by a hash of the key.
+        max_retries: retries after the first attempt (of the launcher's operations: in a row, without progress).
+        initial_delay, backoff_factor, max_delay: exponential backoff: seconds, factor, seconds.
+        timeout: seconds for one attempt; None: no limit.
+        deadline: seconds for a whole operation; None: no limit.
+        circuit_breaker_threshold: failures in a row after which a host is left alone.
+        circuit_breaker_timeout: seconds for which it is.
+        persistence_enabled: whether state is kept on the disk.
+        persistence_path: the database file; None: in the user's state folder.
+        allowed_hosts: names under which the server may be addressed, besides IP addresses, localhost and the
+            machine's own name.
+        allowed_roots: folders below which downloads and installs may go; empty: anywhere.
+        retention_days: days for which finished operations are kept.
+        disabled_extensions: names of extensions that are not loaded.
+        sources: where each setting that is not a default came from.
+
+    Raises:
+        RecoveryConfigError: a value is unusable; the message names it and says what was expected.
+    """
+
+    enabled: bool = False
+    mode: str = "recover"
+    modes: Mapping[str, str] = field(default_factory=dict)
+    rollout: Mapping[str, float] = field(default_factory=lambda: {"*": 100.0})
+    max_retries: int = 3
+    initial_delay: float = 1.0
+    backoff_factor: float = 2.0
+    max_delay: float = 60.0
+    timeout: float | None = None
+    deadline: float | None = None
+    circuit_breaker_threshold: int = 5
+    circuit_breaker_timeout: float = 300.0
+    persistence_enabled: bool = True
+    persistence_path: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_roots: tuple[str, ...] = ()
+    retention_days: float = 7.0
+    disabled_extensions: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, parse in _PARSERS.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, parse(value))
+            except ValueError as error:
+                where = self.sources.get(name, name)
+                raise RecoveryConfigError(f"{where}={value!r} is not usable: it must be {error}") from None
+
+    def mode_for(self, kind: str, key: str) -> str:
+        """The mode for one operation; the same key is always on the same side of a percentage."""
+        mode = self.modes.get(kind, self.mode)
+        if mode == "off":
+            return mode
+        share = self.rollout.get(kind, self.rollout.get("*", 100.0))
+        digest = hashlib.sha256(f"{kind}\0{key}".encode()).digest()
+        position = int.from_bytes(digest[:8], "big") / 2**64 * 100
+        return mode if position < share else "off"
+
+    def is_explicit(self, name: str) -> bool:
+        """Whether the setting was given by somebody, rather than left at its default."""
+        return name in self.sources or getattr(self, name) != getattr(DEFAULT_CONFIG, name)
+
+    def merged(self, changes: Mapping[str, Any]) -> RecoveryConfig:
+        """A copy with `changes`, whole or not at all.
+
+        Raises:
+            RecoveryConfigError: a name is unknown or a value is unusable.
+        """
+        for name in changes:
+            if name not in _PARSERS:
+                raise RecoveryConfigError(f"{name!r} is not a setting{_suggestion(name, _PARSERS)}")
+        return replace(self, **dict(changes))
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "enabled": _flag,
+    "mode": _mode,
+    "modes": _modes,
+    "rollout": _rollout,
+    "max_retries": _count(0),
+    "initial_delay": _seconds,
+    "backoff_factor": _factor,
+    "max_delay": _seconds,
+    "timeout": _optional_seconds,
+    "deadline": _optional_seconds,
+    "circuit_breaker_threshold": _count(1),
+    "circuit_breaker_timeout": _seconds,
+    "persistence_enabled": _flag,
+    "persistence_path": _path,
+    "allowed_hosts": _texts,
+    "allowed_roots": _paths,
+    "retention_days": _seconds,
+    "disabled_extensions": _texts,
+}
+
+DEFAULT_CONFIG = RecoveryConfig()
+
+_VARIABLES = {f"{PREFIX}{name.upper()}": name for name in _PARSERS if name != "modes"}
+_MODE_VARIABLES = {f"{PREFIX}MODE_{kind.upper()}": kind for kind in KINDS}
+_FILE_VARIABLE = f"{PREFIX}CONFIG"
+_KNOWN = (*_VARIABLES, *_MODE_VARIABLES, _FILE_VARIABLE)
+# Variables of the test suite, which are nobody's settings.
+_TEST_PREFIX = f"{PREFIX}TEST_"
+
+
+def load_config(
+    arguments: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    app_config: Mapping[str, Any] | None = None,
+) -> RecoveryConfig:
+    """The settings in force: arguments before environment before `app.config` before the file before defaults.
+
+    Args:
+        arguments: by field name of `RecoveryConfig`.
+        environ: the environment; default: `os.environ`.
+        app_config: the host's Flask config, of which names beginning with RECOVERY_ are read.
+
+    Raises:
+        RecoveryConfigError: a value is unusable, or the file named by RECOVERY_CONFIG cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    app_config = app_config or {}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(name: str, value: Any, source: str) -> None:
+        values[name] = value
+        sources[name] = source
+
+    file = environ.get(_FILE_VARIABLE) or app_config.get(_FILE_VARIABLE)
+    if file:
+        for name, value in _read_file(Path(file)).items():
+            if name not in _PARSERS:
+                raise RecoveryConfigError(f"{file}: {name!r} is not a setting{_suggestion(name, _PARSERS)}")
+            take(name, value, f"{file}: {name}")
+    for layer, label in ((app_config, 'app.config["{}"]'), (environ, "{}")):
+        for variable, value in layer.items():
+            if not isinstance(variable, str) or not variable.startswith(PREFIX):
+                continue
+            if variable in _VARIABLES:
+                take(_VARIABLES[variable], value, label.format(variable))
+            elif variable in _MODE_VARIABLES:
+                modes = {**values.get("modes", {}), _MODE_VARIABLES[variable]: value}
+                take("modes", modes, label.format(variable))
+            elif variable not in _KNOWN and not variable.startswith(_TEST_PREFIX):
+                warnings.warn(f"{variable} is not a setting{_suggestion(variable, _KNOWN)}", stacklevel=2)
+    for name, value in (arguments or {}).items():
+        take(name, value, name)
+    return RecoveryConfig(**values, sources=sources)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecoveryConfigError(f"{_FILE_VARIABLE}={str(path)!r} cannot be read: {error}") from None
+    table = content.get("recovery")
+    if not isinstance(table, dict):
+        raise RecoveryConfigError(f"{_FILE_VARIABLE}={str(path)!r} has no table [recovery]")
+    return table
+
+
+def _suggestion(name: str, known: Any) -> str:
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+assert {item.name for item in fields(RecoveryConfig)} == {*_PARSERS, "sources"}

@@ -1,0 +1,12 @@
+"""What the package does by itself for HTTP, git, pip and workflows, through the hooks that third parties use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def builtin_extensions() -> list[tuple[str, Any]]:
+    """(name, plugin) of each built-in extension."""
+    from launcher_recovery.defaults import git, http, workflow
+
+    return [("http", http), ("git", git), ("workflow", workflow)]

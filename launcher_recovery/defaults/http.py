@@ -1,0 +1,71 @@
+"""Built-in extension: downloads over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from launcher_recovery.defaults.paths import confined
+from launcher_recovery.errors import RefusedError
+from launcher_recovery.hookspecs import hookimpl
+from launcher_recovery.kinds import Arguments, OperationKind, Sources
+from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.redaction import redact_url
+
+
+@hookimpl
+def recovery_operations() -> Sequence[OperationKind]:
+    """The kind "download"."""
+    return [
+        OperationKind(
+            name="download",
+            hook="launcher_download",
+            key=lambda arguments: f"download:{os.path.realpath(arguments['destination'])}",
+            title=lambda arguments: Path(arguments["destination"]).name,
+            handler=_handle,
+            scope=lambda arguments: urlsplit(arguments["url"]).hostname,
+            check=_check,
+            still_there=_still_there,
+        )
+    ]
+
+
+def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
+    from launcher_recovery.transfer import download  # requests is loaded only by those who download
+
+    url = arguments["url"]
+    destination = download(
+        operation,
+        url,
+        Path(os.path.realpath(arguments["destination"])),
+        sha256=arguments.get("sha256"),
+        size=arguments.get("size"),
+        sources=sources(url),
+    )
+    operation.metadata["size"] = destination.stat().st_size
+    operation.save_metadata()
+    return arguments["destination"]
+
+
+def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
+    url = arguments["url"]
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except (ValueError, TypeError, AttributeError):
+        usable = False
+    if not usable:
+        raise RefusedError(f"{redact_url(str(url))} is not a web address: it must begin with http:// or https://")
+    sha256 = arguments.get("sha256")
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(sha256)):
+        raise RefusedError(f"{sha256!r} is not a SHA-256: it must have 64 hexadecimal digits")
+    confined(str(arguments["destination"]), roots)
+
+
+def _still_there(data: RecoveryData) -> bool:
+    destination = Path(data.kwargs["destination"])
+    return destination.is_file() and destination.stat().st_size == data.metadata.get("size")

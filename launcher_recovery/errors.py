@@ -1,0 +1,108 @@
+"""The exceptions of the package, all under `RecoveryError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RecoveryError(Exception):
+    """Base class of every exception that launcher-recovery raises itself."""
+
+
+class RecoveryConfigError(RecoveryError, ValueError):
+    """A setting has a bad value; the message names it, its value and what was expected."""
+
+
+class RecoveryStateError(RecoveryError):
+    """A state change was refused: not a legal transition, or another caller was faster.
+
+    `state` is the state that the operation is in instead (None when it does not exist).
+    """
+
+    def __init__(self, message: str, *, state: str | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class RecoveryTimeoutError(RecoveryError, TimeoutError):
+    """An attempt took longer than its `timeout`, or the operation longer than its `deadline`."""
+
+
+class RecoveryExhaustedError(RecoveryError):
+    """All attempts failed; raised instead of the original error only with `raise_original=False`."""
+
+
+class CircuitBreakerOpenError(RecoveryError):
+    """The circuit breaker is open; `timeout_remaining` is in seconds until the next probe."""
+
+    def __init__(self, message: str, timeout_remaining: float) -> None:
+        super().__init__(message, timeout_remaining)
+        self.message = message
+        self.timeout_remaining = timeout_remaining
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class OperationInterrupted(RecoveryError):
+    """Raised inside a handler by `Operation.check()` because the operation no longer belongs to it."""
+
+
+class OperationPaused(OperationInterrupted):
+    """Somebody paused the operation; the handler should unwind, it is called again on resume."""
+
+
+class OperationCancelled(OperationInterrupted):
+    """Somebody cancelled the operation."""
+
+
+class NoHandlerError(RecoveryError):
+    """No plugin of the launcher handled a hook call."""
+
+
+class StoreError(RecoveryError):
+    """The store of recovery state cannot be used; the message says why and what to do."""
+
+
+class IntegrityError(RecoveryError):
+    """Finished bytes are not the bytes that were asked for (wrong size or checksum)."""
+
+
+class UnexpectedContentError(IntegrityError):
+    """The server answered with something that is not the file, such as a login page."""
+
+
+class RefusedError(RecoveryError, ValueError):
+    """An argument was refused for safety: a destination outside the allowed folders, a bad URL."""
+
+
+class CommandError(RecoveryError):
+    """A child process failed.
+
+    `argv` is its command line, `returncode` its exit status (negative: the signal that ended it),
+    `output` the end of what it printed on both streams.
+    """
+
+    def __init__(self, argv: Sequence[str], returncode: int, output: str) -> None:
+        super().__init__(argv, returncode, output)
+        self.argv = tuple(argv)
+        self.returncode = returncode
+        self.output = output
+
+    def __str__(self) -> str:
+        lines = self.output.strip().splitlines()
+        tail = f": {lines[-1].strip()}" if lines else ""
+        return f"{' '.join(self.argv[:3])} ended with exit status {self.returncode}{tail}"
+
+
+class StoredError(RecoveryError):
+    """An error read back from the store: type name, message and trimmed traceback of the original."""
+
+    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+        super().__init__(type_name, message, traceback)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name

@@ -1,0 +1,77 @@
+"""The hooks of the extension namespace `launcher_recovery`: what third parties can add or change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pluggy
+
+from launcher_recovery.classification import Verdict
+from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.kinds import OperationKind
+from launcher_recovery.operation import RecoveryData
+from launcher_recovery.strategies import Strategy
+
+NAMESPACE = "launcher_recovery"
+
+hookspec = pluggy.HookspecMarker(NAMESPACE)
+hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+@hookspec(historic=True)
+def recovery_startup(config: RecoveryConfig) -> None:
+    """Called once for each extension, when recovery starts or, if that was earlier, when the extension registers.
+
+    In the thread that starts recovery. `config` is in force from now on; it is not changed in place.
+    """
+
+
+@hookspec
+def recovery_operations() -> Sequence[OperationKind]:
+    """Kinds of operations to add. Called once, at start-up. All answers are used; names must differ."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def recovery_classify(error: BaseException, operation: RecoveryData | None) -> Verdict | None:
+    """The verdict on an error of an attempt, before the built-in rules are asked.
+
+    Called in the thread of the operation. None: no opinion, the next extension is asked. An extension that raises
+    is logged and counts as no opinion.
+    """
+
+
+@hookspec(firstresult=True)
+def recovery_choose_strategy(operation: RecoveryData) -> Strategy | None:
+    """The strategy for an operation that begins; None: no opinion. Called in the thread of the operation."""
+
+
+@hookspec
+def recovery_sources(url: str, operation: RecoveryData) -> Sequence[str]:
+    """Further addresses of what `url` is, best first; tried when it fails in a way another source may not.
+
+    Called in the thread of the download, before its first attempt in this process. All answers are used, in the
+    order of registration, without doubles. The checksum always comes from the request, never from a mirror.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_redactions() -> Sequence[Callable[[str], str]]:
+    """Functions that take further secrets out of text before it is kept or shown. Called once, at start-up."""
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_attempt_started(operation: RecoveryData) -> None:
+    """An attempt begins. An observer: what it raises is logged and harms nothing. In the operation's thread."""
+
+
+@hookspec
+def recovery_attempt_finished(operation: RecoveryData, error: BaseException | None) -> None:
+    """An attempt ended; `error` is None when it succeeded. An observer, like `recovery_attempt_started`."""
+
+
+@hookspec
+def recovery_settled(operation: RecoveryData, error: BaseException | None) -> None:
+    """An operation ended well or for good; not called for a cancel. An observer, like the above."""

@@ -1,0 +1,282 @@
+"""Puts the parts together for one host: settings, store, engine, extensions, breakers, resuming."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from launcher_recovery.breaker import CircuitBreaker, CircuitState
+from launcher_recovery.classification import ErrorClassifier, Verdict
+from launcher_recovery.clock import Clock, to_datetime, to_iso
+from launcher_recovery.config import RecoveryConfig, load_config
+from launcher_recovery.decorator import recoverable
+from launcher_recovery.defaults import builtin_extensions
+from launcher_recovery.engine import Engine
+from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.kinds import OperationKind
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.manager import Extensions
+from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.owners import OWNER, keep_alive, let_go
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.outbox import OutboxTail
+from launcher_recovery.policy import Policy
+from launcher_recovery.redaction import Redactor
+from launcher_recovery.resume import Resumer
+from launcher_recovery.signals import CircuitBreakerUpdate
+from launcher_recovery.strategies import ExponentialBackoffStrategy
+
+logger = logging.getLogger("launcher_recovery")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The launcher policy: more patient than a bare `recoverable`, because an attempt that moved on does not count.
+_LAUNCHER_ATTEMPTS = 8
+_UNKNOWN_ATTEMPTS = 2
+
+
+class RecoveryIntegrator:
+    """Recovery for one host.
+
+    Args:
+        config: settings; default: from the environment (`load_config`).
+        persistence: a store of one's own; default: as `config` says.
+        clock, rng: sources of time and of jitter, for tests.
+    """
+
+    def __init__(
+        self,
+        config: RecoveryConfig | None = None,
+        *,
+        persistence: Store | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = load_config() if config is None else config
+        self.problems: list[dict[str, str]] = []
+        self.clock = clock or Clock()
+        self._rng = rng or random.Random()
+        self.extensions = Extensions(self.config, builtin_extensions())
+        self.persistence = persistence or self._open_store()
+        self.redactor = Redactor()
+        self.classifier = ErrorClassifier(now=self.clock.time)
+        self.lifecycle = Lifecycle(self.persistence, owner_id=OWNER.owner_id, clock=self.clock, redactor=self.redactor)
+        self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
+        self.kinds: dict[str, OperationKind] = {}
+        self.tail = OutboxTail(self.persistence)
+        self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
+        self._lock = threading.Lock()
+        self._resumer: Resumer | None = None
+
+    def _open_store(self) -> Store:
+        if not self.config.persistence_enabled:
+            return MemoryPersistence()
+        from launcher_recovery.persistence.database import SQLitePersistence
+
+        try:
+            return SQLitePersistence(self.config.persistence_path)
+        except StoreError as error:
+            # Recovery within this process still works; the page says that it does not survive a restart.
+            self.report_problem("store", f"{error} Until then nothing is kept over a restart.")
+            return MemoryPersistence()
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether operations are kept over a restart."""
+        return not isinstance(self.persistence, MemoryPersistence)
+
+    @property
+    def strategy(self) -> ExponentialBackoffStrategy:
+        """The strategy of the launcher policy, as the settings are now."""
+        config = self.config
+        return ExponentialBackoffStrategy(
+            config.initial_delay, config.backoff_factor, config.max_delay, jitter=True, random=self._rng
+        )
+
+    def load(self) -> None:
+        """Load the installed extensions, and take what they add."""
+        self.extensions.load_entry_points()
+        self.kinds = {kind.name: kind for kind in self.extensions.operations()}
+        self.redactor.rules.extend(self.extensions.redactions())
+        self.extensions.start()
+
+    def start(self, rerun: Callable[[RecoveryData], object] | None = None) -> None:
+        """Begin, after `load`: forward events, resume what was interrupted.
+
+        Args:
+            rerun: runs an operation of one of `kinds` again from its record; None: this process resumes nothing.
+        """
+        keep_alive(self.persistence)
+        self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
+        self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
+        if rerun is not None:
+            self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock)
+            self.tail.subscribe(self._resumer.on_event)
+        self.tail.start()
+        if self._resumer is not None:
+            self._resumer.start()
+
+    def stop(self) -> None:
+        """End threads and close the store; operations that run are interrupted as by a crash."""
+        if self._resumer is not None:
+            self._resumer.stop()
+        self.tail.stop()
+        let_go(self.persistence)
+        self.persistence.close()
+
+    # -- policy -------------------------------------------------------------------------------------
+
+    def policy_for(self, kind: OperationKind, data: RecoveryData, scope: str | None) -> Policy:
+        """The launcher policy for one operation."""
+        config = self.config
+        attempts = config.max_retries + 1 if config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
+        return Policy(
+            max_attempts=attempts,
+            strategy=self.extensions.choose_strategy(data) or self.strategy,
+            classify=lambda error: self.classify(error, data),
+            timeout=config.timeout,
+            deadline=config.deadline,
+            unknown_attempts=_UNKNOWN_ATTEMPTS,
+            wait_for_breaker=True,
+            breaker=None if scope is None else self.breaker(scope, kind.name),
+        )
+
+    def classify(self, error: BaseException, data: RecoveryData | None = None) -> Verdict:
+        """The verdict on an error: the extensions' opinion, else the built-in rules'."""
+        return self.extensions.classify(error, data) or self.classifier.classify(error, operation=data)
+
+    def breaker(self, scope: str, kind: str) -> CircuitBreaker:
+        """The circuit breaker of a scope and kind of operation."""
+        with self._lock:
+            found = self._breakers.get((scope, kind))
+            if found is None:
+                found = self._breakers[scope, kind] = CircuitBreaker(
+                    self.config.circuit_breaker_threshold,
+                    self.config.circuit_breaker_timeout,
+                    scope=scope,
+                    operation_type=kind,
+                    clock=self.clock,
+                    on_change=self._breaker_changed,
+                )
+        return found
+
+    def _breaker_changed(self, breaker: CircuitBreaker) -> None:
+        try:
+            self.lifecycle.announce_event("circuit_breaker_update", vars(self._describe(breaker)))
+        except StoreError as error:
+            logger.warning("a circuit breaker's change could not be kept: %s", error)
+
+    def _describe(self, breaker: CircuitBreaker) -> CircuitBreakerUpdate:
+        return CircuitBreakerUpdate(
+            scope=breaker.scope,
+            operation_type=breaker.operation_type,
+            state=breaker.state.value,
+            failure_count=breaker.failure_count,
+            timeout_remaining=round(breaker.timeout_remaining, 3),
+            timestamp=to_iso(to_datetime(self.clock.time())),
+        )
+
+    # -- settings, functions, controls, figures -----------------------------------------------------
+
+    def update_config(self, config: RecoveryConfig | Mapping[str, Any]) -> None:
+        """Put settings in force for the next operations: a `RecoveryConfig` replaces, a mapping is merged.
+
+        Raises:
+            RecoveryConfigError: a name or value is not usable; then nothing changes.
+        """
+        self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
+
+    def apply_to_operation(self, operation_func: F) -> F:
+        """`operation_func` as a recoverable function with this integrator's settings, store and classifier."""
+        return recoverable(
+            max_retries=self.config.max_retries,
+            initial_delay=self.config.initial_delay,
+            backoff_factor=self.config.backoff_factor,
+            max_delay=self.config.max_delay,
+            timeout=self.config.timeout,
+            deadline=self.config.deadline,
+            persistence=self.persistence,
+            classifier=self.classifier,
+            clock=self.clock,
+        )(operation_func)
+
+    def retry(self, operation_id: str) -> RecoveryData:
+        """Begin an operation again; one that is part of another that ended as well takes that one along.
+
+        Raises:
+            RecoveryStateError: it cannot be begun again now.
+        """
+        data = self.lifecycle.retry(operation_id)
+        parent_id = data.parent_id
+        while parent_id is not None:
+            parent = self.persistence.get(parent_id)
+            if parent is None or parent.state not in FINAL or parent.state is RecoveryState.SUCCESS:
+                break
+            try:
+                self.lifecycle.retry(parent.operation_id)
+            except RecoveryStateError:
+                break  # it cannot be run from its record; the part is run by itself
+            parent_id = parent.parent_id
+        return data
+
+    def report_problem(self, code: str, message: str) -> None:
+        """Have the status and the page say that something about recovery itself is wrong."""
+        logger.warning("%s", message)
+        self.problems.append({"code": code, "message": message})
+
+    def status(self) -> dict[str, Any]:
+        """Settings, totals, breakers and problems, as the API gives them."""
+        counts = self.persistence.counts()
+        recovered = counts["recovered"]
+        problems = [*self.problems]
+        problems += [{"code": "extension", "message": text} for text in self.extensions.problems]
+        with self._lock:
+            breakers = [self._describe(breaker) for breaker in self._breakers.values()]
+        return {
+            "enabled": self.config.enabled,
+            "mode": self.config.mode,
+            "modes": dict(self.config.modes),
+            "rollout": dict(self.config.rollout),
+            "persistence_enabled": self.is_durable,
+            "max_retries": self.config.max_retries,
+            "circuit_breaker_threshold": self.config.circuit_breaker_threshold,
+            "active_operations": int(sum(counts[state.value] for state in UNFINISHED)),
+            "total_operations": int(sum(counts[state.value] for state in RecoveryState)),
+            "recovered_operations": int(recovered),
+            "failed_operations": int(counts["failed"] + counts["exhausted"]),
+            "average_recovery_time": round(counts["recovery_seconds"] / recovered, 3) if recovered else 0.0,
+            "retry_attempts": int(counts["attempts"]),
+            "breakers": [vars(item) for item in breakers if item.state != CircuitState.CLOSED.value],
+            "problems": problems,
+            "extensions": self.extensions.names,
+        }
+
+
+_integrator: RecoveryIntegrator | None = None
+_integrator_lock = threading.Lock()
+
+
+def get_recovery_integrator() -> RecoveryIntegrator:
+    """The integrator of this process: the one that a host attached, else one made from the environment."""
+    global _integrator
+    with _integrator_lock:
+        if _integrator is None:
+            _integrator = RecoveryIntegrator()
+        return _integrator
+
+
+def set_recovery_integrator(integrator: RecoveryIntegrator | None) -> None:
+    """Make `integrator` the one of this process; None: forget it."""
+    global _integrator
+    with _integrator_lock:
+        _integrator = integrator
+
+
+def update_config(config: RecoveryConfig | Mapping[str, Any]) -> None:
+    """`RecoveryIntegrator.update_config` of this process's integrator."""
+    get_recovery_integrator().update_config(config)

@@ -1,0 +1,41 @@
+"""What a kind of operation is: how to name its calls, and the handler that recovers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher_recovery.operation import Operation, RecoveryData
+
+Arguments = Mapping[str, Any]
+Sources = Callable[[str], Sequence[str]]
+"""From an address to further addresses of the same thing, best first."""
+
+
+@dataclass(frozen=True)
+class OperationKind:
+    """One kind of operation of a launcher.
+
+    Args:
+        name: the kind, such as "download".
+        hook: the launcher's hook that it stands around.
+        key: from the arguments of a call to what makes it the same operation.
+        title: from the arguments to a few words for people, such as a file name.
+        handler: runs one attempt in a way that can be resumed, within the operation given; the third argument
+            asks the extensions for mirrors of an address. None from it means "not handled here", then the
+            launcher's own handler runs. None: there is none.
+        scope: from the arguments to what a circuit breaker guards, such as a host name; None: no breaker.
+        check: called with the arguments and the allowed folders before anything else; raises RefusedError.
+        still_there: whether the result of an earlier success within the same operation around it is still good;
+            if not, it is done again.
+    """
+
+    name: str
+    hook: str
+    key: Callable[[Arguments], str]
+    title: Callable[[Arguments], str]
+    handler: Callable[[Operation, Arguments, Sources], Any] | None = None
+    scope: Callable[[Arguments], str | None] = lambda arguments: None
+    check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None
+    still_there: Callable[[RecoveryData], bool] = lambda data: True

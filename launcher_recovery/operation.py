@@ -1,0 +1,287 @@
+"""What an operation is: its states and their legal transitions, its record, and the handle given to its code."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from launcher_recovery.clock import Clock, Wake
+from launcher_recovery.errors import (
+    OperationCancelled,
+    OperationPaused,
+    RecoveryStateError,
+    RecoveryTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from launcher_recovery.lifecycle import Lifecycle
+
+T = TypeVar("T")
+
+
+class RecoveryState(str, Enum):
+    """The eight states of an operation; `TRANSITIONS` says which change is legal."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    RECOVERING = "recovering"
+    SUCCESS = "success"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_S = RecoveryState
+
+TRANSITIONS: Mapping[RecoveryState, frozenset[RecoveryState]] = {
+    _S.PENDING: frozenset({_S.IN_PROGRESS, _S.PAUSED, _S.CANCELLED}),
+    _S.IN_PROGRESS: frozenset(
+        {_S.SUCCESS, _S.RECOVERING, _S.FAILED, _S.EXHAUSTED, _S.PAUSED, _S.CANCELLED, _S.PENDING}
+    ),
+    _S.RECOVERING: frozenset({_S.IN_PROGRESS, _S.PAUSED, _S.CANCELLED, _S.FAILED, _S.EXHAUSTED, _S.PENDING}),
+    _S.PAUSED: frozenset({_S.PENDING, _S.CANCELLED}),
+    _S.FAILED: frozenset({_S.PENDING}),
+    _S.EXHAUSTED: frozenset({_S.PENDING}),
+    _S.CANCELLED: frozenset({_S.PENDING}),
+    _S.SUCCESS: frozenset(),
+}
+"""From each state, the states that may follow it."""
+
+FINAL = frozenset({_S.SUCCESS, _S.FAILED, _S.EXHAUSTED, _S.CANCELLED})
+"""States in which nothing happens any more unless a person retries."""
+
+UNFINISHED = frozenset(RecoveryState) - FINAL
+"""States in which the key of an operation is taken."""
+
+RUNNABLE = frozenset({_S.PENDING, _S.RECOVERING})
+"""States from which an attempt may begin."""
+
+
+def sources_of(target: RecoveryState) -> frozenset[RecoveryState]:
+    """The states from which `target` can be reached."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+class WaitingFor(str, Enum):
+    """Why a recovering operation waits."""
+
+    BACKOFF = "backoff"
+    RETRY_AFTER = "retry_after"
+    BREAKER = "breaker"
+    DISK_SPACE = "disk_space"
+    SLOT = "slot"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an operation is. `rate` is in units a second, `eta_s` in seconds, `resumed` in units that
+    earlier attempts had already done when this one began."""
+
+    done: float
+    total: float | None = None
+    unit: str = "steps"
+    rate: float | None = None
+    eta_s: float | None = None
+    resumed: float = 0
+    message: str | None = None
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass
+class RecoveryData:
+    """The record of one operation, as it is kept in the store.
+
+    `attempt` is the number of the current or latest attempt (0: none began yet), `max_attempts` the number at
+    which the operation gives up if nothing moves any more, `fruitless` how many attempts in a row moved
+    nothing, `watermark` the furthest that progress ever came, `fence` grows with every claim so that a process
+    that lost its claim cannot write any more.
+    """
+
+    operation_id: str
+    function_name: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    state: RecoveryState = RecoveryState.PENDING
+    attempt: int = 0
+    error: Exception | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=utc_now)
+    updated_at: datetime = field(default_factory=utc_now)
+    kind: str = "function"
+    key: str | None = None
+    project: str | None = None
+    parent_id: str | None = None
+    title: str = ""
+    max_attempts: int | None = None
+    fruitless: int = 0
+    watermark: float = 0.0
+    category: str | None = None
+    explanation: str | None = None
+    fix: str | None = None
+    next_attempt_at: datetime | None = None
+    waiting_for: WaitingFor | None = None
+    progress: Progress | None = None
+    result: Any = None
+    owner: str | None = None
+    fence: int = 0
+    resumable: bool = True
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One attempt of an operation. `number` starts at 1; `delay_s` is the wait in seconds that followed it."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    category: str | None = None
+    error: str | None = None
+    delay_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A finished step: its name, when it finished, and its result."""
+
+    name: str
+    finished_at: datetime
+    result: Any = None
+
+
+class Operation:
+    """The handle of a running operation, for the code inside it; see `current_operation`.
+
+    The engine makes one for each call; code of handlers uses `progress`, `step`, `check`, `metadata`,
+    `history`, `operation_id`, `attempt` and `resumed`.
+    """
+
+    def __init__(self, data: RecoveryData, lifecycle: Lifecycle, clock: Clock) -> None:
+        self.data = data
+        self.wake = Wake()
+        self.moved = False
+        self.attempt_ends_at: float | None = None
+        self._lifecycle = lifecycle
+        self._clock = clock
+
+    @property
+    def operation_id(self) -> str:
+        return self.data.operation_id
+
+    @property
+    def attempt(self) -> int:
+        """Number of the running attempt; the first is 1."""
+        return self.data.attempt
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Free JSON values of this operation; kept with the next `save_metadata`."""
+        return self.data.metadata
+
+    @property
+    def history(self) -> list[AttemptRecord]:
+        """The attempts so far, oldest first, the running one last."""
+        return self._lifecycle.store.attempts(self.operation_id)
+
+    def save_metadata(self) -> None:
+        """Keep `metadata` now; it is there again after a restart."""
+        self._lifecycle.save_metadata(self)
+
+    def check(self) -> None:
+        """Return if the code may go on.
+
+        Raises:
+            OperationPaused, OperationCancelled: a person asked for it, in this or another process.
+            RecoveryTimeoutError: the attempt's time or the operation's deadline is over.
+            RecoveryStateError: another process has taken the operation over.
+        """
+        if self.wake.is_set():
+            self.wake.clear()
+            self._look_again()
+        ends_at = self.attempt_ends_at
+        if ends_at is not None and self._clock.monotonic() >= ends_at:
+            raise RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than it may")
+
+    def _look_again(self) -> None:
+        stored = self._lifecycle.store.get(self.operation_id)
+        if stored is None or (stored.state is RecoveryState.IN_PROGRESS and stored.fence == self.data.fence):
+            return
+        # Whatever comes later (another check in the handler's clean-up) must see it again.
+        self.wake.set()
+        if stored.state is RecoveryState.PAUSED:
+            raise OperationPaused(f"{self.data.title} was paused")
+        if stored.state is RecoveryState.CANCELLED:
+            raise OperationCancelled(f"{self.data.title} was cancelled")
+        raise RecoveryStateError(
+            f"{self.data.title} is no longer run by this call, it is {stored.state}", state=stored.state.value
+        )
+
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "steps", message: str | None = None
+    ) -> None:
+        """Report how far the work is; costs little, is written at most five times a second.
+
+        Args:
+            done: units done so far, counted from the beginning of the operation (not of the attempt).
+            total: units in all, None when unknown.
+            unit: "bytes" or "steps".
+            message: what is being done, in a few words.
+        """
+        if done > self.data.watermark:
+            self.data.watermark = done
+            self.moved = True
+        self._lifecycle.report_progress(self, done, total, unit, message)
+        self.check()
+
+    def resume_at(self, done: float, total: float | None = None, unit: str = "steps") -> None:
+        """Tell that `done` units were there when this attempt began; they do not count as its progress."""
+        self._lifecycle.begin_progress(self, done, total, unit)
+
+    def step(self, name: str, function: Callable[[], T], still_valid: Callable[[T], bool] = lambda result: True) -> T:
+        """Run `function` unless the step `name` has finished in an earlier attempt or process.
+
+        Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
+        so of it (what the step made may have been deleted since).
+        """
+        kept = self._lifecycle.store.load_step(self.operation_id, name)
+        if kept is not None and still_valid(kept.result):
+            result: T = kept.result
+            return result
+        self.check()
+        result = function()
+        self._lifecycle.finish_step(self, name, result)
+        self.moved = True
+        return result
+
+
+_current: contextvars.ContextVar[Operation | None] = contextvars.ContextVar("launcher_recovery", default=None)
+
+
+def current_operation() -> Operation | None:
+    """The handle of the operation in which this code runs; None outside of one."""
+    return _current.get()
+
+
+class running:
+    """Context manager in which `current_operation` is `operation`."""
+
+    def __init__(self, operation: Operation | None) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._operation)
+
+    def __exit__(self, *exc: object) -> None:
+        _current.reset(self._token)

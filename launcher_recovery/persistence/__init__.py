@@ -1,0 +1,21 @@
+"""Stores of recovery state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from launcher_recovery.persistence.base import StatePersistence, Store
+from launcher_recovery.persistence.memory import MemoryPersistence
+
+if TYPE_CHECKING:
+    from launcher_recovery.persistence.database import SQLitePersistence
+
+__all__ = ["MemoryPersistence", "SQLitePersistence", "StatePersistence", "Store"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SQLitePersistence":  # Peewee is loaded only by those who use it
+        from launcher_recovery.persistence.database import SQLitePersistence
+
+        return SQLitePersistence
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,169 @@
+"""What a store of recovery state offers: the five async methods for everybody, and what the engine needs."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from launcher_recovery.operation import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.signals import Event
+
+
+class StatePersistence(abc.ABC):
+    """Base class of stores. These five methods are what a store of one's own has to have."""
+
+    @abc.abstractmethod
+    async def save(self, recovery_data: RecoveryData) -> None:
+        """Keep the record, replacing an earlier one of the same `operation_id`."""
+
+    @abc.abstractmethod
+    async def load(self, operation_id: str) -> RecoveryData | None:
+        """The record, or None when it is not known."""
+
+    @abc.abstractmethod
+    async def delete(self, operation_id: str) -> None:
+        """Forget the record; silent when it is not known."""
+
+    @abc.abstractmethod
+    async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
+        """All records in `state`, oldest first."""
+
+    @abc.abstractmethod
+    async def cleanup_old(self, days: int = 7) -> int:
+        """Forget finished records not touched for `days` days; returns how many."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that runs operations: a unique id, the machine, the process id and its start time there."""
+
+    owner_id: str
+    host: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True)
+class OwnerRow:
+    """An owner as the store knows it; `heartbeat_at` is in seconds since the epoch."""
+
+    owner: Owner
+    heartbeat_at: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """One state change to be made in one transaction, provided that the operation is where it is expected.
+
+    Args:
+        expected: states from which it may happen.
+        fields: new values of fields of `RecoveryData`; "state" among them.
+        fence: the claim under which it is made; None when it is a person's control.
+        claim: the change takes the operation for `owner`: `attempt` and `fence` grow by one.
+        attempt: how the running attempt ended (outcome, category, error, delay_s), None to leave it open.
+    """
+
+    expected: Collection[RecoveryState]
+    fields: Mapping[str, Any]
+    at: datetime
+    fence: int | None = None
+    claim: bool = False
+    attempt: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Result of a change: the record as it is now, and the events that were stored with it."""
+
+    data: RecoveryData
+    events: tuple[Event, ...]
+
+
+class Store(Protocol):
+    """What the engine needs of a store. Every method is safe to call from any thread."""
+
+    def insert(self, data: RecoveryData) -> Changed | None:
+        """Keep a new record with its event; None when an unfinished operation has the same key."""
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        """Compare and set; None when the operation is elsewhere, under another fence, or unknown."""
+
+    def get(self, operation_id: str) -> RecoveryData | None:
+        """The record, or None."""
+
+    def latest_with_key(self, key: str) -> RecoveryData | None:
+        """The newest record with that key."""
+
+    def find(
+        self,
+        *,
+        states: Collection[RecoveryState] | None = None,
+        kind: str | None = None,
+        project: str | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[RecoveryData]:
+        """Records, newest first; `before` is (created, operation_id) of the last one already seen."""
+
+    def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
+        """Keep metadata; False when the fence has moved on."""
+
+    def save_progress(
+        self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
+    ) -> Changed | None:
+        """Keep progress with a transient event that replaces the one before; None when the fence moved on."""
+
+    def attempts(self, operation_id: str) -> list[AttemptRecord]:
+        """Attempts, oldest first."""
+
+    def steps(self, operation_id: str) -> list[StepRecord]:
+        """Finished steps, oldest first."""
+
+    def load_step(self, operation_id: str, name: str) -> StepRecord | None:
+        """A finished step, or None."""
+
+    def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
+        """Keep the result of a step; False when the fence has moved on."""
+
+    def events_since(self, seq: int, limit: int = 500) -> list[Event]:
+        """Stored events with a number above `seq`, in order."""
+
+    def events_of_operation(self, operation_id: str, limit: int = 200) -> list[Event]:
+        """The latest stored events of one operation, in order."""
+
+    def event_range(self) -> tuple[int, int]:
+        """Numbers of the oldest kept and of the newest event; (1, 0) when there never was one."""
+
+    def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
+        """Store an event that belongs to no operation."""
+
+    def counts(self) -> Mapping[str, float]:
+        """Totals: a count by state, `recovered` (ended well after more than one attempt), `attempts` beyond
+        the first, and `recovery_seconds` summed over the recovered."""
+
+    def heartbeat(self, owner: Owner, at: float) -> None:
+        """Enter the owner, or renew its heartbeat."""
+
+    def owners(self) -> list[OwnerRow]:
+        """All owners that are entered."""
+
+    def forget_owner(self, owner_id: str) -> None:
+        """Remove an owner."""
+
+    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+        """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner)."""
+
+    def wait_for_events(self, seq: int, timeout: float) -> bool:
+        """Block until there may be an event above `seq` (True), or for `timeout` seconds (False)."""
+
+    def cleanup(self, older_than: datetime) -> int:
+        """Forget finished operations not touched since; returns how many."""
+
+    def check(self) -> None:
+        """Return if the store can be read and written; raises StoreError."""
+
+    def close(self) -> None:
+        """Release files and connections; the store is not used afterwards."""

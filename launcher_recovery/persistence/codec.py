@@ -1,0 +1,102 @@
+"""Arguments, results and errors as JSON text, with a small explicit set of types; never pickle."""
+
+from __future__ import annotations
+
+import base64
+import json
+import traceback
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+from launcher_recovery.errors import StoredError
+
+_TAG = "$type"
+_TRACEBACK_FRAMES = 12
+
+
+class NotStorableError(TypeError):
+    """A value has a type that is not kept; the message names it."""
+
+
+def _pack(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, (bool, int, str)) or type(value) is float:
+        return value
+    if isinstance(value, list):
+        return [_pack(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise NotStorableError(f"{path} is a dict with keys that are not text")
+        packed = {key: _pack(item, f"{path}.{key}") for key, item in value.items()}
+        return {_TAG: "dict", "value": packed} if _TAG in packed else packed
+    if isinstance(value, tuple):
+        return {_TAG: "tuple", "value": [_pack(item, f"{path}[{index}]") for index, item in enumerate(value)]}
+    if isinstance(value, PurePath):
+        return {_TAG: "path", "value": str(value)}
+    if isinstance(value, datetime):
+        return {_TAG: "datetime", "value": value.isoformat()}
+    if isinstance(value, bytes):
+        return {_TAG: "bytes", "value": base64.b64encode(value).decode("ascii")}
+    raise NotStorableError(f"{path} is of type {type(value).__qualname__}, which is not kept in the store")
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    tag = value.get(_TAG)
+    if tag is None:
+        return {key: _unpack(item) for key, item in value.items()}
+    inner = value["value"]
+    if tag == "tuple":
+        return tuple(_unpack(item) for item in inner)
+    if tag == "path":
+        return Path(inner)
+    if tag == "datetime":
+        return datetime.fromisoformat(inner)
+    if tag == "bytes":
+        return base64.b64decode(inner)
+    return {key: _unpack(item) for key, item in inner.items()}
+
+
+def dumps(value: Any) -> str:
+    """JSON text of `value`.
+
+    Raises:
+        NotStorableError: it contains something other than None, bool, int, float, str, bytes, list, tuple, dict
+            with text keys, datetime or a path.
+    """
+    try:
+        return json.dumps(_pack(value, "value"), ensure_ascii=False, separators=(",", ":"), allow_nan=True)
+    except RecursionError as error:
+        raise NotStorableError("value is nested too deeply or contains itself") from error
+
+
+def loads(text: str | None) -> Any:
+    """The value of `dumps`; None for None."""
+    return None if text is None else _unpack(json.loads(text))
+
+
+def error_to_stored(error: BaseException) -> StoredError:
+    """The error as it is kept: type name, message, and the last frames of its traceback."""
+    if isinstance(error, StoredError):
+        return error
+    frames = traceback.format_list(traceback.extract_tb(error.__traceback__)[-_TRACEBACK_FRAMES:])
+    return StoredError(type(error).__qualname__, str(error), "".join(frames))
+
+
+def dump_error(error: Exception | None) -> str | None:
+    """JSON text of an error (None for None)."""
+    if error is None:
+        return None
+    stored = error_to_stored(error)
+    return dumps({"type": stored.type_name, "message": stored.message, "traceback": stored.traceback})
+
+
+def load_error(text: str | None) -> StoredError | None:
+    """The error of `dump_error`."""
+    if text is None:
+        return None
+    value = loads(text)
+    return StoredError(value["type"], value["message"], value["traceback"])

@@ -1,0 +1,254 @@
+"""The store in memory: for tests, for calls that need no persistence, and for when a disk cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from launcher_recovery.operation import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+)
+from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
+from launcher_recovery.signals import Event, events_of
+
+_KEPT_EVENTS = 10_000
+
+
+class MemoryPersistence(StatePersistence):
+    """Recovery state in this process; gone when it ends."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._operations: OrderedDict[str, RecoveryData] = OrderedDict()
+        self._attempts: dict[str, list[AttemptRecord]] = {}
+        self._steps: dict[str, dict[str, StepRecord]] = {}
+        self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
+        self._seq = 0
+        self._owners: dict[str, OwnerRow] = {}
+
+    def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
+        return tuple(self.append_event(name, payload) for name, payload in events_of(data))
+
+    def insert(self, data: RecoveryData) -> Changed | None:
+        with self._changed:
+            if data.operation_id in self._operations:
+                return None
+            if data.key is not None and any(
+                other.key == data.key and other.state in UNFINISHED for other in self._operations.values()
+            ):
+                return None
+            self._operations[data.operation_id] = deepcopy(data)
+            return Changed(data, self._store_events(data))
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        with self._changed:
+            data = self._operations.get(operation_id)
+            if data is None or data.state not in change.expected:
+                return None
+            if change.fence is not None and data.fence != change.fence:
+                return None
+            return self._apply(data, change)
+
+    def _apply(self, data: RecoveryData, change: Change) -> Changed:
+        attempts = self._attempts.setdefault(data.operation_id, [])
+        if change.attempt is not None and attempts and attempts[-1].ended_at is None:
+            attempts[-1] = dataclasses.replace(attempts[-1], ended_at=change.at, **change.attempt)
+        for name, value in change.fields.items():
+            setattr(data, name, deepcopy(value))
+        data.updated_at = change.at
+        if change.claim:
+            data.attempt += 1
+            data.fence += 1
+            attempts.append(AttemptRecord(data.attempt, change.at))
+        return Changed(deepcopy(data), self._store_events(data))
+
+    def get(self, operation_id: str) -> RecoveryData | None:
+        with self._changed:
+            return deepcopy(self._operations.get(operation_id))
+
+    def latest_with_key(self, key: str) -> RecoveryData | None:
+        with self._changed:
+            found = [data for data in self._operations.values() if data.key == key]
+            return deepcopy(max(found, key=lambda data: data.created_at, default=None))
+
+    def find(
+        self,
+        *,
+        states: Collection[RecoveryState] | None = None,
+        kind: str | None = None,
+        project: str | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[RecoveryData]:
+        with self._changed:
+            found = [
+                data
+                for data in self._operations.values()
+                if (states is None or data.state in states)
+                and (kind is None or data.kind == kind)
+                and (project is None or data.project == project)
+                and (before is None or _position(data) < before)
+            ]
+            found.sort(key=_position, reverse=True)
+            return deepcopy(found if limit < 0 else found[:limit])
+
+    def _claimed(self, operation_id: str, fence: int) -> RecoveryData | None:
+        data = self._operations.get(operation_id)
+        if data is None or data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
+            return None
+        return data
+
+    def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
+        with self._changed:
+            data = self._claimed(operation_id, fence)
+            if data is not None:
+                data.metadata = deepcopy(dict(metadata))
+            return data is not None
+
+    def save_progress(
+        self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
+    ) -> Changed | None:
+        with self._changed:
+            data = self._claimed(operation_id, fence)
+            if data is None:
+                return None
+            data.progress, data.watermark, data.updated_at = progress, watermark, at
+            return Changed(deepcopy(data), self._store_events(data))
+
+    def attempts(self, operation_id: str) -> list[AttemptRecord]:
+        with self._changed:
+            return list(self._attempts.get(operation_id, ()))
+
+    def steps(self, operation_id: str) -> list[StepRecord]:
+        with self._changed:
+            return deepcopy(list(self._steps.get(operation_id, {}).values()))
+
+    def load_step(self, operation_id: str, name: str) -> StepRecord | None:
+        with self._changed:
+            return deepcopy(self._steps.get(operation_id, {}).get(name))
+
+    def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
+        with self._changed:
+            if self._claimed(operation_id, fence) is None:
+                return False
+            self._steps.setdefault(operation_id, {})[step.name] = deepcopy(step)
+            return True
+
+    def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
+        with self._changed:
+            self._seq += 1
+            event = Event(self._seq, name, dict(payload))
+            self._events.append(event)
+            self._changed.notify_all()
+            return event
+
+    def events_since(self, seq: int, limit: int = 500) -> list[Event]:
+        with self._changed:
+            return [event for event in self._events if event.seq > seq][:limit]
+
+    def events_of_operation(self, operation_id: str, limit: int = 200) -> list[Event]:
+        with self._changed:
+            return [event for event in self._events if event.payload.get("operation_id") == operation_id][-limit:]
+
+    def event_range(self) -> tuple[int, int]:
+        with self._changed:
+            return (self._events[0].seq, self._seq) if self._events else (1, 0)
+
+    def wait_for_events(self, seq: int, timeout: float) -> bool:
+        ends = time.monotonic() + timeout
+        with self._changed:
+            return self._changed.wait_for(lambda: self._seq > seq, max(0.0, ends - time.monotonic()))
+
+    def counts(self) -> Mapping[str, float]:
+        totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
+        totals.update(recovered=0, recovery_seconds=0.0, attempts=0)
+        with self._changed:
+            for data in self._operations.values():
+                totals[data.state.value] += 1
+                totals["attempts"] += max(0, data.attempt - 1)
+                if data.state is RecoveryState.SUCCESS and data.attempt > 1 and data.completed_at is not None:
+                    totals["recovered"] += 1
+                    totals["recovery_seconds"] += (data.completed_at - data.created_at).total_seconds()
+        return totals
+
+    def heartbeat(self, owner: Owner, at: float) -> None:
+        with self._changed:
+            self._owners[owner.owner_id] = OwnerRow(owner, at)
+
+    def owners(self) -> list[OwnerRow]:
+        with self._changed:
+            return list(self._owners.values())
+
+    def forget_owner(self, owner_id: str) -> None:
+        with self._changed:
+            self._owners.pop(owner_id, None)
+
+    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+        changed = []
+        with self._changed:
+            for data in self._operations.values():
+                if data.state not in UNFINISHED or data.owner is None:
+                    continue
+                if data.owner in self._owners and data.owner not in dead:
+                    continue
+                fields: dict[str, Any] = {"owner": None}
+                if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
+                    fields["state"] = RecoveryState.PENDING
+                changed.append(self._apply(data, Change((), fields, at, attempt={"outcome": "interrupted"})))
+            for owner_id in dead:
+                self._owners.pop(owner_id, None)
+        return changed
+
+    def cleanup(self, older_than: datetime) -> int:
+        with self._changed:
+            old = [
+                data.operation_id
+                for data in self._operations.values()
+                if data.state in FINAL and data.updated_at < older_than
+            ]
+            for operation_id in old:
+                self._forget(operation_id)
+            return len(old)
+
+    def _forget(self, operation_id: str) -> None:
+        for table in (self._operations, self._attempts, self._steps):
+            table.pop(operation_id, None)
+
+    def check(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    async def save(self, recovery_data: RecoveryData) -> None:
+        with self._changed:
+            self._operations[recovery_data.operation_id] = deepcopy(recovery_data)
+
+    async def load(self, operation_id: str) -> RecoveryData | None:
+        return self.get(operation_id)
+
+    async def delete(self, operation_id: str) -> None:
+        with self._changed:
+            self._forget(operation_id)
+
+    async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
+        return self.find(states=[state], limit=-1)[::-1]
+
+    async def cleanup_old(self, days: int = 7) -> int:
+        return self.cleanup(datetime.now(timezone.utc) - timedelta(days=days))
+
+
+def _position(data: RecoveryData) -> tuple[float, str]:
+    return (data.created_at.timestamp(), data.operation_id)

@@ -1,0 +1,187 @@
+"""The tables as Peewee models, and the mapping between rows and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import peewee
+
+from launcher_recovery.clock import to_datetime
+from launcher_recovery.operation import (
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+    WaitingFor,
+)
+from launcher_recovery.persistence import codec
+from launcher_recovery.signals import Event
+
+# Bound to a database by `Model.bind_ctx`/`bind` in `database.py`; several stores may be open in one process,
+# so nothing here holds a connection.
+
+
+class OperationRow(peewee.Model):
+    """One operation; times are seconds since the epoch, UTC."""
+
+    operation_id = peewee.TextField(primary_key=True)
+    function_name = peewee.TextField()
+    state = peewee.TextField()
+    attempt = peewee.IntegerField(default=0)
+    args = peewee.TextField(null=True)
+    kwargs = peewee.TextField(null=True)
+    error = peewee.TextField(null=True)
+    metadata = peewee.TextField(null=True)
+    created_at = peewee.DoubleField()
+    updated_at = peewee.DoubleField()
+    kind = peewee.TextField()
+    key = peewee.TextField(null=True)
+    project = peewee.TextField(null=True)
+    parent_id = peewee.TextField(null=True)
+    title = peewee.TextField(default="")
+    max_attempts = peewee.IntegerField(null=True)
+    fruitless = peewee.IntegerField(default=0)
+    watermark = peewee.DoubleField(default=0.0)
+    category = peewee.TextField(null=True)
+    explanation = peewee.TextField(null=True)
+    fix = peewee.TextField(null=True)
+    next_attempt_at = peewee.DoubleField(null=True)
+    waiting_for = peewee.TextField(null=True)
+    progress = peewee.TextField(null=True)
+    result = peewee.TextField(null=True)
+    owner = peewee.TextField(null=True)
+    fence = peewee.IntegerField(default=0)
+    resumable = peewee.BooleanField(default=True)
+    completed_at = peewee.DoubleField(null=True)
+
+    class Meta:
+        table_name = "recovery_data"
+
+
+class AttemptRow(peewee.Model):
+    """One attempt of an operation."""
+
+    operation_id = peewee.TextField()
+    number = peewee.IntegerField()
+    started_at = peewee.DoubleField()
+    ended_at = peewee.DoubleField(null=True)
+    outcome = peewee.TextField(null=True)
+    category = peewee.TextField(null=True)
+    error = peewee.TextField(null=True)
+    delay_s = peewee.DoubleField(null=True)
+
+    class Meta:
+        table_name = "recovery_attempts"
+        primary_key = peewee.CompositeKey("operation_id", "number")
+
+
+class StepRow(peewee.Model):
+    """One finished step of an operation."""
+
+    operation_id = peewee.TextField()
+    name = peewee.TextField()
+    finished_at = peewee.DoubleField()
+    result = peewee.TextField(null=True)
+
+    class Meta:
+        table_name = "recovery_steps"
+        primary_key = peewee.CompositeKey("operation_id", "name")
+
+
+class EventRow(peewee.Model):
+    """The outbox: events in the order in which they were committed. A transient one is replaced by the next."""
+
+    seq = peewee.AutoField()
+    name = peewee.TextField()
+    operation_id = peewee.TextField(null=True)
+    payload = peewee.TextField()
+    transient = peewee.BooleanField(default=False)
+
+    class Meta:
+        table_name = "recovery_outbox"
+
+
+class OwnerTableRow(peewee.Model):
+    """A process that runs operations."""
+
+    owner_id = peewee.TextField(primary_key=True)
+    host = peewee.TextField()
+    pid = peewee.IntegerField()
+    started = peewee.TextField()
+    heartbeat_at = peewee.DoubleField()
+
+    class Meta:
+        table_name = "recovery_owners"
+
+
+MODELS: tuple[type[peewee.Model], ...] = (OperationRow, AttemptRow, StepRow, EventRow, OwnerTableRow)
+
+_PLAIN = (
+    "operation_id", "function_name", "attempt", "kind", "key", "project", "parent_id", "title", "max_attempts",
+    "fruitless", "watermark", "category", "explanation", "fix", "owner", "fence", "resumable",
+)  # fmt: skip
+_JSON = ("args", "kwargs", "metadata", "result")
+_TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at")
+
+
+def to_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `RecoveryData` as column values."""
+    columns: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None or name in _PLAIN:
+            columns[name] = value
+        elif name in _JSON:
+            columns[name] = codec.dumps(value)
+        elif name in _TIMES:
+            columns[name] = value.timestamp()
+        elif name == "error":
+            columns[name] = codec.dump_error(value)
+        elif name == "progress":
+            columns[name] = codec.dumps(asdict(value))
+        else:  # state, waiting_for
+            columns[name] = value.value
+    return columns
+
+
+def to_data(row: Mapping[str, Any]) -> RecoveryData:
+    """The record of a row of `recovery_data`."""
+    fields: dict[str, Any] = {name: row[name] for name in _PLAIN}
+    for name in _JSON:
+        fields[name] = codec.loads(row[name])
+    for name in _TIMES:
+        fields[name] = None if row[name] is None else to_datetime(row[name])
+    fields["args"] = tuple(fields["args"] or ())
+    fields["kwargs"] = fields["kwargs"] or {}
+    fields["metadata"] = fields["metadata"] or {}
+    fields["resumable"] = bool(row["resumable"])
+    fields["state"] = RecoveryState(row["state"])
+    fields["waiting_for"] = None if row["waiting_for"] is None else WaitingFor(row["waiting_for"])
+    fields["error"] = codec.load_error(row["error"])
+    fields["progress"] = None if row["progress"] is None else Progress(**codec.loads(row["progress"]))
+    return RecoveryData(**fields)
+
+
+def to_attempt(row: Mapping[str, Any]) -> AttemptRecord:
+    """The record of a row of `recovery_attempts`."""
+    return AttemptRecord(
+        number=row["number"],
+        started_at=to_datetime(row["started_at"]),
+        ended_at=None if row["ended_at"] is None else to_datetime(row["ended_at"]),
+        outcome=row["outcome"],
+        category=row["category"],
+        error=row["error"],
+        delay_s=row["delay_s"],
+    )
+
+
+def to_step(row: Mapping[str, Any]) -> StepRecord:
+    """The record of a row of `recovery_steps`."""
+    return StepRecord(row["name"], to_datetime(row["finished_at"]), codec.loads(row["result"]))
+
+
+def to_event(row: Mapping[str, Any]) -> Event:
+    """The event of a row of the outbox."""
+    return Event(row["seq"], row["name"], codec.loads(row["payload"]))

@@ -1,0 +1,52 @@
+"""Brings the schema of a database up to date, or refuses one that is newer than this version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peewee
+
+from launcher_recovery.errors import StoreError
+
+_DIRECTORY = Path(__file__).parent / "migrations"
+_HISTORY = "recovery_migrations"
+
+
+def shipped() -> list[str]:
+    """Names of the migrations that this version knows, in order."""
+    return sorted(path.stem for path in _DIRECTORY.glob("[0-9]*.py"))
+
+
+def applied(database: peewee.Database) -> list[str]:
+    """Names of the migrations that the database has had, in order."""
+    if not database.table_exists(_HISTORY):
+        return []
+    rows = database.execute_sql(f"SELECT name FROM {_HISTORY} ORDER BY name").fetchall()
+    return [row[0] for row in rows]
+
+
+def migrate(database: peewee.Database, where: str) -> None:
+    """Apply what is missing, serialised with other processes that start at the same time.
+
+    Args:
+        database: connected.
+        where: what to call it in messages.
+
+    Raises:
+        StoreError: the schema is newer than this version of launcher-recovery.
+    """
+    known = shipped()
+    done = applied(database)
+    unknown = sorted(set(done) - set(known))
+    if unknown:
+        raise StoreError(
+            f"{where} was written by a newer version of launcher-recovery (it has the schema change "
+            f"{unknown[-1]!r}, this version knows up to {known[-1]!r}): install the newer version again, "
+            "or name another file with RECOVERY_PERSISTENCE_PATH."
+        )
+    if done == known:
+        return
+    from playhouse.migrations import Runner  # only now: most starts have nothing to migrate
+
+    with database.atomic("IMMEDIATE"):
+        Runner(database, str(_DIRECTORY), table_name=_HISTORY).up()

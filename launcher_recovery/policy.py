@@ -1,0 +1,107 @@
+"""The pure decision: given a failed attempt, is there another one, when, and what is being waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from launcher_recovery.breaker import CircuitBreaker
+from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
+from launcher_recovery.operation import RecoveryState, WaitingFor
+from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
+
+Classify = Callable[[BaseException], Verdict]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an operation is retried.
+
+    Args:
+        max_attempts: attempts in a row that may fail without any progress.
+        strategy: gives the waits.
+        classify: from an error to a verdict.
+        timeout: seconds that one attempt may take; None: no limit.
+        deadline: seconds from the creation of the operation after which no attempt begins; None: no limit.
+        unknown_attempts: like `max_attempts`, for errors that no rule knows.
+        wait_for_breaker: an open breaker means waiting (True) or giving up (False).
+        raise_original: give up with the original error (True) or with `RecoveryExhaustedError`.
+        breaker: the circuit breaker of this operation, if any.
+    """
+
+    max_attempts: int = 4
+    strategy: Strategy = field(default_factory=ExponentialBackoffStrategy)
+    classify: Classify = field(default_factory=lambda: ErrorClassifier().classify)
+    timeout: float | None = None
+    deadline: float | None = None
+    unknown_attempts: int | None = None
+    wait_for_breaker: bool = False
+    raise_original: bool = True
+    breaker: CircuitBreaker | None = None
+
+
+@dataclass(frozen=True)
+class RetryAt:
+    """Try again `delay` seconds from now."""
+
+    delay: float
+    waiting_for: WaitingFor
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No further attempt; `state` is FAILED (a retry would not help) or EXHAUSTED."""
+
+    state: RecoveryState
+
+
+def limit_for(policy: Policy, verdict: Verdict) -> int:
+    """Attempts in a row without progress that this verdict allows."""
+    limit = policy.max_attempts
+    if verdict.retry is Retry.ONCE:
+        limit = min(limit, 2)
+    if verdict.category is ErrorCategory.UNKNOWN and policy.unknown_attempts is not None:
+        limit = min(limit, policy.unknown_attempts)
+    return limit
+
+
+def decide(
+    policy: Policy,
+    error: Exception,
+    verdict: Verdict,
+    *,
+    fruitless: int,
+    age: float,
+) -> RetryAt | GiveUp:
+    """What follows an attempt that failed.
+
+    Args:
+        error, verdict: what happened, and what classification says of it.
+        fruitless: how many attempts in a row, this one included, failed without progress; 0 when this one
+            moved something.
+        age: seconds since the operation was created.
+
+    A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
+    the delay. `Retry-After` is a lower bound of any delay.
+    """
+    if policy.strategy.decides:
+        # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
+        if not policy.strategy.should_retry(error, max(1, fruitless), policy.max_attempts):
+            return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
+    elif verdict.retry in (Retry.NO, Retry.AFTER_FIX):
+        return GiveUp(RecoveryState.FAILED)
+    elif fruitless >= limit_for(policy, verdict):
+        return GiveUp(RecoveryState.EXHAUSTED)
+    delay = policy.strategy.calculate_delay(max(1, fruitless))
+    waiting_for = WaitingFor.BACKOFF
+    if verdict.wait_s is not None and verdict.wait_s >= delay:
+        delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER
+    breaker = policy.breaker
+    if breaker is not None and breaker.is_open:
+        if not policy.wait_for_breaker:
+            return GiveUp(RecoveryState.EXHAUSTED)
+        if breaker.timeout_remaining > delay:
+            delay, waiting_for = breaker.timeout_remaining, WaitingFor.BREAKER
+    if policy.deadline is not None and age + delay > policy.deadline:
+        return GiveUp(RecoveryState.EXHAUSTED)
+    return RetryAt(delay, waiting_for)

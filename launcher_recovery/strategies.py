@@ -1,0 +1,98 @@
+"""Retry strategies: how long to wait before the next attempt, and optionally whether there is one."""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import Callable
+
+from launcher_recovery.errors import RecoveryConfigError
+
+
+def _require(name: str, value: float, minimum: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
+        raise RecoveryConfigError(f"{name}={value!r} is not usable: it must be a number of at least {minimum:g}")
+    return float(value)
+
+
+class Strategy:
+    """Base class. Override `calculate_delay`; override `should_retry` only to decide alone on a retry.
+
+    A strategy that leaves `should_retry` alone lets the error's verdict decide (see `launcher_recovery.engine`).
+    """
+
+    def calculate_delay(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt` (the first is 1) failed."""
+        raise NotImplementedError
+
+    def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+        """Whether attempt number `attempt` of at most `max_attempts` is followed by another."""
+        return attempt < max_attempts
+
+    @property
+    def decides(self) -> bool:
+        """Whether this strategy overrides `should_retry`."""
+        return type(self).should_retry is not Strategy.should_retry
+
+
+class ExponentialBackoffStrategy(Strategy):
+    """`initial_delay * backoff_factor ** (attempt - 1)` seconds, at most `max_delay`.
+
+    With `jitter` the wait is drawn evenly between 0 and that ("full jitter": M. Brooker, "Exponential Backoff
+    and Jitter", AWS Architecture Blog, 2015). `random` is the source of randomness, for tests.
+    """
+
+    def __init__(
+        self,
+        initial_delay: float = 1.0,
+        backoff_factor: float = 2.0,
+        max_delay: float = 60.0,
+        jitter: bool = False,
+        *,
+        random: _random.Random | None = None,
+    ) -> None:
+        self.initial_delay = _require("initial_delay", initial_delay, 0)
+        self.backoff_factor = _require("backoff_factor", backoff_factor, 0)
+        self.max_delay = _require("max_delay", max_delay, 0)
+        self.jitter = jitter
+        self._random = random or _random.Random()
+
+    def calculate_delay(self, attempt: int) -> float:
+        try:
+            delay = self.initial_delay * self.backoff_factor ** (attempt - 1)
+        except OverflowError:
+            delay = self.max_delay
+        delay = min(delay, self.max_delay)
+        return self._random.uniform(0, delay) if self.jitter else delay
+
+
+class LinearBackoffStrategy(Strategy):
+    """`initial_delay + increment * (attempt - 1)` seconds, at most `max_delay`."""
+
+    def __init__(self, initial_delay: float = 1.0, increment: float = 1.0, max_delay: float = 60.0) -> None:
+        self.initial_delay = _require("initial_delay", initial_delay, 0)
+        self.increment = _require("increment", increment, 0)
+        self.max_delay = _require("max_delay", max_delay, 0)
+
+    def calculate_delay(self, attempt: int) -> float:
+        return min(self.initial_delay + self.increment * (attempt - 1), self.max_delay)
+
+
+class FixedDelayStrategy(Strategy):
+    """Always `delay` seconds."""
+
+    def __init__(self, delay: float = 1.0) -> None:
+        self.delay = _require("delay", delay, 0)
+
+    def calculate_delay(self, attempt: int) -> float:
+        return self.delay
+
+
+class CustomStrategy(Strategy):
+    """Seconds from a function of the attempt number; `name` is shown in logs and pages."""
+
+    def __init__(self, delay_func: Callable[[int], float], name: str = "custom") -> None:
+        self.delay_func = delay_func
+        self.name = name
+
+    def calculate_delay(self, attempt: int) -> float:
+        return max(0.0, float(self.delay_func(attempt)))

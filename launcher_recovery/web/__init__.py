@@ -1,0 +1,29 @@
+"""Attaches the API, the live events and the page to a Flask app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.web.api import create_api
+from launcher_recovery.web.live import Live
+from launcher_recovery.web.pages import create_pages
+from launcher_recovery.web.security import HostNames, SocketGuard
+
+
+def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any) -> None:
+    """Attach to `app`, before it serves its first request.
+
+    Args:
+        integrator: started.
+        socketio: the host's `flask_socketio.SocketIO`, already bound to `app`.
+    """
+    names = HostNames(integrator.config.allowed_hosts)
+    app.register_blueprint(create_api(integrator, names))
+    app.register_blueprint(create_pages(names))
+    Live(integrator, socketio).attach()
+    path = "/" + socketio.server_options.get("path", "socket.io").strip("/") + "/"
+    setattr(app, "wsgi_app", SocketGuard(app.wsgi_app, path, names))
+    app.extensions["launcher_recovery"] = integrator
