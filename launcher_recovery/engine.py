@@ -219,14 +219,17 @@ class Engine:
             if refused_s > 0:
                 raise _refusal(policy.breaker, live, refused_s)
             result = yield Run(policy.timeout)
-        except OperationInterrupted as error:
-            if policy.breaker is not None:
-                policy.breaker.release()
-            self.observe("attempt_finished", live.data, error)
-            raise _Unfinished from None
         except Exception as error:
             self.observe("attempt_finished", live.data, error)
-            yield from self._failed(live, policy, error)
+            # An operation inside this one may have been cancelled while this one was not.
+            taken = isinstance(error, OperationInterrupted) and not (
+                yield Call(lambda: self.lifecycle.is_claimed(live))
+            )
+            if taken:
+                if policy.breaker is not None:
+                    policy.breaker.release()
+            else:
+                yield from self._failed(live, policy, error)
             raise _Unfinished from None
         self.observe("attempt_finished", live.data, None)
         if policy.breaker is not None:
@@ -243,7 +246,7 @@ class Engine:
         verdict = policy.classify(error)
         _tell_breaker(policy.breaker, error, verdict, live.moved)
         fruitless = 0 if live.moved else live.data.fruitless + 1
-        age = self.clock.time() - live.data.created_at.timestamp()
+        age = self.clock.time() - (live.data.begun_at or live.data.created_at).timestamp()
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if not _inner_gave_up(error):
             decision = decide(policy, error, verdict, fruitless=fruitless, age=age)

@@ -18,7 +18,7 @@ hookspec = pluggy.HookspecMarker(NAMESPACE)
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 
-@hookspec(historic=True)
+@hookspec
 def recovery_startup(config: RecoveryConfig) -> None:
     """Called once for each extension, when recovery starts or, if that was earlier, when the extension registers.
 

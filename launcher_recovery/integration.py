@@ -205,6 +205,28 @@ class RecoveryIntegrator:
             clock=self.clock,
         )(operation_func)
 
+    def pause(self, operation_id: str) -> RecoveryData:
+        """Pause an operation and those inside it; see `Lifecycle.pause`."""
+        return self._with_parts(operation_id, self.lifecycle.pause)
+
+    def resume(self, operation_id: str) -> RecoveryData:
+        """Resume an operation and those inside it; see `Lifecycle.resume`."""
+        return self._with_parts(operation_id, self.lifecycle.resume)
+
+    def cancel(self, operation_id: str) -> RecoveryData:
+        """Cancel an operation and those inside it; see `Lifecycle.cancel`."""
+        return self._with_parts(operation_id, self.lifecycle.cancel)
+
+    def _with_parts(self, operation_id: str, control: Callable[[str], RecoveryData]) -> RecoveryData:
+        # The outer one first: its handler sees an inner one end only when it is itself out of the race.
+        data = control(operation_id)
+        for part in self.persistence.find(states=UNFINISHED, parent_id=operation_id, limit=-1):
+            try:
+                self._with_parts(part.operation_id, control)
+            except RecoveryStateError:
+                continue  # it ended meanwhile
+        return data
+
     def retry(self, operation_id: str) -> RecoveryData:
         """Begin an operation again; one that is part of another that ended as well takes that one along.
 

@@ -159,6 +159,11 @@ class Lifecycle:
         }
         return self._change(operation_id, RUNNABLE, fields, claim=True)
 
+    def is_claimed(self, live: Operation) -> bool:
+        """Whether the operation is still in progress under the claim of `live`."""
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
+
     def end_attempt(
         self,
         live: Operation,
@@ -299,6 +304,7 @@ class Lifecycle:
                 "next_attempt_at": None,
                 "waiting_for": None,
                 "completed_at": None,
+                "begun_at": to_datetime(self.clock.time()),
                 **fields,
                 "state": RecoveryState.PENDING,
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pluggy
@@ -34,6 +34,7 @@ class Extensions:
     def __init__(self, config: RecoveryConfig, builtin: Iterable[tuple[str, Any]] = ()) -> None:
         self.problems: list[str] = []
         self._config = config
+        self._started = False
         self._manager = pluggy.PluginManager(hookspecs.NAMESPACE)
         self._manager.add_hookspecs(hookspecs)
         for name in config.disabled_extensions:
@@ -67,6 +68,8 @@ class Extensions:
         except pluggy.PluginValidationError as error:
             self._manager.unregister(name=name)
             raise RecoveryConfigError(f"extension {name}: {' '.join(str(error).split())}") from None
+        if self._started:
+            self._tell_startup([plugin])
 
     def _check_names(self, plugin: Any, name: str) -> None:
         known = [hook for hook in vars(hookspecs) if hook.startswith(_PREFIX)]
@@ -82,7 +85,12 @@ class Extensions:
 
     def start(self) -> None:
         """Tell every extension, present and to come, that recovery begins."""
-        self._manager.hook.recovery_startup.call_historic(kwargs={"config": self._config})
+        self._started = True
+        self._tell_startup(self._manager.get_plugins())
+
+    def _tell_startup(self, plugins: Collection[Any]) -> None:
+        # Not one of pluggy's historic hooks: there, the first extension that raises silences the others.
+        list(self._each("recovery_startup", only=plugins, config=self._config))
 
     @property
     def names(self) -> list[str]:
@@ -127,11 +135,13 @@ class Extensions:
     def _first(self, hook: str, **arguments: Any) -> Any:
         return next((answer for answer in self._each(hook, **arguments)), None)
 
-    def _each(self, hook: str, **arguments: Any) -> Iterable[Any]:
+    def _each(self, hook: str, only: Collection[Any] | None = None, **arguments: Any) -> Iterable[Any]:
         """Answers of the extensions, one called after the other so that one that raises harms no other."""
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         plugins = [implementation.plugin for implementation in reversed(implementations)]
         for plugin in plugins:
+            if only is not None and not any(plugin is chosen for chosen in only):
+                continue
             others = [other for other in plugins if other is not plugin]
             try:
                 answer = self._manager.subset_hook_caller(hook, others)(**arguments)

@@ -105,7 +105,8 @@ class RecoveryData:
     `attempt` is the number of the current or latest attempt (0: none began yet), `max_attempts` the number at
     which the operation gives up if nothing moves any more, `fruitless` how many attempts in a row moved
     nothing, `watermark` the furthest that progress ever came, `fence` grows with every claim so that a process
-    that lost its claim cannot write any more.
+    that lost its claim cannot write any more. `begun_at` is when a person last began it again (None: never); the
+    deadline counts from there.
     """
 
     operation_id: str
@@ -137,6 +138,7 @@ class RecoveryData:
     fence: int = 0
     resumable: bool = True
     completed_at: datetime | None = None
+    begun_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,10 @@ class Operation:
             raise RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than it may")
 
     def _look_again(self) -> None:
+        if self._lifecycle.is_claimed(self):
+            return
         stored = self._lifecycle.store.get(self.operation_id)
-        if stored is None or (stored.state is RecoveryState.IN_PROGRESS and stored.fence == self.data.fence):
+        if stored is None:
             return
         # Whatever comes later (another check in the handler's clean-up) must see it again.
         self.wake.set()

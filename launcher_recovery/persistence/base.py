@@ -103,6 +103,7 @@ class Store(Protocol):
         states: Collection[RecoveryState] | None = None,
         kind: str | None = None,
         project: str | None = None,
+        parent_id: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:

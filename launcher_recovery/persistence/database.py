@@ -197,6 +197,7 @@ class SQLitePersistence(StatePersistence):
         states: Collection[RecoveryState] | None = None,
         kind: str | None = None,
         project: str | None = None,
+        parent_id: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
@@ -207,6 +208,8 @@ class SQLitePersistence(StatePersistence):
             query = query.where(OperationRow.kind == kind)
         if project is not None:
             query = query.where(OperationRow.project == project)
+        if parent_id is not None:
+            query = query.where(OperationRow.parent_id == parent_id)
         if before is not None:
             query = query.where(
                 peewee.Tuple(OperationRow.created_at, OperationRow.operation_id) < peewee.Tuple(*before)

@@ -89,6 +89,7 @@ class MemoryPersistence(StatePersistence):
         states: Collection[RecoveryState] | None = None,
         kind: str | None = None,
         project: str | None = None,
+        parent_id: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
@@ -99,6 +100,7 @@ class MemoryPersistence(StatePersistence):
                 if (states is None or data.state in states)
                 and (kind is None or data.kind == kind)
                 and (project is None or data.project == project)
+                and (parent_id is None or data.parent_id == parent_id)
                 and (before is None or _position(data) < before)
             ]
             found.sort(key=_position, reverse=True)

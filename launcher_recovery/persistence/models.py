@@ -56,6 +56,7 @@ class OperationRow(peewee.Model):
     fence = peewee.IntegerField(default=0)
     resumable = peewee.BooleanField(default=True)
     completed_at = peewee.DoubleField(null=True)
+    begun_at = peewee.DoubleField(null=True)
 
     class Meta:
         table_name = "recovery_data"
@@ -124,7 +125,7 @@ _PLAIN = (
     "fruitless", "watermark", "category", "explanation", "fix", "owner", "fence", "resumable",
 )  # fmt: skip
 _JSON = ("args", "kwargs", "metadata", "result")
-_TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at")
+_TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at", "begun_at")
 
 
 def to_columns(fields: Mapping[str, Any]) -> dict[str, Any]:

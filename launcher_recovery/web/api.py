@@ -45,7 +45,7 @@ def operation_json(data: RecoveryData) -> dict[str, Any]:
 def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
     """The blueprint of the API."""
     api = Blueprint("launcher_recovery_api", __name__, url_prefix=PREFIX)
-    lifecycle, store = integrator.lifecycle, integrator.persistence
+    store = integrator.persistence
 
     def answer(**content: Any) -> Response:
         return jsonify({"success": True, **content})
@@ -159,9 +159,9 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
 
         api.post(f"/operations/<operation_id>/{path}", endpoint=path)(view)
 
-    control("pause", lifecycle.pause, "{} is paused.")
-    control("resume", lifecycle.resume, "{} goes on.")
-    control("cancel", lifecycle.cancel, "{} was cancelled.")
+    control("pause", integrator.pause, "{} is paused.")
+    control("resume", integrator.resume, "{} goes on.")
+    control("cancel", integrator.cancel, "{} was cancelled.")
 
     @api.post("/operations/<operation_id>/retry")
     def retry(operation_id: str) -> Response:

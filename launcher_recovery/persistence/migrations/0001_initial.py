@@ -30,7 +30,8 @@ STATEMENTS = (
         owner TEXT,
         fence INTEGER NOT NULL DEFAULT 0,
         resumable {boolean} NOT NULL,
-        completed_at {double}
+        completed_at {double},
+        begun_at {double}
     )""",
     # One unfinished operation for each key: the second caller joins the first.
     """CREATE UNIQUE INDEX recovery_data_key ON recovery_data (key)
