@@ -41,17 +41,20 @@ class Wake:
     async def wait_async(self, seconds: float | None) -> bool:
         """Like `wait`, for the running event loop."""
         event = asyncio.Event()
+        waiter = (asyncio.get_running_loop(), event)
         with self._lock:
             if self._event.is_set():
                 return True
-            self._waiter = (asyncio.get_running_loop(), event)
+            self._waiter = waiter
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except asyncio.TimeoutError:
             return False
         finally:
             with self._lock:
-                self._waiter = None
+                # A wait that was cancelled ends some turns of the loop later, when another may have begun.
+                if self._waiter is waiter:
+                    self._waiter = None
         return True
 
 

@@ -195,7 +195,7 @@ class RecoveryConfig:
         for name in changes:
             if name not in _PARSERS:
                 raise RecoveryConfigError(f"{name!r} is not a setting{_suggestion(name, _PARSERS)}")
-        return replace(self, **dict(changes))
+        return replace(self, **dict(changes), sources={**self.sources, **{name: name for name in changes}})
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -266,11 +266,16 @@ def load_config(
             if variable in _VARIABLES:
                 take(_VARIABLES[variable], value, label.format(variable))
             elif variable in _MODE_VARIABLES:
-                modes = {**values.get("modes", {}), _MODE_VARIABLES[variable]: value}
+                given = values.get("modes", {})
+                if not isinstance(given, Mapping):
+                    continue  # refused below, with its name
+                modes = {**given, _MODE_VARIABLES[variable]: value}
                 take("modes", modes, label.format(variable))
             elif variable not in _KNOWN and not variable.startswith(_TEST_PREFIX):
                 warnings.warn(f"{variable} is not a setting{_suggestion(variable, _KNOWN)}", stacklevel=2)
     for name, value in (arguments or {}).items():
+        if name not in _PARSERS:
+            raise RecoveryConfigError(f"{name!r} is not a setting{_suggestion(name, _PARSERS)}")
         take(name, value, name)
     return RecoveryConfig(**values, sources=sources)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -29,6 +30,8 @@ from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
 # sooner where the outbox is tailed.
 _POLL_S = 1.0
 _GAVE_UP = "__recovery_gave_up__"
+# Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
+_moments = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -212,13 +215,16 @@ class Engine:
     def _attempt(self, live: Operation, policy: Policy, refused_s: float) -> Generator[Effect, Any, Any]:
         """One attempt, from its claim to its record; raises `_Unfinished` when the loop has to look again."""
         live.moved = False
-        live.wake.clear()
-        live.attempt_ends_at = None if policy.timeout is None else self.clock.monotonic() + policy.timeout
+        live.began = next(_moments)
+        # `wake` is left as it is: whoever paused or cancelled right after the claim is to be heard.
+        limit = self._time_limit(live, policy)
+        live.attempt_ends_at = None if limit is None else self.clock.monotonic() + limit
         self.observe("attempt_started", live.data, None)
         try:
             if refused_s > 0:
                 raise _refusal(policy.breaker, live, refused_s)
-            result = yield Run(policy.timeout)
+            result = yield Run(limit)
+            live.check_time()  # what comes too late is void
         except Exception as error:
             self.observe("attempt_finished", live.data, error)
             # An operation inside this one may have been cancelled while this one was not.
@@ -246,9 +252,9 @@ class Engine:
         verdict = policy.classify(error)
         _tell_breaker(policy.breaker, error, verdict, live.moved)
         fruitless = 0 if live.moved else live.data.fruitless + 1
-        age = self.clock.time() - (live.data.begun_at or live.data.created_at).timestamp()
+        age = self._age(live)
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
-        if not _inner_gave_up(error):
+        if not _inner_gave_up(error, live.began):
             decision = decide(policy, error, verdict, fruitless=fruitless, age=age)
         retry = decision if isinstance(decision, RetryAt) else None
         target = RecoveryState.RECOVERING if isinstance(decision, RetryAt) else decision.state
@@ -276,6 +282,20 @@ class Engine:
         if policy.raise_original:
             raise error
         raise RecoveryExhaustedError(f"{live.data.title} failed after {live.data.attempt} attempts: {error}") from error
+
+    def _time_limit(self, live: Operation, policy: Policy) -> float | None:
+        """Seconds that an attempt may take that begins now."""
+        limit = policy.timeout
+        if policy.deadline is not None:
+            left = policy.deadline - self._age(live)
+            # An attempt that begins after the deadline was held up, by a pause or a restart.
+            if left > 0:
+                limit = left if limit is None else min(limit, left)
+        return limit
+
+    def _age(self, live: Operation) -> float:
+        """Seconds for which the operation has been under way, since a person began it last."""
+        return self.clock.time() - (live.data.begun_at or live.data.created_at).timestamp()
 
     def _hold(self, live: Operation, policy: Policy, seconds: float) -> RecoveryData:
         scope = (policy.breaker and policy.breaker.scope) or "The other side"
@@ -322,13 +342,16 @@ def _mark_given_up(error: Exception, data: RecoveryData) -> None:
     attempts = "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
     note = f"launcher-recovery: gave up after {attempts} (operation {data.operation_id})"
     try:
-        setattr(error, _GAVE_UP, data.operation_id)
+        setattr(error, _GAVE_UP, next(_moments))
         # What `add_note` does from Python 3.11 on.
         setattr(error, "__notes__", [*getattr(error, "__notes__", ()), note])
     except AttributeError:
         pass  # an exception class with __slots__; it is still raised, without the note
 
 
-def _inner_gave_up(error: Exception) -> bool:
-    """Whether an operation inside this one had its own attempts at this error and gave up."""
-    return any(hasattr(item, _GAVE_UP) for item in chain_of(error))
+def _inner_gave_up(error: Exception, began: int) -> bool:
+    """Whether an operation inside this one had its own attempts at this error and gave up.
+
+    `began` is when this attempt did; the same exception object may have been given up on before, by another call.
+    """
+    return any(getattr(item, _GAVE_UP, 0) > began for item in chain_of(error))

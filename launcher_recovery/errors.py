@@ -79,7 +79,7 @@ class RefusedError(RecoveryError, ValueError):
 class CommandError(RecoveryError):
     """A child process failed.
 
-    `argv` is its command line, `returncode` its exit status (negative: the signal that ended it),
+    `argv` is its command line, `returncode` its exit status (128 + n when signal n ended it),
     `output` the end of what it printed on both streams.
     """
 

@@ -50,8 +50,8 @@ def recovery_choose_strategy(operation: RecoveryData) -> Strategy | None:
 def recovery_sources(url: str, operation: RecoveryData) -> Sequence[str]:
     """Further addresses of what `url` is, best first; tried when it fails in a way another source may not.
 
-    Called in the thread of the download, before its first attempt in this process. All answers are used, in the
-    order of registration, without doubles. The checksum always comes from the request, never from a mirror.
+    Called in the thread of the download, before each of its attempts. All answers are used, those of the extension
+    registered last first, without doubles. The checksum always comes from the request, never from a mirror.
     """
     raise NotImplementedError
 

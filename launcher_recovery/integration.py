@@ -190,6 +190,10 @@ class RecoveryIntegrator:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
         """
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
+        with self._lock:
+            for breaker in self._breakers.values():
+                breaker.threshold = self.config.circuit_breaker_threshold
+                breaker.timeout = self.config.circuit_breaker_timeout
 
     def apply_to_operation(self, operation_func: F) -> F:
         """`operation_func` as a recoverable function with this integrator's settings, store and classifier."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import threading
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -12,10 +12,13 @@ from typing import Any
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.handles import handles_of
+from launcher_recovery.meter import Meter
 from launcher_recovery.operation import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
+    AttemptRecord,
     Operation,
     Progress,
     RecoveryData,
@@ -30,8 +33,6 @@ from launcher_recovery.redaction import Redactor
 
 logger = logging.getLogger("launcher_recovery")
 
-PROGRESS_INTERVAL_S = 0.2
-_RATE_WINDOW_S = 4.0
 _MAX_ERROR_TEXT = 4000
 
 
@@ -52,9 +53,8 @@ class Lifecycle:
         self.owner_id = owner_id
         self.clock = clock or Clock()
         self.redactor = redactor or Redactor()
-        self._live: dict[str, list[Operation]] = {}
-        self._meters: dict[str, _Meter] = {}
-        self._lock = threading.Lock()
+        self._handles = handles_of(store)
+        self._meters: dict[str, Meter] = {}
 
     # -- beginning ----------------------------------------------------------------------------------
 
@@ -81,6 +81,7 @@ class Lifecycle:
             revive: continue the latest operation of that key if it failed, instead of beginning a new one.
         """
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
+        key = None if key is None else self._kept_key(key)
         now = to_datetime(self.clock.time())
         while True:
             if key is not None and revive:
@@ -98,7 +99,7 @@ class Lifecycle:
                 key=key,
                 project=project,
                 parent_id=parent_id,
-                title=self.redactor.text(title) or function_name,
+                title=self._text(title) or function_name,
                 max_attempts=limit,
                 owner=self.owner_id,
                 resumable=resumable,
@@ -123,6 +124,14 @@ class Lifecycle:
             return self.retry(latest.operation_id, limit=limit, **again)
         except RecoveryStateError:
             return None  # somebody else was faster; then there is an unfinished one to join
+
+    def _kept_key(self, key: str) -> str:
+        """The key without secrets, and still another one for another secret."""
+        kept = self._text(key)
+        return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
+
+    def _text(self, text: str) -> str:
+        return self.redactor.text(_encodable(text))
 
     def _storable(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -159,6 +168,14 @@ class Lifecycle:
         }
         return self._change(operation_id, RUNNABLE, fields, claim=True)
 
+    def current(self, operation_id: str) -> RecoveryData | None:
+        """The record as the store has it now."""
+        return self.store.get(operation_id)
+
+    def history(self, operation_id: str) -> list[AttemptRecord]:
+        """The attempts so far, oldest first."""
+        return self.store.attempts(operation_id)
+
     def is_claimed(self, live: Operation) -> bool:
         """Whether the operation is still in progress under the claim of `live`."""
         stored = self.store.get(live.operation_id)
@@ -189,7 +206,7 @@ class Lifecycle:
             "state": target,
             "error": kept,
             "category": category,
-            "explanation": explanation,
+            "explanation": self._text(explanation),
             "fix": fix,
             "fruitless": fruitless,
             "watermark": live.data.watermark,
@@ -199,6 +216,9 @@ class Lifecycle:
         }
         if target in FINAL:
             fields.update(completed_at=to_datetime(now), owner=None)
+        progress = self._final_progress(live)
+        if progress is not None:
+            fields["progress"] = progress
         attempt = {
             "outcome": target.value if target in FINAL else "failed",
             "category": category,
@@ -222,8 +242,8 @@ class Lifecycle:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile; the result is void.
         """
         try:
+            codec.dumps(result)
             kept = self.redactor.value(result)
-            codec.dumps(kept)
         except TypeError:
             kept = None
         fields: dict[str, Any] = {
@@ -333,9 +353,9 @@ class Lifecycle:
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
         """Set the point from which an attempt goes on."""
-        meter = _Meter(resumed=done)
-        self._meters[live.operation_id] = meter
-        self._save_progress(live, meter, Progress(done, total, unit, resumed=done))
+        meter = self._meters[live.operation_id] = Meter(resumed=done)
+        meter.latest = Progress(done, total, unit, resumed=done)
+        self._keep_progress(live, meter.latest)
 
     def report_progress(
         self, live: Operation, done: float, total: float | None, unit: str, message: str | None
@@ -343,18 +363,14 @@ class Lifecycle:
         """Keep and announce progress, at most five times a second for each operation."""
         meter = self._meters.get(live.operation_id)
         if meter is None:
-            meter = self._meters[live.operation_id] = _Meter()
+            meter = self._meters[live.operation_id] = Meter()
         now = self.clock.monotonic()
-        rate = meter.rate(done, now)
-        eta = None if not rate or total is None else max(0.0, (total - done) / rate)
-        meter.latest = Progress(done, total, unit, rate, eta, meter.resumed, message)
-        if now - meter.saved_at >= PROGRESS_INTERVAL_S:
-            meter.saved_at = now
-            self._save_progress(live, meter, meter.latest)
+        progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
+        if meter.is_due(now):
+            self._keep_progress(live, progress)
 
-    def _save_progress(self, live: Operation, meter: _Meter, progress: Progress) -> None:
+    def _keep_progress(self, live: Operation, progress: Progress) -> None:
         at = to_datetime(self.clock.time())
-        meter.latest = progress
         live.data.progress = progress
         try:
             changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
@@ -380,6 +396,10 @@ class Lifecycle:
         """
         self.store.update_metadata(live.operation_id, live.data.fence, self.redactor.value(live.data.metadata))
 
+    def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
+        """The step, if it has finished in an earlier attempt or process."""
+        return self.store.load_step(operation_id, name)
+
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
         """Keep that a step is done.
 
@@ -404,30 +424,20 @@ class Lifecycle:
 
     def attach(self, live: Operation) -> None:
         """From now on changes of the operation wake `live`."""
-        with self._lock:
-            self._live.setdefault(live.operation_id, []).append(live)
+        self._handles.attach(live)
 
     def detach(self, live: Operation) -> None:
         """Undo `attach`."""
-        with self._lock:
-            handles = self._live.get(live.operation_id, [])
-            if live in handles:
-                handles.remove(live)
-            if not handles:
-                self._live.pop(live.operation_id, None)
-                self._meters.pop(live.operation_id, None)
+        if self._handles.detach(live):
+            self._meters.pop(live.operation_id, None)
 
     def is_live(self, operation_id: str) -> bool:
         """Whether a call in this process runs, waits for or has joined the operation."""
-        with self._lock:
-            return operation_id in self._live
+        return operation_id in self._handles
 
     def notify(self, operation_id: str) -> None:
         """Wake this process's calls that are about the operation; it changed elsewhere."""
-        with self._lock:
-            handles = list(self._live.get(operation_id, ()))
-        for live in handles:
-            live.wake.set()
+        self._handles.notify(operation_id)
 
     def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
         """Store and send an event that belongs to no operation."""
@@ -437,7 +447,7 @@ class Lifecycle:
 
     def _kept_error(self, error: Exception) -> Exception:
         stored = codec.error_to_stored(error)
-        text = self.redactor.text
+        text = self._text
         return type(stored)(
             stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
         )
@@ -467,6 +477,14 @@ class Lifecycle:
         if data is None:
             return RecoveryStateError(f"there is no operation {operation_id}")
         wanted = "changed" if target is None else f"set to {target}"
+        if data.key is not None and data.state in FINAL and target is RecoveryState.PENDING:
+            other = self.store.latest_with_key(data.key)
+            if other is not None and other.state in UNFINISHED:
+                return RecoveryStateError(
+                    f"{data.title} cannot be started again now, because the same is under way in "
+                    f"operation {other.operation_id}",
+                    state=data.state.value,
+                )
         return RecoveryStateError(f"{data.title} cannot be {wanted} now, it is {data.state}", state=data.state.value)
 
     def _announce(self, changed: Changed, wake: bool = True) -> None:
@@ -476,23 +494,6 @@ class Lifecycle:
             signals.send(event, self)
 
 
-class _Meter:
-    """Speed of one operation over the last seconds, and when its progress was last kept."""
-
-    def __init__(self, resumed: float = 0.0) -> None:
-        self.resumed = resumed
-        self.saved_at = float("-inf")
-        self.latest: Progress | None = None
-        self._points: list[tuple[float, float]] = []
-
-    def rate(self, done: float, now: float) -> float | None:
-        """Units a second over the last few seconds; None until two moments are known."""
-        points = self._points
-        if not points or now - points[-1][0] >= PROGRESS_INTERVAL_S:
-            points.append((now, done))
-            while len(points) > 2 and now - points[0][0] > _RATE_WINDOW_S:
-                points.pop(0)
-        (then, before), (latest, after) = points[0], points[-1]
-        if latest <= then:
-            return None
-        return max(0.0, (after - before) / (latest - then))
+def _encodable(text: str) -> str:
+    """`text` as every database takes it: file names that are not UTF-8 come with lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

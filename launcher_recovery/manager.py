@@ -22,6 +22,15 @@ logger = logging.getLogger("launcher_recovery")
 ENTRY_POINT_GROUP = "launcher_recovery"
 _PREFIX = "recovery_"
 
+# What the answer to a hook has to be: whether a sequence of it, and its type.
+_ANSWERS: dict[str, tuple[bool, Any]] = {
+    "recovery_operations": (True, OperationKind),
+    "recovery_classify": (False, Verdict),
+    "recovery_choose_strategy": (False, Strategy),
+    "recovery_sources": (True, str),
+    "recovery_redactions": (True, Callable),
+}
+
 
 class Extensions:
     """The extensions in force: the package's own, those installed, and those given by hand.
@@ -66,7 +75,8 @@ class Extensions:
         try:
             self._manager.register(plugin, name)
         except pluggy.PluginValidationError as error:
-            self._manager.unregister(name=name)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
             raise RecoveryConfigError(f"extension {name}: {' '.join(str(error).split())}") from None
         if self._started:
             self._tell_startup([plugin])
@@ -78,7 +88,11 @@ class Extensions:
             if options is None:
                 continue
             hook = options.get("specname") or attribute
-            if hook not in known:
+            if options.get("wrapper") or options.get("hookwrapper"):
+                raise RecoveryConfigError(
+                    f"extension {name} implements {hook} as a wrapper; implement it without wrapper=True"
+                )
+            if hook not in known and not options.get("optionalhook"):
                 raise RecoveryConfigError(
                     f"extension {name} implements {hook}, which is not a hook; the hooks are {', '.join(sorted(known))}"
                 )
@@ -86,9 +100,9 @@ class Extensions:
     def start(self) -> None:
         """Tell every extension, present and to come, that recovery begins."""
         self._started = True
-        self._tell_startup(self._manager.get_plugins())
+        self._tell_startup(None)
 
-    def _tell_startup(self, plugins: Collection[Any]) -> None:
+    def _tell_startup(self, plugins: Collection[Any] | None) -> None:
         # Not one of pluggy's historic hooks: there, the first extension that raises silences the others.
         list(self._each("recovery_startup", only=plugins, config=self._config))
 
@@ -101,7 +115,10 @@ class Extensions:
 
     def operations(self) -> list[OperationKind]:
         """All kinds of operations; of two with one name the package's own yields."""
-        kinds = {kind.name: kind for answer in self._each("recovery_operations") for kind in answer}
+        kinds: dict[str, OperationKind] = {}
+        for answer in self._each("recovery_operations"):
+            for kind in answer:
+                kinds.setdefault(kind.name, kind)  # the package's own were registered first and come last
         return list(kinds.values())
 
     def classify(self, error: BaseException, operation: RecoveryData | None) -> Verdict | None:
@@ -122,8 +139,19 @@ class Extensions:
         return list(found)
 
     def redactions(self) -> list[Callable[[str], str]]:
-        """All functions that take out secrets."""
-        return [rule for answer in self._each("recovery_redactions") for rule in answer]
+        """All functions that take out secrets; one that raises is reported and changes nothing."""
+        return [self._harmless(rule) for answer in self._each("recovery_redactions") for rule in answer]
+
+    def _harmless(self, rule: Callable[[str], str]) -> Callable[[str], str]:
+        def apply(text: str) -> str:
+            try:
+                return str(rule(text))
+            except Exception as error:
+                # Not with the error's own text, which may hold the secret.
+                self._problem(f"the redaction {rule!r} of an extension failed: {type(error).__name__}")
+                return text
+
+        return apply
 
     def observe(self, event: str, operation: RecoveryData, error: BaseException | None) -> None:
         """Tell the observers; `event` is "attempt_started", "attempt_finished" or "settled"."""
@@ -137,28 +165,32 @@ class Extensions:
 
     def _each(self, hook: str, only: Collection[Any] | None = None, **arguments: Any) -> Iterable[Any]:
         """Answers of the extensions, one called after the other so that one that raises harms no other."""
-        implementations = getattr(self._manager.hook, hook).get_hookimpls()
-        plugins = [implementation.plugin for implementation in reversed(implementations)]
-        for plugin in plugins:
-            if only is not None and not any(plugin is chosen for chosen in only):
+        # Called one by one, not through pluggy: there, one that raises ends the call for all.
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            if only is not None and not any(implementation.plugin is chosen for chosen in only):
                 continue
-            others = [other for other in plugins if other is not plugin]
             try:
-                answer = self._manager.subset_hook_caller(hook, others)(**arguments)
+                answer = implementation.function(*(arguments[name] for name in implementation.argnames))
+                answer = _usable(answer, *_ANSWERS.get(hook, (False, object)))
             except Exception as error:
-                name = self._manager.get_name(plugin)
+                name = implementation.plugin_name
                 self._problem(f"extension {name} failed in {hook}: {type(error).__name__}: {error}")
                 continue
-            if isinstance(answer, list) and not self._is_first_result(hook):
-                answer = answer[0] if answer else None
             if answer is not None:
                 yield answer
-
-    def _is_first_result(self, hook: str) -> bool:
-        spec = getattr(self._manager.hook, hook).spec
-        return bool(spec and spec.opts["firstresult"])
 
     def _problem(self, text: str) -> None:
         logger.warning("%s", text)
         if text not in self.problems and len(self.problems) < 50:
             self.problems.append(text)
+
+
+def _usable(answer: Any, many: bool, expected: Any) -> Any:
+    """The answer of an extension, a sequence as a list; TypeError when it is not what the hook asks for."""
+    if answer is None:
+        return None
+    items = list(answer) if many and not isinstance(answer, (str, bytes)) else [answer]
+    if (many and isinstance(answer, (str, bytes))) or not all(isinstance(item, expected) for item in items):
+        what = getattr(expected, "__name__", str(expected))
+        raise TypeError(f"it returned {answer!r:.80}, but {'a list of ' if many else ''}{what} is needed")
+    return items if many else answer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.errors import (
@@ -16,9 +16,6 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
 )
-
-if TYPE_CHECKING:
-    from launcher_recovery.lifecycle import Lifecycle
 
 T = TypeVar("T")
 
@@ -163,6 +160,28 @@ class StepRecord:
     result: Any = None
 
 
+class Keeper(Protocol):
+    """What a handle needs of the one that keeps operations (`launcher_recovery.lifecycle.Lifecycle`)."""
+
+    def current(self, operation_id: str) -> RecoveryData | None: ...
+
+    def history(self, operation_id: str) -> list[AttemptRecord]: ...
+
+    def is_claimed(self, live: Operation) -> bool: ...
+
+    def save_metadata(self, live: Operation) -> None: ...
+
+    def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None: ...
+
+    def report_progress(
+        self, live: Operation, done: float, total: float | None, unit: str, message: str | None
+    ) -> None: ...
+
+    def kept_step(self, operation_id: str, name: str) -> StepRecord | None: ...
+
+    def finish_step(self, live: Operation, name: str, result: Any) -> None: ...
+
+
 class Operation:
     """The handle of a running operation, for the code inside it; see `current_operation`.
 
@@ -170,12 +189,13 @@ class Operation:
     `history`, `operation_id`, `attempt` and `resumed`.
     """
 
-    def __init__(self, data: RecoveryData, lifecycle: Lifecycle, clock: Clock) -> None:
+    def __init__(self, data: RecoveryData, keeper: Keeper, clock: Clock) -> None:
         self.data = data
         self.wake = Wake()
         self.moved = False
+        self.began = 0
         self.attempt_ends_at: float | None = None
-        self._lifecycle = lifecycle
+        self._keeper = keeper
         self._clock = clock
 
     @property
@@ -195,11 +215,11 @@ class Operation:
     @property
     def history(self) -> list[AttemptRecord]:
         """The attempts so far, oldest first, the running one last."""
-        return self._lifecycle.store.attempts(self.operation_id)
+        return self._keeper.history(self.operation_id)
 
     def save_metadata(self) -> None:
         """Keep `metadata` now; it is there again after a restart."""
-        self._lifecycle.save_metadata(self)
+        self._keeper.save_metadata(self)
 
     def check(self) -> None:
         """Return if the code may go on.
@@ -212,14 +232,22 @@ class Operation:
         if self.wake.is_set():
             self.wake.clear()
             self._look_again()
+        self.check_time()
+
+    def check_time(self) -> None:
+        """Return if the time of the attempt is not over.
+
+        Raises:
+            RecoveryTimeoutError: it is.
+        """
         ends_at = self.attempt_ends_at
         if ends_at is not None and self._clock.monotonic() >= ends_at:
             raise RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than it may")
 
     def _look_again(self) -> None:
-        if self._lifecycle.is_claimed(self):
+        if self._keeper.is_claimed(self):
             return
-        stored = self._lifecycle.store.get(self.operation_id)
+        stored = self._keeper.current(self.operation_id)
         if stored is None:
             return
         # Whatever comes later (another check in the handler's clean-up) must see it again.
@@ -246,12 +274,12 @@ class Operation:
         if done > self.data.watermark:
             self.data.watermark = done
             self.moved = True
-        self._lifecycle.report_progress(self, done, total, unit, message)
+        self._keeper.report_progress(self, done, total, unit, message)
         self.check()
 
     def resume_at(self, done: float, total: float | None = None, unit: str = "steps") -> None:
         """Tell that `done` units were there when this attempt began; they do not count as its progress."""
-        self._lifecycle.begin_progress(self, done, total, unit)
+        self._keeper.begin_progress(self, done, total, unit)
 
     def step(self, name: str, function: Callable[[], T], still_valid: Callable[[T], bool] = lambda result: True) -> T:
         """Run `function` unless the step `name` has finished in an earlier attempt or process.
@@ -259,13 +287,13 @@ class Operation:
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
         so of it (what the step made may have been deleted since).
         """
-        kept = self._lifecycle.store.load_step(self.operation_id, name)
+        kept = self._keeper.kept_step(self.operation_id, name)
         if kept is not None and still_valid(kept.result):
             result: T = kept.result
             return result
         self.check()
         result = function()
-        self._lifecycle.finish_step(self, name, result)
+        self._keeper.finish_step(self, name, result)
         self.moved = True
         return result
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from launcher_recovery.config import load_config
-from launcher_recovery.errors import NoHandlerError, RecoveryConfigError, RecoveryStateError, StoreError
+from launcher_recovery.errors import (
+    NoHandlerError,
+    RecoveryConfigError,
+    RecoveryError,
+    RecoveryStateError,
+    RefusedError,
+    StoreError,
+)
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
 
@@ -139,7 +146,7 @@ class LauncherPlugin:
                 return self._observe(kind, arguments)
             kind.check(arguments, integrator.config.allowed_roots)
             kept = self._kept_result(kind, arguments)
-            if kept is not None:
+            if kept is not None and kept.result is not None:
                 return kept.result
             data = self._open(kind, arguments, key=kind.key(arguments))
         except StoreError as error:
@@ -181,20 +188,32 @@ class LauncherPlugin:
         if not data.resumable:
             self._fail_unresumable(data)
             return None
-        kind.check(data.kwargs, self.integrator.config.allowed_roots)
+        try:
+            kind.check(data.kwargs, self.integrator.config.allowed_roots)
+        except RefusedError as error:
+            self._fail(data, error, "It is not allowed any more; the settings have changed since.", None)
+            return None
         return self._run(kind, data, data.kwargs)
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
+        self._fail(
+            data,
+            RecoveryStateError("what it was called with was not kept"),
+            "It cannot go on by itself after the restart, because the address held a password or a "
+            "signature that is never stored. Start it again where you started it; what has arrived is kept.",
+            "update_url",
+        )
+
+    def _fail(self, data: RecoveryData, error: Exception, explanation: str, fix: str | None) -> None:
         lifecycle = self.integrator.lifecycle
         live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, self.integrator.clock)
         lifecycle.end_attempt(
             live,
             RecoveryState.FAILED,
-            RecoveryStateError("what it was called with was not kept"),
+            error,
             category="validation",
-            explanation="It cannot go on by itself after the restart, because the address held a password or a "
-            "signature that is never stored. Start it again where you started it; what has arrived is kept.",
-            fix="update_url",
+            explanation=explanation,
+            fix=fix,
             fruitless=1,
             limit=1,
         )
@@ -236,7 +255,20 @@ class LauncherPlugin:
             with running(live):
                 result = self._call_others(kind.hook, arguments, last=None)
         except Exception as error:
-            verdict = self.integrator.classify(error, data)
+            self._keep_observed(live, error=error)
+            raise
+        self._keep_observed(live, result=result)
+        return result
+
+    def _keep_observed(self, live: Operation, *, result: Any = None, error: Exception | None = None) -> None:
+        """Record an observed call; what goes wrong here is no business of the launcher, its handlers have run."""
+        lifecycle = self.integrator.lifecycle
+        try:
+            if error is None:
+                live.save_metadata()
+                lifecycle.succeed(live, result)
+                return
+            verdict = self.integrator.classify(error, live.data)
             live.metadata["would"] = f"{verdict.retry.value}: {verdict.explanation}"
             live.save_metadata()
             lifecycle.end_attempt(
@@ -249,15 +281,17 @@ class LauncherPlugin:
                 fruitless=1,
                 limit=1,
             )
-            raise
-        live.save_metadata()
-        lifecycle.succeed(live, result)
-        return result
+        except RecoveryError as problem:
+            logger.warning("what was observed of %s is not kept: %s", live.data.title, problem)
 
     # -- the launcher's other plugins ---------------------------------------------------------------
 
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        caller = getattr(self.manager.hook, hook, None)  # an extension's kind may name a hook of another launcher
+        return [] if caller is None else caller.get_hookimpls()
+
     def _wrappers(self, hook: str) -> Iterable[Any]:
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+        for implementation in self._implementations(hook):
             if implementation.wrapper or implementation.hookwrapper:
                 yield implementation.plugin
 
@@ -266,7 +300,7 @@ class LauncherPlugin:
         found: list[str] = []
         wrapping: list[tuple[int, str]] = []
         handling: list[tuple[int, str]] = []
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+        for implementation in self._implementations(hook):
             plugin, name = implementation.plugin, implementation.plugin_name
             if not _is_hashable(plugin):
                 found.append(

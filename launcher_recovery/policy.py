@@ -10,6 +10,9 @@ from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Ret
 from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
 
+# No date has room for more; a strategy without a limit of its own gets there.
+_LONGEST_WAIT_S = 10 * 366 * 86400.0
+
 Classify = Callable[[BaseException], Verdict]
 
 
@@ -92,7 +95,7 @@ def decide(
         return GiveUp(RecoveryState.FAILED)
     elif fruitless >= limit_for(policy, verdict):
         return GiveUp(RecoveryState.EXHAUSTED)
-    delay = policy.strategy.calculate_delay(max(1, fruitless))
+    delay = min(policy.strategy.calculate_delay(max(1, fruitless)), _LONGEST_WAIT_S)
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
         delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER

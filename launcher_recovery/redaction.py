@@ -23,12 +23,13 @@ _SECRET_MEMBER = re.compile(
 )
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s'\"<>\\]+", re.IGNORECASE)
 _TEXT_SECRETS = (
-    re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?(?:bearer|basic|token)\s+)[^\s'\",;]+"),
+    re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic|token)\s+)?)[^\s'\",;]+"),
     re.compile(r"(?i)(\bbearer\s+)[a-z0-9._~+/=-]{8,}"),
     re.compile(r"(?i)(\b(?:set-)?cookie['\"]?\s*[:=]\s*)[^\r\n'\"]+"),
     re.compile(r"(?i)(\b[\w-]*(?:api[-_]?key|token|secret|passw(?:or)?d)['\"]?\s*[:=]\s*['\"]?)(?!\*\*\*)[^\s'\",;&]+"),
     re.compile(r"()\bhf_[A-Za-z0-9]{16,}\b"),
     re.compile(r"()\bgh[pousr]_[A-Za-z0-9]{16,}\b"),
+    re.compile(r"()\bgithub_pat_[A-Za-z0-9_]{16,}\b"),
     re.compile(r"()\bAKIA[0-9A-Z]{16}\b"),
 )
 
@@ -68,9 +69,11 @@ class Redactor:
             return self.text(value)
         if isinstance(value, dict):
             return {
-                key: MASK if isinstance(item, str) and _SECRET_MEMBER.match(str(key)) else self.value(item)
+                key: MASK if isinstance(item, (str, bytes)) and _SECRET_MEMBER.match(str(key)) else self.value(item)
                 for key, item in value.items()
             }
-        if isinstance(value, (list, tuple)):
-            return type(value)(self.value(item) for item in value)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, tuple):  # a named tuple as well, whose class cannot be called like `tuple`
+            return tuple(self.value(item) for item in value)
         return value

@@ -138,9 +138,9 @@ def actions_for(data: RecoveryData) -> list[str]:
     actions = []
     if data.state in RUNNABLE or data.state is RecoveryState.IN_PROGRESS:
         actions.append("pause")
-    if data.state is RecoveryState.RECOVERING or (
-        data.state in FINAL and data.state is not RecoveryState.SUCCESS and data.resumable
-    ):
+    # A wait that a restart interrupted goes on as pending, and still has its due time.
+    waits = data.state in RUNNABLE and data.next_attempt_at is not None
+    if waits or (data.state in FINAL and data.state is not RecoveryState.SUCCESS and data.resumable):
         actions.append("retry")
     if data.state is RecoveryState.PAUSED:
         actions.append("resume")

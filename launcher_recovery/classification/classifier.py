@@ -56,11 +56,14 @@ class ErrorClassifier:
         wait_s = seen.retry_after_s
         if isinstance(error, CircuitBreakerOpenError):
             wait_s = error.timeout_remaining
+        explanation = rule.explanation.format(host=seen.host or "the other side", status=seen.status)
+        if seen.host is None:
+            explanation = explanation[:1].upper() + explanation[1:]
         return Verdict(
             category=category,
             retry=retry,
             rule=rule.id,
-            explanation=rule.explanation.format(host=seen.host or "The other side", status=seen.status),
+            explanation=explanation,
             wait_s=wait_s,
             fix=rule.fix,
             scope=seen.host,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from launcher_recovery.errors import CommandError, StoredError
 
 _MAX_CHAIN = 16
+_YEAR_S = 366 * 86400.0
 _HOST_IN_TEXT = re.compile(r"(?:host='([^']+)'|https?://(?:[^/\s'\"@]*@)?([^/\s'\":]+))")
 
 
@@ -88,14 +89,14 @@ def read(error: BaseException, now: float) -> Facts:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 §10.2.3: seconds or an HTTP date); None when there is none."""
+    """Seconds of a Retry-After header (RFC 9110 §10.2.3: seconds or a date), at most a year; None without one."""
     if not value:
         return None
     value = value.strip()
-    if value.isdigit():
-        return float(value)
+    if value.isdecimal():
+        return min(float(value), _YEAR_S)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - now), _YEAR_S)
     except (TypeError, ValueError, OverflowError):
         return None
 

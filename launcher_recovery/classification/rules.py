@@ -234,7 +234,7 @@ RULES: tuple[Rule, ...] = (
         fix="update_url", commands_only=True, text=_output(
             r"^fatal: repository '.*' (not found|does not exist)", r"^remote: Repository not found",
             r"^fatal: Remote branch .* not found", r"^error: pathspec '.*' did not match",
-            r"^fatal: reference is not a tree", r"^fatal: .*The requested URL returned error: 4(04|10)\b",
+            r"^fatal: reference is not a tree", r"^fatal: invalid reference: ", r"^fatal: .*The requested URL returned error: 4(04|10)\b",
         ),
     ),
     Rule(

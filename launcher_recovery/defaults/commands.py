@@ -1,16 +1,20 @@
-"""Runs a child program for an operation: output as progress, its whole process group ended when it has to be."""
+"""Runs a child program for an operation, and ends its whole process group when it has to be ended."""
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from launcher_recovery.defaults import guard
 from launcher_recovery.errors import CommandError
 from launcher_recovery.operation import Operation
 
@@ -37,11 +41,14 @@ def run_command(
         OperationInterrupted, RecoveryTimeoutError: from the operation; the process group is ended first.
         FileNotFoundError: there is no such program.
     """
+    program = shutil.which(argv[0])
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no such program", argv[0])
     process = subprocess.Popen(
-        list(argv),
+        [sys.executable, "-I", guard.__file__, program, *argv[1:]],
         cwd=cwd,
         env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # held open as long as this process lives
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -63,13 +70,13 @@ def run_command(
                 break
             tail.append(line)
             operation.check()
-        returncode = process.wait()
+        returncode = process.wait()  # at once: the guard holds the output open until it ends
     except BaseException:
         end_group(process)
         raise
     finally:
-        if process.stdout is not None:
-            process.stdout.close()
+        if process.stdin is not None:
+            process.stdin.close()
     output = "".join(tail)
     if returncode != 0:
         raise CommandError(argv, returncode, output)
@@ -78,11 +85,10 @@ def run_command(
 
 def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
     assert process.stdout is not None
-    try:
+    # Closed here and not by the caller, who would have to wait for a grandchild that left the group and kept it open.
+    with process.stdout:
         for line in process.stdout:
             lines.put(line)
-    except ValueError:
-        pass  # closed while reading, because the command was ended
     lines.put(None)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher_recovery.defaults.paths import confined
+from launcher_recovery.defaults.paths import confined, resolved
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
@@ -24,7 +24,7 @@ def recovery_operations() -> Sequence[OperationKind]:
         OperationKind(
             name="download",
             hook="launcher_download",
-            key=lambda arguments: f"download:{os.path.realpath(arguments['destination'])}",
+            key=lambda arguments: f"download:{resolved(arguments['destination'])}",
             title=lambda arguments: Path(arguments["destination"]).name,
             handler=_handle,
             scope=lambda arguments: urlsplit(arguments["url"]).hostname,

@@ -22,6 +22,14 @@ def confined(destination: str, roots: tuple[str, ...]) -> Path:
     return path
 
 
+def resolved(destination: str) -> str:
+    """The path with links resolved; as it is when it cannot be one, which `confined` then refuses."""
+    try:
+        return os.path.realpath(destination)
+    except (TypeError, ValueError):
+        return str(destination)
+
+
 def _resolved(root: str) -> Path:
     return Path(os.path.realpath(root))
 

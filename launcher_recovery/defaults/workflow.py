@@ -30,6 +30,10 @@ def recovery_operations() -> Sequence[OperationKind]:
 
 
 def _workflow_key(arguments: Arguments) -> str:
-    text = json.dumps(arguments.get("workflow"), sort_keys=True, default=repr)
+    workflow = arguments.get("workflow")
+    try:
+        text = json.dumps(workflow, sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        text = f"{id(workflow)}"  # nothing that another call could be the same as
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return f"validate_workflow:{arguments.get('project_id')}:{digest}"

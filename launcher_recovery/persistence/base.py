@@ -89,13 +89,14 @@ class Store(Protocol):
         """Keep a new record with its event; None when an unfinished operation has the same key."""
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
-        """Compare and set; None when the operation is elsewhere, under another fence, or unknown."""
+        """Compare and set; None when the operation is elsewhere, under another fence, or unknown, or when it would
+        become unfinished while another unfinished one has its key."""
 
     def get(self, operation_id: str) -> RecoveryData | None:
         """The record, or None."""
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
-        """The newest record with that key."""
+        """The unfinished record with that key, else the newest."""
 
     def find(
         self,
@@ -136,7 +137,7 @@ class Store(Protocol):
         """The latest stored events of one operation, in order."""
 
     def event_range(self) -> tuple[int, int]:
-        """Numbers of the oldest kept and of the newest event; (1, 0) when there never was one."""
+        """Numbers of the oldest kept and of the newest event; (n + 1, n) when none of n is kept any more."""
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
         """Store an event that belongs to no operation."""

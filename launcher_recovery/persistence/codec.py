@@ -13,24 +13,29 @@ from launcher_recovery.errors import StoredError
 
 _TAG = "$type"
 _TRACEBACK_FRAMES = 12
+# Far below what Python can recurse, so that whatever is accepted here can be read, copied and redacted as well.
+_MAX_DEPTH = 100
 
 
 class NotStorableError(TypeError):
     """A value has a type that is not kept; the message names it."""
 
 
-def _pack(value: Any, path: str) -> Any:
+def _pack(value: Any, path: str, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        raise NotStorableError("value is nested too deeply or contains itself")
+    depth += 1
     if value is None or isinstance(value, (bool, int, str)) or type(value) is float:
         return value
     if isinstance(value, list):
-        return [_pack(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [_pack(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise NotStorableError(f"{path} is a dict with keys that are not text")
-        packed = {key: _pack(item, f"{path}.{key}") for key, item in value.items()}
+        packed = {key: _pack(item, f"{path}.{key}", depth) for key, item in value.items()}
         return {_TAG: "dict", "value": packed} if _TAG in packed else packed
     if isinstance(value, tuple):
-        return {_TAG: "tuple", "value": [_pack(item, f"{path}[{index}]") for index, item in enumerate(value)]}
+        return {_TAG: "tuple", "value": [_pack(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]}
     if isinstance(value, PurePath):
         return {_TAG: "path", "value": str(value)}
     if isinstance(value, datetime):
@@ -65,12 +70,23 @@ def dumps(value: Any) -> str:
 
     Raises:
         NotStorableError: it contains something other than None, bool, int, float, str, bytes, list, tuple, dict
-            with text keys, datetime or a path.
+            with text keys, datetime or a path, or is nested more than 100 deep.
     """
+    packed = _pack(value, "value")
     try:
-        return json.dumps(_pack(value, "value"), ensure_ascii=False, separators=(",", ":"), allow_nan=True)
-    except RecursionError as error:
-        raise NotStorableError("value is nested too deeply or contains itself") from error
+        text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
+        # File names that are not UTF-8 hold lone surrogates, which no database takes unless they are escaped.
+        return text if _is_encodable(text) else json.dumps(packed, separators=(",", ":"))
+    except ValueError as error:  # a number with more digits than Python turns into text
+        raise NotStorableError(f"value cannot be written as JSON: {error}") from error
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def loads(text: str | None) -> Any:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import peewee
-import platformdirs
 
 from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import (
@@ -30,6 +29,7 @@ from launcher_recovery.operation import (
 )
 from launcher_recovery.persistence import codec, schema
 from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
+from launcher_recovery.persistence.file import check_file, default_path, refusal
 from launcher_recovery.persistence.models import (
     AttemptRow,
     EventRow,
@@ -46,19 +46,13 @@ from launcher_recovery.signals import Event, events_of
 
 T = TypeVar("T")
 
-_HEADER = b"SQLite format 3\x00"
+# As in the migration, to the letter: SQLite uses a partial index only for a query that has the index's condition in
+# it, and does not look into parameters for that.
+_IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'paused')")
 _KEPT_EVENTS = 10_000
 _PRUNE_EVERY = 256
 _POLL_S = 0.04
 _BUSY_TIMEOUT_S = 30
-
-
-def default_path() -> Path:
-    """`RECOVERY_PERSISTENCE_PATH`, else `recovery.db` in the user's state folder."""
-    given = os.environ.get("RECOVERY_PERSISTENCE_PATH")
-    if given:
-        return Path(given)
-    return Path(platformdirs.user_state_dir("launcher-recovery", appauthor=False)) / "recovery.db"
 
 
 class SQLitePersistence(StatePersistence):
@@ -94,30 +88,45 @@ class SQLitePersistence(StatePersistence):
 
     def _open(self) -> None:
         if self.path != ":memory:":
-            _check_file(Path(self.path))
+            check_file(Path(self.path))
         try:
-            self._db.connect()
+            self._connect()
             schema.migrate(self._db, self.path)
             self._latest = self.event_range()[1]
         except (peewee.DatabaseError, OSError) as error:
             self._db.close()
-            raise _refusal(self.path, error) from error
+            raise refusal(self.path, error) from error
         except StoreError:
             self._db.close()
             raise
 
+    def _connect(self) -> None:
+        # SQLite's own patience does not cover the switch to WAL mode, at which several processes may be at once.
+        ends = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.connect()
+                return
+            except peewee.OperationalError as error:
+                self._db.close()
+                if "locked" not in str(error) or time.monotonic() >= ends:
+                    raise
+            time.sleep(_POLL_S)
+
     @contextmanager
     def _transaction(self, durable: bool = True) -> Iterator[None]:
         with self._lock:
+            latest = self._latest
             try:
                 # The pragma takes effect for the next transaction only, so it is set outside of one.
                 self._db.execute_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 with self._db.atomic("IMMEDIATE"):
                     yield
-            except peewee.IntegrityError:
+            except BaseException as error:
+                self._latest = latest  # nobody is to look for an event that was rolled back
+                if isinstance(error, peewee.DatabaseError) and not isinstance(error, peewee.IntegrityError):
+                    raise refusal(self.path, error) from error
                 raise
-            except peewee.DatabaseError as error:
-                raise _refusal(self.path, error) from error
         with self._committed:
             self._committed.notify_all()
 
@@ -126,11 +135,18 @@ class SQLitePersistence(StatePersistence):
             try:
                 return list(query.dicts().execute(self._db))
             except peewee.DatabaseError as error:
-                raise _refusal(self.path, error) from error
+                raise refusal(self.path, error) from error
 
     def _row(self, query: Any) -> dict[str, Any] | None:
         rows = self._rows(query.limit(1))
         return rows[0] if rows else None
+
+    def _fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return list(self._db.execute_sql(sql).fetchall())
+            except peewee.DatabaseError as error:
+                raise refusal(self.path, error) from error
 
     def _upsert(self, model: type[peewee.Model], key: tuple[peewee.Field, ...], columns: dict[str, Any]) -> None:
         model.insert(columns).on_conflict(conflict_target=key, update=columns).execute(self._db)
@@ -146,14 +162,16 @@ class SQLitePersistence(StatePersistence):
             return None
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
-        with self._transaction():
-            row = self._row(OperationRow.select().where(OperationRow.operation_id == operation_id))
-            if row is None:
-                return None
-            data = to_data(row)
-            if data.state not in change.expected or (change.fence is not None and data.fence != change.fence):
-                return None
-            return self._apply(data, change)
+        try:
+            with self._transaction():
+                data = self.get(operation_id)
+                if data is None or data.state not in change.expected:
+                    return None
+                if change.fence is not None and data.fence != change.fence:
+                    return None
+                return self._apply(data, change)
+        except peewee.IntegrityError:
+            return None  # its key was taken by another one meanwhile
 
     def _apply(self, data: RecoveryData, change: Change) -> Changed:
         fields = dict(change.fields, updated_at=change.at)
@@ -188,7 +206,9 @@ class SQLitePersistence(StatePersistence):
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
         query = OperationRow.select().where(OperationRow.key == key)
-        row = self._row(query.order_by(OperationRow.created_at.desc()))
+        unfinished = OperationRow.state.in_([state.value for state in UNFINISHED])
+        # Of several made at the same moment, the one that was entered last.
+        row = self._row(query.order_by(unfinished.desc(), OperationRow.created_at.desc(), peewee.SQL("rowid DESC")))
         return None if row is None else to_data(row)
 
     def find(
@@ -204,6 +224,8 @@ class SQLitePersistence(StatePersistence):
         query = OperationRow.select()
         if states is not None:
             query = query.where(OperationRow.state.in_([state.value for state in states]))
+            if UNFINISHED.issuperset(states):
+                query = query.where(_IS_UNFINISHED)
         if kind is not None:
             query = query.where(OperationRow.kind == kind)
         if project is not None:
@@ -246,8 +268,8 @@ class SQLitePersistence(StatePersistence):
         return [to_attempt(row) for row in self._rows(query)]
 
     def steps(self, operation_id: str) -> list[StepRecord]:
-        query = StepRow.select().where(StepRow.operation_id == operation_id).order_by(StepRow.finished_at)
-        return [to_step(row) for row in self._rows(query)]
+        query = StepRow.select().where(StepRow.operation_id == operation_id)
+        return [to_step(row) for row in self._rows(query.order_by(StepRow.finished_at, peewee.SQL("rowid")))]
 
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         row = self._row(StepRow.select().where((StepRow.operation_id == operation_id) & (StepRow.name == name)))
@@ -298,14 +320,19 @@ class SQLitePersistence(StatePersistence):
         return [to_event(row) for row in reversed(rows)]
 
     def event_range(self) -> tuple[int, int]:
-        with self._lock:
-            low, high = self._db.execute_sql("SELECT min(seq), max(seq) FROM recovery_outbox").fetchone()
-        return (1, 0) if high is None else (low, high)
+        # The newest may be deleted; its number is never given again.
+        ((low, high),) = self._fetch(
+            "SELECT (SELECT min(seq) FROM recovery_outbox),"
+            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
+        )
+        return (high + 1 if low is None else low, high)
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         ends = time.monotonic() + timeout
         while True:
-            if self._latest > seq or self._other_process_wrote():
+            if self._latest <= seq:
+                self._look_for_others()
+            if self._latest > seq:
                 return True
             remaining = ends - time.monotonic()
             if remaining <= 0:
@@ -314,29 +341,35 @@ class SQLitePersistence(StatePersistence):
                 if self._latest <= seq:
                     self._committed.wait(min(_POLL_S, remaining))
 
-    def _other_process_wrote(self) -> bool:
-        """Whether the file changed since the last call; `PRAGMA data_version` of a connection that never writes."""
+    def _look_for_others(self) -> None:
+        """Take in the newest number if the file changed; `PRAGMA data_version` of a connection that never writes.
+
+        The number is kept for all who wait here: the next one no longer sees that the file has changed.
+        """
         if self.path == ":memory:":
-            return False
+            return
         with self._lock:
-            if self._tail is None:
-                self._tail = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-            version = self._tail.execute("PRAGMA data_version").fetchone()[0]
-            changed = version != self._tail_version
-            self._tail_version = version
-            return bool(changed)
+            try:
+                if self._tail is None:
+                    self._tail = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+                version = self._tail.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise refusal(self.path, error) from error
+            if version != self._tail_version:
+                self._latest = self.event_range()[1]
+                self._tail_version = version
 
     # -- totals, owners, upkeep ---------------------------------------------------------------------
 
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
         with self._lock:
-            by_state = self._db.execute_sql("SELECT state, count(*) FROM recovery_data GROUP BY state").fetchall()
-            recovered, seconds, attempts = self._db.execute_sql(
+            by_state = self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state")
+            ((recovered, seconds, attempts),) = self._fetch(
                 "SELECT coalesce(sum(state = 'success' AND attempt > 1), 0),"
                 " coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN completed_at - created_at END), 0),"
                 " coalesce(sum(max(attempt - 1, 0)), 0) FROM recovery_data"
-            ).fetchone()
+            )
         totals.update(by_state)
         totals.update(recovered=recovered, recovery_seconds=seconds, attempts=attempts)
         return totals
@@ -361,7 +394,7 @@ class SQLitePersistence(StatePersistence):
             known = OwnerTableRow.select(OwnerTableRow.owner_id)
             rows = self._rows(
                 OperationRow.select().where(
-                    OperationRow.state.in_([state.value for state in UNFINISHED])
+                    _IS_UNFINISHED
                     & OperationRow.owner.is_null(False)
                     & (OperationRow.owner.in_(list(dead)) | OperationRow.owner.not_in(known))
                 )
@@ -408,8 +441,11 @@ class SQLitePersistence(StatePersistence):
         await _in_thread(self._save, recovery_data)
 
     def _save(self, data: RecoveryData) -> None:
-        with self._transaction():
-            self._upsert(OperationRow, (OperationRow.operation_id,), to_columns(vars(data)))
+        try:
+            with self._transaction():
+                self._upsert(OperationRow, (OperationRow.operation_id,), to_columns(vars(data)))
+        except peewee.IntegrityError as error:
+            raise StoreError(f"another unfinished operation has the key {data.key!r} already") from error
 
     async def load(self, operation_id: str) -> RecoveryData | None:
         return await _in_thread(self.get, operation_id)
@@ -432,34 +468,3 @@ class SQLitePersistence(StatePersistence):
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args))
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is no database before SQLite touches it, and make the folder and file private."""
-    try:
-        if path.is_dir():
-            raise StoreError(
-                f"{path} is a folder, but RECOVERY_PERSISTENCE_PATH must name a file, such as {path / 'recovery.db'}."
-            )
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)
-        with path.open("rb") as file:
-            start = file.read(len(_HEADER))
-    except OSError as error:
-        raise StoreError(
-            f"The recovery database {path} cannot be opened ({error.strerror or error}): "
-            "make its folder writable, or name another file with RECOVERY_PERSISTENCE_PATH."
-        ) from error
-    if start and start != _HEADER:
-        raise StoreError(
-            f"{path} is not a SQLite database, it was left as it is: move it away, "
-            "or name another file with RECOVERY_PERSISTENCE_PATH."
-        )
-
-
-def _refusal(path: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"The recovery database {path} cannot be used ({error}): check the disk and its folder, "
-        "or name another file with RECOVERY_PERSISTENCE_PATH."
-    )

@@ -11,6 +11,7 @@ from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import (
     FINAL,
     UNFINISHED,
@@ -36,6 +37,7 @@ class MemoryPersistence(StatePersistence):
         self._steps: dict[str, dict[str, StepRecord]] = {}
         self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
         self._seq = 0
+        self._transient: dict[str, Event] = {}
         self._owners: dict[str, OwnerRow] = {}
 
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
@@ -43,14 +45,16 @@ class MemoryPersistence(StatePersistence):
 
     def insert(self, data: RecoveryData) -> Changed | None:
         with self._changed:
-            if data.operation_id in self._operations:
-                return None
-            if data.key is not None and any(
-                other.key == data.key and other.state in UNFINISHED for other in self._operations.values()
-            ):
+            if data.operation_id in self._operations or (data.state in UNFINISHED and self._is_key_taken(data)):
                 return None
             self._operations[data.operation_id] = deepcopy(data)
             return Changed(data, self._store_events(data))
+
+    def _is_key_taken(self, data: RecoveryData) -> bool:
+        return data.key is not None and any(
+            other.key == data.key and other.state in UNFINISHED and other.operation_id != data.operation_id
+            for other in self._operations.values()
+        )
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         with self._changed:
@@ -58,6 +62,8 @@ class MemoryPersistence(StatePersistence):
             if data is None or data.state not in change.expected:
                 return None
             if change.fence is not None and data.fence != change.fence:
+                return None
+            if data.state in FINAL and change.fields.get("state") in UNFINISHED and self._is_key_taken(data):
                 return None
             return self._apply(data, change)
 
@@ -81,7 +87,9 @@ class MemoryPersistence(StatePersistence):
     def latest_with_key(self, key: str) -> RecoveryData | None:
         with self._changed:
             found = [data for data in self._operations.values() if data.key == key]
-            return deepcopy(max(found, key=lambda data: data.created_at, default=None))
+            # Of several made at the same moment, the one that was entered last.
+            latest = max(reversed(found), key=lambda data: (data.state in UNFINISHED, data.created_at), default=None)
+            return deepcopy(latest)
 
     def find(
         self,
@@ -127,7 +135,12 @@ class MemoryPersistence(StatePersistence):
             if data is None:
                 return None
             data.progress, data.watermark, data.updated_at = progress, watermark, at
-            return Changed(deepcopy(data), self._store_events(data))
+            replaced = self._transient.get(operation_id)
+            if replaced is not None and replaced in self._events:
+                self._events.remove(replaced)
+            events = self._store_events(data)
+            self._transient[operation_id] = events[0]
+            return Changed(deepcopy(data), events)
 
     def attempts(self, operation_id: str) -> list[AttemptRecord]:
         with self._changed:
@@ -166,7 +179,7 @@ class MemoryPersistence(StatePersistence):
 
     def event_range(self) -> tuple[int, int]:
         with self._changed:
-            return (self._events[0].seq, self._seq) if self._events else (1, 0)
+            return (self._events[0].seq if self._events else self._seq + 1, self._seq)
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         ends = time.monotonic() + timeout
@@ -220,13 +233,16 @@ class MemoryPersistence(StatePersistence):
                 for data in self._operations.values()
                 if data.state in FINAL and data.updated_at < older_than
             ]
-            for operation_id in old:
-                self._forget(operation_id)
+            self._forget(old)
             return len(old)
 
-    def _forget(self, operation_id: str) -> None:
-        for table in (self._operations, self._attempts, self._steps):
-            table.pop(operation_id, None)
+    def _forget(self, operation_ids: Collection[str]) -> None:
+        tables: tuple[dict[str, Any], ...] = (self._operations, self._attempts, self._steps, self._transient)
+        for table in tables:
+            for operation_id in operation_ids:
+                table.pop(operation_id, None)
+        kept = [event for event in self._events if event.payload.get("operation_id") not in operation_ids]
+        self._events = deque(kept, maxlen=_KEPT_EVENTS)
 
     def check(self) -> None:
         return
@@ -236,6 +252,8 @@ class MemoryPersistence(StatePersistence):
 
     async def save(self, recovery_data: RecoveryData) -> None:
         with self._changed:
+            if recovery_data.state in UNFINISHED and self._is_key_taken(recovery_data):
+                raise StoreError(f"another unfinished operation has the key {recovery_data.key!r} already")
             self._operations[recovery_data.operation_id] = deepcopy(recovery_data)
 
     async def load(self, operation_id: str) -> RecoveryData | None:
@@ -243,7 +261,7 @@ class MemoryPersistence(StatePersistence):
 
     async def delete(self, operation_id: str) -> None:
         with self._changed:
-            self._forget(operation_id)
+            self._forget({operation_id})
 
     async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
         return self.find(states=[state], limit=-1)[::-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import urllib3
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.operation import Operation
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.partial import Partial, kept_bytes, sha256_of
-from launcher_recovery.transfer.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.partial import Partial, digest_of, kept_bytes, path_for
+from launcher_recovery.transfer.request import Answer, NotThatFile, Validators, ask
 
 _KEPT = "transfer"
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -56,7 +58,7 @@ def download(
             try:
                 _fetch(operation, connections, candidate, destination, sha256, size)
                 return destination
-            except _BROKEN as error:
+            except (*_BROKEN, IntegrityError) as error:
                 # New bytes came: the source works, the next attempt goes on there.
                 if kept_bytes(destination) > before:
                     raise
@@ -70,7 +72,10 @@ def _is_there(operation: Operation, destination: Path, sha256: str | None, size:
         return False
     if size is not None and destination.stat().st_size != size:
         return False
-    return sha256 is None or sha256_of(destination, operation.check) == sha256.lower()
+    if sha256 is None:
+        return True
+    length = destination.stat().st_size
+    return bool(digest_of(destination, length, operation.check).hexdigest() == sha256.lower())
 
 
 def _fetch(
@@ -87,31 +92,42 @@ def _fetch(
         start = 0  # nothing would tell whether the rest belongs to it
     if known.size is not None and start > known.size:
         start = 0
-    try:
-        answer = ask(session, url, start, known, trust_range=sha256 is not None)
-    except NotThatFile:
-        start = 0
-        answer = ask(session, url, 0, Validators(), trust_range=False)
-    if answer is not None:
-        start = answer.start
-        known = answer.validators
-        if size is not None and known.size is not None and known.size != size:
-            answer.response.close()
-            raise IntegrityError(f"{redact_url(url)} has {known.size} bytes, but {size} bytes were expected")
-        operation.metadata[_KEPT] = asdict(known)
-        operation.save_metadata()
-    with Partial(destination, start, operation.check, hashed=sha256 is not None) as partial:
-        operation.resume_at(start, known.size, "bytes")
+    # Hashed before the server is asked: it would not wait for minutes with the connection open.
+    digest = None if sha256 is None else digest_of(path_for(destination), start, operation.check)
+    answer = _ask(session, url, start, known, trust_range=sha256 is not None)
+    with nullcontext() if answer is None else answer.response:
+        total: int | None = start
         if answer is not None:
-            with answer.response:
-                for chunk in answer.chunks():
-                    partial.write(chunk)
-                    operation.progress(partial.size, known.size, "bytes")
-        _verify(partial, url, sha256, size)
-        partial.publish()
+            total = answer.validators.size
+            if size is not None and total is not None and total != size:
+                raise IntegrityError(f"{redact_url(url)} has {total} bytes, but {size} bytes were expected")
+            if answer.start != start:
+                start = answer.start
+                digest = None if sha256 is None else hashlib.sha256()
+            operation.metadata[_KEPT] = asdict(answer.validators)
+            operation.save_metadata()
+        with Partial(destination, start, digest) as partial:
+            operation.resume_at(start, total, "bytes")
+            for chunk in () if answer is None else answer.chunks():
+                partial.write(chunk)
+                operation.progress(partial.size, total, "bytes")
+            _verify(operation, partial, url, sha256, size)
+            partial.publish()
 
 
-def _verify(partial: Partial, url: str, sha256: str | None, size: int | None) -> None:
+def _ask(session: requests.Session, url: str, start: int, known: Validators, *, trust_range: bool) -> Answer | None:
+    """The answer for the rest, else for the whole."""
+    try:
+        return ask(session, url, start, known, trust_range=trust_range)
+    except NotThatFile:
+        pass
+    try:
+        return ask(session, url, 0, Validators(), trust_range=False)
+    except NotThatFile:
+        raise IntegrityError(f"{redact_url(url)} sent a part of the file that was not asked for") from None
+
+
+def _verify(operation: Operation, partial: Partial, url: str, sha256: str | None, size: int | None) -> None:
     wrong = None
     if size is not None and partial.size != size:
         wrong = f"{partial.size} bytes arrived, but {size} bytes were expected"
@@ -119,6 +135,9 @@ def _verify(partial: Partial, url: str, sha256: str | None, size: int | None) ->
         wrong = f"the SHA-256 is {partial.sha256}, but {sha256.lower()} was expected"
     if wrong is not None:
         partial.discard()
+        # What this attempt won is lost again.
+        operation.moved = False
+        operation.resume_at(0, size, "bytes")
         raise IntegrityError(f"{redact_url(url)}: {wrong}; the damaged file was deleted")
 
 

@@ -18,31 +18,22 @@ class Partial:
     Args:
         destination: where the file is to be in the end.
         start: bytes that are kept; what lies behind is cut off.
-        check: called between blocks while the kept bytes are hashed again.
-        hashed: whether a SHA-256 is wanted.
+        digest: SHA-256 object that has seen the kept bytes; None: no SHA-256 is wanted.
     """
 
-    def __init__(self, destination: Path, start: int, check: Callable[[], None], hashed: bool) -> None:
+    def __init__(self, destination: Path, start: int, digest: Any) -> None:
         self.path = path_for(destination)
         self._destination = destination
-        self._digest: Any = hashlib.sha256() if hashed else None
+        self._digest = digest
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = self.path.open("r+b" if self.path.exists() else "w+b")
         try:
             self._file.truncate(start)
-            self._read_kept(start, check)
+            self._file.seek(start)
         except BaseException:
             self._file.close()
             raise
         self.size = start
-
-    def _read_kept(self, start: int, check: Callable[[], None]) -> None:
-        if self._digest is None:
-            self._file.seek(start)
-            return
-        while block := self._file.read(_BLOCK):
-            self._digest.update(block)
-            check()
 
     def write(self, data: bytes) -> None:
         """Append."""
@@ -104,11 +95,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_of(path: Path, check: Callable[[], None]) -> str:
-    """SHA-256 of a file, in lower-case hexadecimal; `check` is called between blocks."""
+def digest_of(path: Path, length: int, check: Callable[[], None]) -> Any:
+    """SHA-256 object that has seen the first `length` bytes of a file; `check` is called between blocks."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            check()
-    return digest.hexdigest()
+    if length > 0:
+        with path.open("rb") as file:
+            while length > 0 and (block := file.read(min(_BLOCK, length))):
+                digest.update(block)
+                length -= len(block)
+                check()
+    return digest

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import urllib3
 
 from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.redaction import redact_url
@@ -53,24 +54,34 @@ class Answer:
         """The body as it arrives; a body shorter than announced raises, after all that came was handed out.
 
         Raises:
-            http.client.IncompleteRead: the connection ended early.
-            requests.RequestException, urllib3 errors, OSError: it broke.
+            requests.ConnectionError: it broke, or ended early.
+            IntegrityError: more arrived than was announced.
         """
-        raw: Any = self.response.raw
+        where = redact_url(self.response.url)
         received = 0
         expected = None if self.validators.size is None else self.validators.size - self.start
-        # read1 returns what one read of the socket gave: nothing that has arrived is lost when the next one fails.
-        read = getattr(raw, "read1", None) or (lambda amount: raw.read(1 << 16))
         while expected is None or received < expected:
-            data = read(_READ_SIZE)
+            try:
+                data = self._read()
+            except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+                # Said again with the address, which those below do not know.
+                cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+                message = f"the connection to {where} broke after {received} bytes: {cause}"
+                raise requests.ConnectionError(message) from error
             if not data:
                 break
             received += len(data)
             yield data
         if expected is not None and received < expected:
-            raise http.client.IncompleteRead(b"", expected - received)
+            raise requests.ConnectionError(f"{where} closed the connection {expected - received} bytes before the end")
         if expected is not None and received > expected:
-            raise IntegrityError(f"{received - expected} bytes more than announced arrived")
+            raise IntegrityError(f"{where} sent {received - expected} bytes more than announced")
+
+    def _read(self) -> bytes:
+        raw: Any = self.response.raw
+        # read1 returns what one read of the socket gave: nothing that has arrived is lost when the next one fails.
+        data = raw.read1(_READ_SIZE) if hasattr(raw, "read1") else raw.read(1 << 16)
+        return bytes(data)
 
 
 class NotThatFile(Exception):

@@ -24,6 +24,7 @@ def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any) -> None:
     app.register_blueprint(create_api(integrator, names))
     app.register_blueprint(create_pages(names))
     Live(integrator, socketio).attach()
-    path = "/" + socketio.server_options.get("path", "socket.io").strip("/") + "/"
+    # Flask-SocketIO takes `path` out of its options, its middleware knows it.
+    path = getattr(getattr(socketio, "sockio_mw", None), "engineio_path", "/socket.io/")
     setattr(app, "wsgi_app", SocketGuard(app.wsgi_app, path, names))
     app.extensions["launcher_recovery"] = integrator

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -68,8 +67,6 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
     def guard() -> None:
         if not names.accepts(request.host):
             raise ApiError(403, "forbidden_host", names.refusal(request.host))
-        if isinstance(request.routing_exception, HTTPException):
-            raise request.routing_exception
         if request.endpoint == f"{api.name}.unknown":
             _refuse_unknown()
         if request.method in ("GET", "HEAD", "OPTIONS"):
@@ -83,12 +80,17 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
         reason = cross_site_reason(request.headers.get)
         if reason is not None:
             raise ApiError(403, "forbidden", reason)
-        if request.content_length is None or request.content_length > MAX_BODY:
+        # Neither length nor transfer encoding means no body (RFC 9112 §6.3).
+        unknown = request.content_length is None and "Transfer-Encoding" in request.headers
+        if unknown or (request.content_length or 0) > MAX_BODY:
             raise ApiError(413, "too_large", f"The body may have at most {MAX_BODY} bytes, with its length given.")
 
     @api.errorhandler(ApiError)
     def refused(error: ApiError) -> tuple[Response, int]:
-        return _error(error.status, error.code, error.message, **error.params)
+        response, status = _error(error.status, error.code, error.message, **error.params)
+        if status == 405:
+            response.headers["Allow"] = error.params["allowed"]  # RFC 9110 §15.5.6
+        return response, status
 
     @api.errorhandler(RecoveryStateError)
     def conflict(error: RecoveryStateError) -> tuple[Response, int]:
@@ -107,13 +109,27 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
         response.headers["Cache-Control"] = "no-store"
         return response
 
+    @api.before_app_request
+    def unusual_method() -> Response | None:
+        # One that no route takes, such as TRACE, does not reach the blueprint; the host would answer it.
+        if request.url_rule is not None or not request.path.startswith(f"{PREFIX}/"):
+            return None
+        try:
+            if not names.accepts(request.host):
+                raise ApiError(403, "forbidden_host", names.refusal(request.host))
+            _refuse_unknown()
+        except ApiError as error:
+            response, status = refused(error)
+            response.status_code = status
+            return never_cached(response)
+
     @api.get("/status")
     def status() -> Response:
         return answer(recovery={**integrator.status(), "version": __version__, **stamp()})
 
     @api.get("/health")
     def health() -> tuple[Response, int]:
-        problem = None if integrator.is_durable else next(iter(integrator.problems), None)
+        problem = next((found for found in integrator.problems if found["code"] == "store"), None)
         try:
             store.check()
         except StoreError as error:
@@ -183,7 +199,7 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
     return api
 
 
-def _refuse_unknown() -> None:
+def _refuse_unknown() -> NoReturn:
     """404, or 405 when the path is known with other methods."""
     adapter = current_app.url_map.bind("")
     allowed = set()
@@ -197,7 +213,8 @@ def _refuse_unknown() -> None:
     if not allowed:
         raise ApiError(404, "not_found", f"There is nothing at {request.path[:100]}.")
     methods = ", ".join(sorted(allowed))
-    raise ApiError(405, "method_not_allowed", f"{request.path[:100]} takes {methods}, not {request.method}.")
+    message = f"{request.path[:100]} takes {methods}, not {request.method}."
+    raise ApiError(405, "method_not_allowed", message, allowed=methods)
 
 
 def _error(status: int, code: str, message: str, **params: Any) -> tuple[Response, int]:
@@ -222,7 +239,7 @@ def _body() -> dict[str, Any]:
 def _limit(text: str | None) -> int:
     if text is None:
         return 50
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_PAGE:
         raise ApiError(422, "bad_limit", f"limit={text[:20]} is not usable: it must be from 1 to {MAX_PAGE}.")
     return int(text)
 
@@ -253,5 +270,5 @@ def _cursor(text: str | None) -> tuple[float, str] | None:
     try:
         created, operation_id = json.loads(base64.urlsafe_b64decode(text))
         return float(created), str(operation_id)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise ApiError(422, "bad_cursor", "before is not usable: it must be the `next` of an earlier answer.") from None

@@ -39,10 +39,11 @@ class Live:
         store = self._integrator.persistence
         try:
             oldest, newest = store.event_range()
-            events = store.events_since(since, MAX_REPLAY + 1)
+            is_kept = oldest - 1 <= since <= newest
+            events = store.events_since(since, MAX_REPLAY + 1) if is_kept else []
         except StoreError as error:
             return {"error": str(error)}
-        if since > newest or since < oldest - 1 or len(events) > MAX_REPLAY:
+        if not is_kept or len(events) > MAX_REPLAY:
             return {"events": [], "seq": newest, "reset": True}
         return {
             "events": [{"event": event.name, "data": event.message()} for event in events],

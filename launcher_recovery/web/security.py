@@ -45,7 +45,11 @@ class HostNames:
 
 def same_site(origin: str, host_header: str) -> bool:
     """Whether an Origin header is of the site addressed by a Host header; the port does not matter."""
-    return _name_of(urlsplit(origin).netloc) == _name_of(host_header) is not None
+    try:
+        name = _name_of(urlsplit(origin).netloc)
+    except ValueError:
+        return False
+    return name == _name_of(host_header) is not None
 
 
 def _name_of(host_header: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import * as server from "./server.js";
 import {
-  agoWords, attemptSentence, attemptWords, countdownWords, explanationWords, kindWords, plural, progressWords, sectionOf, spaced,
+  agoWords, attemptSentence, attemptWords, countdownWords, explanationWords, fixWords, kindWords, plural, progressWords, sectionOf, spaced,
   stateWords, timeWords, titleOf,
 } from "./words.js";
 
@@ -79,7 +79,9 @@ export class Card {
     setOptional(this.role("attempt"), attemptWords(op));
     if (op.state === "success" && op.attempt === 1) setShown(this.role("attempt"), false); // nothing to tell
     setOptional(this.role("kind"), kindWords(op.kind));
-    setOptional(this.role("project"), op.project && op.project !== parent?.op.project && op.project !== title ? `Project ${op.project}` : "");
+    // A project import is called after its project already.
+    const named = op.kind === "create_project" || op.project === parent?.op.project;
+    setOptional(this.role("project"), op.project && !named ? `Project ${op.project}` : "");
     setOptional(this.role("explanation"), explanationWords(op));
     this.#updateProgress(op, title);
     this.#updateActions(op, title);
@@ -94,8 +96,15 @@ export class Card {
     setOptional(this.role("when"), sectionOf(this.op.state) === "active" ? "" : agoWords(this.op.updated_at, now));
   }
 
-  /** Show how many of the children are done, and fold them away once all is over. */
+  /** Show what the children mean for this one and how many of them are done, and fold them away once all is over. */
   updateParts(children) {
+    const found = (...states) => children.find((child) => states.includes(child.op.state));
+    // The part that failed says it, and the import around it need not say it again.
+    setOptional(this.role("fix"), found("failed", "exhausted") ? "" : fixWords(this.op));
+    const held = this.op.state === "in_progress" && !found("in_progress") && found("recovering", "paused");
+    if (held) setOptional(this.role("message"), `Waits for ${titleOf(held.op)}.`);
+    else if (this.held) setOptional(this.role("message"), progressWords(this.op)?.message ?? "");
+    this.held = Boolean(held);
     setShown(this.parts, children.length > 0);
     if (children.length === 0) return;
     const done = children.filter((child) => child.op.state === "success").length;
@@ -131,7 +140,7 @@ export class Card {
     const focused = this.article.contains(document.activeElement) ? document.activeElement : null;
     for (const action of ["pause", "resume", "retry", "cancel"]) {
       const button = this.button(action);
-      if (action === "retry") setText(button, op.state === "recovering" ? "Try now" : "Retry");
+      if (action === "retry") setText(button, ["recovering", "pending"].includes(op.state) ? "Try now" : "Retry");
       button.setAttribute("aria-label", `${button.textContent} ${title}`);
       setShown(button, legal.has(action));
     }

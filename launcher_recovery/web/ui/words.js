@@ -27,6 +27,22 @@ const WAITING_FOR = {
   slot: "waiting for its turn",
 };
 
+const FIXES = {
+  add_token: "Log in on that site, accept the licence there if it asks for one, or put an access token into the address.",
+  check_clock: "Check that this computer's date and time are right.",
+  check_connection: "Check the internet connection of the launcher's computer.",
+  check_proxy: "Check the name and password of the proxy.",
+  close_other_program: "Close other programs, then retry.",
+  fix_permissions: "Give the launcher the right to write to that folder.",
+  fix_workflow: "Check what the workflow or import file says.",
+  free_disk_space: "Delete something from the disk; what has arrived is kept.",
+  free_memory: "Close other programs, so that there is more memory.",
+  pin_dependency: "Ask the author of the node which version of the package it needs.",
+  redownload: "Ask the one who offers the file whether it has changed.",
+  update_url: "Look for the new address of the file, and import the project again with it.",
+  wait_and_retry: "Wait a while, then retry.",
+};
+
 const OUTCOMES = {
   success: "worked",
   failure: "failed",
@@ -47,7 +63,9 @@ export const kindWords = (kind) => KINDS[kind] ?? sentence(spaced(kind) || "task
 
 export const sectionOf = (state) => STATES[state]?.[1] ?? "active";
 
-export function stateWords({ state, attempt }) {
+export function stateWords({ state, attempt, next_attempt_at: due }) {
+  // After a restart of the launcher: what waited has kept its due time, what ran goes on in a moment.
+  if (state === "pending" && attempt > 0) return due ? STATES.recovering[0] : "Waiting to go on";
   if (state === "exhausted" && attempt > 0) return `Gave up after ${plural(attempt, "attempt")}`;
   return STATES[state]?.[0] ?? sentence(spaced(state));
 }
@@ -120,6 +138,9 @@ export function explanationWords({ state, explanation }) {
   if (!explanation || state === "success" || state === "cancelled") return "";
   return state === "in_progress" || state === "pending" ? `Last attempt: ${explanation}` : explanation;
 }
+
+/** What a person can do about an operation that needs one; empty when it does not or nothing is known. */
+export const fixWords = ({ state, fix }) => (sectionOf(state) === "attention" ? (FIXES[fix] ?? "") : "");
 
 /** Everything a card says about progress: {percent, keptPercent, amount, kept, message}, or null. */
 export function progressWords(op) {
