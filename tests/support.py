@@ -1,0 +1,86 @@
+"""What several tests need: waiting for something, and a launcher's plugin manager with recovery attached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pluggy
+
+from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.operation import RecoveryData
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.plugin import LauncherPlugin
+from launcher_recovery.testing import VirtualClock
+from sample_launcher import hookspecs
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:
+    """What `look` returns as soon as that is true."""
+    until = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < until, f"did not happen within {seconds:g} s"
+        time.sleep(0.005)
+    return found
+
+
+class Ticking(VirtualClock):
+    """A clock that does not wait, and on which no two moments are the same."""
+
+    def time(self) -> float:
+        self.advance(0.001)
+        return super().time()
+
+
+class Host:
+    """A launcher's plugin manager, with recovery on a clock that does not wait once it is attached."""
+
+    def __init__(self, folder: Path, store: Store | None = None, **settings: Any) -> None:
+        self.folder = folder
+        self.manager = pluggy.PluginManager(hookspecs.NAMESPACE)
+        self.manager.add_hookspecs(hookspecs)
+        self.store = store or MemoryPersistence()
+        config = RecoveryConfig(**{"enabled": True, "max_retries": 2, **settings})
+        self.integrator = RecoveryIntegrator(config, persistence=self.store, clock=Ticking())
+        self.plugin = LauncherPlugin(self.integrator, self.manager)
+
+    def attach(self) -> None:
+        self.plugin.attach()
+
+    def detach(self) -> None:
+        self.plugin.detach()
+
+    def download(self, name: str = "m.pt", url: str = "http://127.0.0.1:9/m.pt", **more: Any) -> Any:
+        arguments = {"destination": str(self.folder / name), "sha256": None, "size": None, "project_id": "p"}
+        return self.manager.hook.launcher_download(**{"url": url, **arguments, **more})
+
+    def install(self, name: str = "node", url: str = "https://127.0.0.1:9/node.git", **more: Any) -> Any:
+        arguments = {"destination": str(self.folder / name), "ref": None, "python": None, "project_id": "p"}
+        return self.manager.hook.launcher_install_node(**{"url": url, **arguments, **more})
+
+    def validate(self, workflow: Any = None, project_id: str = "p") -> Any:
+        return self.manager.hook.launcher_validate_workflow(
+            workflow={} if workflow is None else workflow,
+            models_folder=str(self.folder),
+            nodes_folder=str(self.folder),
+            project_id=project_id,
+        )
+
+    def create(self, project_id: str = "p") -> Any:
+        return self.manager.hook.launcher_create_project(
+            project_id=project_id,
+            name=f"Project {project_id}",
+            import_json=None,
+            project_folder=str(self.folder),
+            models_folder=str(self.folder),
+        )
+
+    def operations(self, kind: str | None = None) -> list[RecoveryData]:
+        """What is recorded, oldest first."""
+        return self.store.find(kind=kind, limit=-1)[::-1]

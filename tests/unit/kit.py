@@ -1,0 +1,73 @@
+"""A store, a lifecycle and an engine on a clock that does not wait, for the unit tests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.engine import Engine
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.operation import AttemptRecord, RecoveryData
+from launcher_recovery.persistence.base import Owner, Store
+from launcher_recovery.policy import Policy
+from launcher_recovery.signals import Event
+from launcher_recovery.testing import VirtualClock
+
+ME = Owner("me", "this-host", 1, "boot/1")
+
+
+class Kit:
+    """A store, a clock, and what runs operations with them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = VirtualClock()
+        self.observed: list[tuple[str, str, BaseException | None]] = []
+        self.lifecycle = Lifecycle(store, owner_id=ME.owner_id, clock=self.clock)
+        self.engine = Engine(self.lifecycle, self.clock, self.observe)
+        store.heartbeat(ME, self.clock.time())
+
+    def observe(self, event: str, data: RecoveryData, error: BaseException | None) -> None:
+        self.observed.append((event, data.state.value, error))
+
+    def open(self, **given: Any) -> RecoveryData:
+        arguments: dict[str, Any] = {"function_name": "work", "args": (), "kwargs": {}, **given}
+        return self.lifecycle.open(**arguments)
+
+    def run(self, handler: Callable[[], Any], policy: Policy | None = None, **given: Any) -> Any:
+        self.data = self.open(**given)
+        return self.engine.run(self.data, policy or Policy(), handler)
+
+    async def run_async(self, handler: Callable[[], Any], policy: Policy | None = None, **given: Any) -> Any:
+        self.data = self.open(**given)
+        return await self.engine.run_async(self.data, policy or Policy(), handler)
+
+    @property
+    def now(self) -> RecoveryData:
+        """The record of the latest `run` as the store has it."""
+        return self.record(self.data.operation_id)
+
+    @property
+    def attempts(self) -> list[AttemptRecord]:
+        return self.store.attempts(self.data.operation_id)
+
+    def record(self, operation_id: str) -> RecoveryData:
+        found = self.store.get(operation_id)
+        assert found is not None
+        return found
+
+    def events(self) -> list[Event]:
+        return self.store.events_since(0)
+
+
+def says(
+    category: ErrorCategory = ErrorCategory.NETWORK,
+    retry: Retry = Retry.YES,
+    wait_s: float | None = None,
+    explanation: str = "It broke.",
+    fix: str | None = None,
+) -> Callable[[BaseException], Verdict]:
+    """A classifier with one opinion."""
+    verdict = Verdict(category, retry, "test", explanation, wait_s, fix)
+    return lambda error: verdict

@@ -1,0 +1,218 @@
+"""What is made of an error: category, retry, wait, fix."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+import subprocess
+import urllib.error
+from email.message import Message
+from typing import Any
+
+import pytest
+import requests
+
+from launcher_recovery import errors as ours
+from launcher_recovery.classification import RULES, ErrorCategory, ErrorClassifier, Retry, Rule
+from launcher_recovery.classification.facts import chain_of, parse_retry_after, read
+from launcher_recovery.errors import CommandError, StoredError
+
+NOW = 1_800_000_000.0
+
+
+def http(status: int, **headers: str) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code, response.url = status, "https://hub.example/m.bin"
+    response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return requests.HTTPError(f"{status} for it", response=response)
+
+
+def command(output: str) -> CommandError:
+    return CommandError(["git", "clone", "x"], 128, output)
+
+
+CASES: list[tuple[BaseException, str, str]] = [
+    (ours.UnexpectedContentError("html"), "unexpected-content", "no"),
+    (ours.IntegrityError("sha"), "checksum", "once"),
+    (ours.OperationCancelled("x"), "cancelled", "no"),
+    (asyncio.CancelledError(), "cancelled", "no"),
+    (ours.CircuitBreakerOpenError("x", 5), "breaker-open", "yes"),
+    (ours.RefusedError("x"), "refused", "no"),
+    (ours.NoHandlerError("x"), "refused", "no"),
+    (ours.RecoveryTimeoutError("x"), "timeout", "yes"),
+    *[(http(status), rule, retry) for status, rule, retry in [
+        (429, "http-429", "yes"), (401, "http-401", "after_fix"), (403, "http-403", "after_fix"),
+        (407, "http-407", "after_fix"), (404, "http-gone", "no"), (410, "http-410", "no"),
+        (408, "http-timeout", "yes"), (416, "http-416", "once"), (501, "http-501", "no"), (504, "http-504", "yes"),
+        (522, "http-522", "yes"), (524, "http-524", "yes"), (500, "http-5xx", "yes"), (503, "http-5xx", "yes"),
+        (400, "http-4xx", "no"), (451, "http-4xx", "no"),
+    ]],
+    (urllib.error.HTTPError("https://h/", 503, "x", Message(), None), "http-5xx", "yes"),
+    (OSError(errno.ENOSPC, "full"), "disk-full", "after_fix"),
+    (OSError(errno.EDQUOT, "quota"), "disk-full", "after_fix"),
+    (PermissionError(errno.EACCES, "x"), "file-rights", "after_fix"),
+    (OSError(errno.EROFS, "x"), "file-rights", "after_fix"),
+    (OSError(errno.EMFILE, "x"), "too-many-files", "yes"),
+    (requests.exceptions.InvalidURL("x"), "bad-url", "no"),
+    (requests.exceptions.TooManyRedirects("x"), "bad-url", "no"),
+    (ssl.SSLCertVerificationError(1, "x"), "tls-certificate", "no"),
+    (requests.exceptions.SSLError(ssl.SSLError(1, "eof")), "connection", "yes"),
+    (requests.exceptions.ReadTimeout("x"), "timeout", "yes"),
+    (requests.exceptions.ConnectTimeout("x"), "timeout", "yes"),
+    (TimeoutError("x"), "timeout", "yes"),
+    (asyncio.TimeoutError(), "timeout", "yes"),
+    (subprocess.TimeoutExpired("git", 5), "timeout", "yes"),
+    (requests.exceptions.ConnectionError("x"), "connection", "yes"),
+    (requests.exceptions.ChunkedEncodingError("x"), "connection", "yes"),
+    (ConnectionResetError(errno.ECONNRESET, "x"), "connection", "yes"),
+    (socket.gaierror(1, "x"), "connection", "yes"),
+    (OSError(errno.ENETUNREACH, "x"), "connection-errno", "yes"),
+    (MemoryError(), "memory", "after_fix"),
+    (PermissionError("x"), "permission", "after_fix"),
+    (FileNotFoundError("x"), "missing-file", "no"),
+    (command("error: RPC failed; HTTP 502 curl 22"), "git-http-5xx", "yes"),
+    (command("fatal: unable to access 'https://h/': The requested URL returned error: 429"), "git-http-429", "yes"),
+    (command("fatal: unable to access 'https://h/': Could not resolve host: h"), "git-network", "yes"),
+    (command("Cloning\nfatal: early EOF\n"), "git-network", "yes"),
+    (command("remote: Repository not found.\nfatal: repository 'https://h/' not found"), "git-missing", "no"),
+    (command("fatal: could not read Username for 'https://h': terminal prompts disabled"), "git-auth", "after_fix"),
+    (command("ERROR: Could not install: [Errno 28] No space left on device"), "pip-no-space", "after_fix"),
+    (command("ERROR: ResolutionImpossible: for help"), "pip-conflict", "no"),
+    (command("WARNING: Retrying (Retry(total=0, connect=None)"), "pip-network", "yes"),
+    (command("ERROR: No matching distribution found for x==9"), "pip-missing", "no"),
+    (ValueError("x"), "invalid-value", "no"),
+    (KeyError("x"), "invalid-value", "no"),
+    (AssertionError("x"), "programming", "no"),
+    (ImportError("x"), "programming", "no"),
+    (RuntimeError("fatal: early EOF"), "unknown", "yes"),
+    (command("it broke"), "unknown", "yes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "rule", "retry"), CASES, ids=lambda value: str(value)[:40])
+def test_rules(error: BaseException, rule: str, retry: str) -> None:
+    """Each error is recognised by the rule for it, also as the cause of another and when read from the store."""
+    found = ErrorClassifier().classify(error)
+    assert (found.rule, found.retry.value) == (rule, retry)
+    assert "{" not in found.explanation
+    if isinstance(error, Exception):
+        assert ErrorClassifier().classify_error(error) is found.category
+        assert ErrorClassifier().should_retry(error) is (retry in ("yes", "once"))
+
+
+def test_rules_are_complete() -> None:
+    """Rules have unique names, a source, a full sentence, at least one condition, and each is tried above."""
+    names = [rule.id for rule in RULES]
+    assert len(set(names)) == len(names)
+    for rule in RULES:
+        assert rule.source
+        assert rule.explanation.endswith(".")
+        assert rule.types or rule.errnos or rule.statuses or rule.text
+    assert set(names) == {rule for _, rule, _ in CASES} - {"unknown"}
+
+
+def test_cause_counts() -> None:
+    """The first rule that matches anything in the chain of causes decides."""
+    outer = RuntimeError("outer")
+    outer.__cause__ = OSError(errno.ENOSPC, "full")
+    assert ErrorClassifier().classify(outer).rule == "disk-full"
+    outer = RuntimeError("outer")
+    outer.__context__ = ConnectionError("while handling this one")
+    assert ErrorClassifier().classify(outer).rule == "connection"
+    outer.__suppress_context__ = True
+    assert ErrorClassifier().classify(outer).rule == "unknown"
+
+
+def test_chain_ends() -> None:
+    """A chain that goes round in circles, or on and on, ends; arguments and reasons belong to it."""
+    first, second = RuntimeError(), RuntimeError()
+    first.__cause__, second.__cause__ = second, first
+    assert list(chain_of(first)) == [first, second]
+    reason = Exception(ValueError("inner"))
+    setattr(reason, "reason", KeyError("k"))
+    assert [type(item) for item in chain_of(reason)] == [Exception, ValueError, KeyError]
+    deep = RuntimeError("0")
+    for number in range(40):
+        outer = RuntimeError(str(number))
+        outer.__cause__ = deep
+        deep = outer
+    assert len(list(chain_of(deep))) == 16
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None), ("", None), ("120", 120), (" 0 ", 0), ("-5", None), ("soon", None), ("²", None),
+        ("9" * 400, 366 * 86400), ("Fri, 15 Jan 2027 08:01:40 GMT", 100), ("Fri, 15 Jan 2020 08:00:00 GMT", 0),
+        ("Fri, 15 Jan 9999 08:00:00 GMT", 366 * 86400),
+    ],
+)  # fmt: skip
+def test_retry_after(value: str | None, expected: float | None) -> None:
+    """Retry-After is read as seconds or as a date; what cannot be read, or is absurd, does no harm."""
+    assert parse_retry_after(value, NOW) == expected
+
+
+def test_retry_after_of_an_answer() -> None:
+    """The wait that the server asked for, or until the breaker's probe, is in the verdict."""
+    classifier = ErrorClassifier(now=lambda: NOW)
+    assert classifier.classify(http(503, Retry_After="17")).wait_s == 17
+    assert classifier.classify(http(503)).wait_s is None
+    assert classifier.classify(ours.CircuitBreakerOpenError("x", 42)).wait_s == 42
+
+
+@pytest.mark.parametrize(
+    ("error", "host"),
+    [
+        (http(500), "hub.example"),
+        (command("fatal: unable to access 'https://u:p@git.example/x': Could not resolve host"), "git.example"),
+        (ConnectionError("HTTPSConnectionPool(host='pypi.example', port=443)"), "pypi.example"),
+        (ConnectionError("gone"), None),
+    ],
+)
+def test_host(error: Exception, host: str | None) -> None:
+    """The host is named in the explanation when it is known."""
+    found = ErrorClassifier().classify(error)
+    assert found.scope == host
+    assert (host or "other side") in found.explanation or "git server" in found.explanation
+
+
+def test_facts() -> None:
+    """The facts of an error from the store have its type's name; codes that are no HTTP status are none."""
+    assert "KeyError" in read(StoredError("KeyError", "x"), NOW).types
+    strange: Any = RuntimeError()
+    strange.code = "E123"
+    assert read(strange, NOW).status is None
+    assert str(command("a\nlast line\n")) == "git clone x ended with exit status 128: last line"
+    assert str(CommandError(["x"], -9, "")) == "x ended with exit status -9"
+
+
+@pytest.mark.parametrize(
+    ("category", "retry"),
+    [("network", "yes"), ("resource", "yes"), ("unknown", "yes"), ("integrity", "once"), ("permission", "no")],
+)
+def test_classifier_that_overrides_only_the_category(category: str, retry: str) -> None:
+    """Its category is obeyed, with the default policy of that category."""
+
+    class Mine(ErrorClassifier):
+        def classify_error(self, error: Exception) -> ErrorCategory:
+            return ErrorCategory(category)
+
+    found = Mine().classify(ValueError("x"))
+    assert (found.category.value, found.retry.value) == (category, retry)
+    assert Mine().classify(KeyboardInterrupt()).category is ErrorCategory.UNKNOWN
+
+
+def test_own_rules_go_first() -> None:
+    """Rules that are given go before the built-in ones."""
+    rule = Rule("mine", ErrorCategory.NETWORK, Retry.YES, "Mine.", "me", types=frozenset({"builtins.ValueError"}))
+    assert ErrorClassifier([rule]).classify(ValueError()).rule == "mine"
+
+
+def test_broad_categories() -> None:
+    """Every category refines one of the six original ones."""
+    six = {"network", "timeout", "validation", "permission", "resource", "unknown"}
+    assert {category.broad.value for category in ErrorCategory} == six
+    assert ErrorCategory.RATE_LIMIT.broad is ErrorCategory.RESOURCE
+    assert ErrorCategory.NETWORK.broad is ErrorCategory.NETWORK

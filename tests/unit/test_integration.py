@@ -1,0 +1,546 @@
+"""The integrator puts the parts together: figures, settings, controls, breakers, and a store that cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher_recovery import integration
+from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.errors import RecoveryConfigError, RecoveryStateError, StoreError
+from launcher_recovery.hookspecs import hookimpl
+from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.kinds import OperationKind
+from launcher_recovery.operation import Operation, RecoveryData, RecoveryState
+from launcher_recovery.owners import OWNER
+from launcher_recovery.persistence.database import SQLitePersistence
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.signals import Event
+from launcher_recovery.strategies import FixedDelayStrategy
+from tests.support import Ticking, wait_for
+
+KIND = OperationKind("download", "launcher_download", key=str, title=str)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr("launcher_recovery.persistence.outbox._WAIT_S", 0.005)
+    monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "recovery.db"))
+    yield
+    integration.set_recovery_integrator(None)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., RecoveryIntegrator]]:
+    """Makes integrators on a clock that does not wait; each is stopped at the end."""
+    made: list[RecoveryIntegrator] = []
+
+    def integrator(**settings: Any) -> RecoveryIntegrator:
+        config = RecoveryConfig(**{"persistence_enabled": False, **settings})
+        made.append(RecoveryIntegrator(config, clock=Ticking()))
+        return made[-1]
+
+    yield integrator
+    for item in made:
+        item.stop()
+
+
+def opened(integrator: RecoveryIntegrator, **more: Any) -> RecoveryData:
+    return integrator.lifecycle.open("launcher_download", (), {"url": "u"}, kind="download", title="m.pt", **more)
+
+
+def run(integrator: RecoveryIntegrator, failures: int = 0, error: Exception | None = None, **more: Any) -> RecoveryData:
+    """An operation that fails so often and then succeeds."""
+    data = opened(integrator, **more)
+    left = [error or ConnectionResetError("broken")] * failures
+
+    def handler() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    try:
+        integrator.engine.run(data, integrator.policy_for(KIND, data, None), handler)
+    except (ConnectionResetError, ValueError):
+        assert failures
+    found = integrator.persistence.get(data.operation_id)
+    assert found is not None
+    return found
+
+
+# -- figures ------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_an_integrator_that_did_nothing(make: Callable[..., RecoveryIntegrator]) -> None:
+    status = make(mode="observe", modes={"download": "off"}, rollout=25).status()
+    names = status.pop("extensions")
+    assert {"git", "http", "workflow"} <= set(names)
+    assert status == {
+        "enabled": False,
+        "mode": "observe",
+        "modes": {"download": "off"},
+        "rollout": {"*": 25.0},
+        "persistence_enabled": False,
+        "max_retries": 3,
+        "circuit_breaker_threshold": 5,
+        "active_operations": 0,
+        "total_operations": 0,
+        "recovered_operations": 0,
+        "failed_operations": 0,
+        "average_recovery_time": 0.0,
+        "retry_attempts": 0,
+        "breakers": [],
+        "problems": [],
+    }
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_the_figures_count_what_happened(make: Callable[..., RecoveryIntegrator], durable: bool) -> None:
+    integrator = make(persistence_enabled=durable, initial_delay=40, max_delay=40)
+    run(integrator)
+    recovered = [run(integrator, failures=2), run(integrator, failures=1)]
+    run(integrator, failures=9)
+    run(integrator, failures=1, error=ValueError("never"))
+    opened(integrator)
+    integrator.cancel(opened(integrator).operation_id)
+    integrator.pause(opened(integrator).operation_id)
+    status = integrator.status()
+    figures = {name: status[name] for name in status if name.endswith(("_operations", "_attempts", "_enabled"))}
+    assert figures == {
+        "persistence_enabled": durable,
+        "active_operations": 2,
+        "total_operations": 8,
+        "recovered_operations": 2,
+        "failed_operations": 2,
+        "retry_attempts": 2 + 1 + 7,
+    }
+    took = [(item.completed_at - item.created_at).total_seconds() for item in recovered if item.completed_at]
+    assert status["average_recovery_time"] == pytest.approx(sum(took) / 2, abs=0.001)
+    assert sum(took) > 0
+
+
+def test_problems_of_the_integrator_and_of_extensions_are_in_the_status(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    class Bad:
+        @hookimpl
+        def recovery_settled(self) -> None:
+            raise RuntimeError("not today")
+
+    integrator = make()
+    integrator.report_problem("plugin", "It cannot be.")
+    integrator.extensions.register(Bad(), "bad")
+    run(integrator)
+    run(integrator)
+    assert integrator.status()["problems"] == [
+        {"code": "plugin", "message": "It cannot be."},
+        {"code": "extension", "message": "extension bad failed in recovery_settled: RuntimeError: not today"},
+    ]
+
+
+# -- settings -----------------------------------------------------------------------------------------
+
+
+def test_settings_are_merged_or_replaced_and_hold_from_the_next_operation_on(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    integrator = make(max_delay=5, initial_delay=5)
+    assert run(integrator, failures=99).attempt == 8
+    integrator.update_config({"max_retries": 3, "mode": "observe"})
+    assert run(integrator, failures=99).attempt == 4
+    assert (integrator.config.max_delay, integrator.config.mode) == (5, "observe")
+    integrator.update_config(RecoveryConfig(max_retries=1))
+    assert run(integrator, failures=99).attempt == 2
+    assert (integrator.config.max_delay, integrator.config.mode) == (60, "recover")
+    assert integrator.strategy.max_delay == 60
+    assert integrator.strategy.jitter is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"mode": "observe", "max_retries": -1},
+            "max_retries=-1 is not usable: it must be a whole number of at",
+        ),
+        ({"mode": "observe", "timeout": "soon"}, "timeout='soon' is not usable"),
+        ({"mode": "observe", "max_retires": 2}, "'max_retires' is not a setting; did you mean max_retries?"),
+        ({"mode": "observe", "sources": {}}, "'sources' is not a setting"),
+    ],
+)
+def test_settings_are_put_in_force_whole_or_not_at_all(
+    make: Callable[..., RecoveryIntegrator], changes: dict[str, Any], words: str
+) -> None:
+    integrator = make()
+    before = integrator.config
+    with pytest.raises(RecoveryConfigError) as raised:
+        integrator.update_config(changes)
+    assert words in str(raised.value)
+    assert integrator.config is before
+
+
+def test_new_settings_hold_for_breakers_that_exist(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    breaker = integrator.breaker("h", "download")
+    integrator.update_config({"circuit_breaker_threshold": 2, "circuit_breaker_timeout": 7})
+    breaker.failure()
+    assert not breaker.is_open
+    breaker.failure()
+    assert breaker.is_open
+    assert 6 < breaker.timeout_remaining <= 7
+
+
+def test_the_patience_of_the_launchers_operations(make: Callable[..., RecoveryIntegrator]) -> None:
+    class Opinions:
+        @hookimpl
+        def recovery_choose_strategy(self, operation: RecoveryData) -> FixedDelayStrategy | None:
+            return FixedDelayStrategy(3) if operation.title == "mine" else None
+
+        @hookimpl
+        def recovery_classify(self, error: BaseException, operation: RecoveryData | None) -> Verdict | None:
+            if operation is None or operation.title != "mine":
+                return None
+            return Verdict(ErrorCategory.INTERNAL, Retry.NO, "mine", "Mine.")
+
+    integrator = make(timeout=4, deadline=5)
+    integrator.extensions.register(Opinions(), "opinions")
+    data = opened(integrator)
+    policy = integrator.policy_for(KIND, data, None)
+    assert (policy.max_attempts, policy.unknown_attempts, policy.timeout, policy.deadline) == (8, 2, 4, 5)
+    assert (policy.wait_for_breaker, policy.breaker) == (True, None)
+    assert policy.classify(ConnectionResetError()).category == "network"
+    assert policy.strategy.calculate_delay(1) <= 1
+    mine = integrator.policy_for(KIND, replace(data, title="mine"), "h")
+    assert mine.strategy.calculate_delay(1) == 3
+    assert mine.classify(ConnectionResetError()).rule == "mine"
+    assert mine.breaker is integrator.breaker("h", "download")
+    assert make(max_retries=0).policy_for(KIND, data, None).max_attempts == 1
+
+
+# -- functions ----------------------------------------------------------------------------------------
+
+
+def test_a_function_gets_the_settings_the_store_and_the_clock(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(max_retries=2, initial_delay=10, backoff_factor=3)
+    calls: list[int] = []
+
+    @integrator.apply_to_operation
+    def fetch(number: int) -> int:
+        calls.append(number)
+        if len(calls) < 3:
+            raise ConnectionResetError
+        return number + 1
+
+    assert fetch(4) == 5
+    assert calls == [4, 4, 4]
+    (data,) = integrator.persistence.find()
+    assert (data.kind, data.state, data.attempt, data.result) == ("function", "success", 3, 5)
+    assert data.function_name.endswith("fetch")
+    assert isinstance(integrator.clock, Ticking)
+    assert integrator.clock.slept == pytest.approx(10 + 30, abs=0.1)
+
+
+def test_a_coroutine_function_stays_one(make: Callable[..., RecoveryIntegrator]) -> None:
+    calls: list[int] = []
+
+    async def fetch() -> str:
+        calls.append(1)
+        if len(calls) < 2:
+            raise ConnectionResetError
+        return "there"
+
+    integrator = make()
+    assert asyncio.run(integrator.apply_to_operation(fetch)()) == "there"
+    assert integrator.persistence.counts()["recovered"] == 1
+
+
+# -- controls -----------------------------------------------------------------------------------------
+
+
+def ended(integrator: RecoveryIntegrator, parent: RecoveryData | None = None, failures: int = 99) -> RecoveryData:
+    return run(integrator, failures, parent_id=None if parent is None else parent.operation_id)
+
+
+def states(integrator: RecoveryIntegrator, *operations: RecoveryData) -> list[str]:
+    found = [integrator.persistence.get(item.operation_id) for item in operations]
+    return [item.state.value for item in found if item is not None]
+
+
+def test_retrying_a_part_takes_along_those_around_it_that_ended_as_well(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    integrator = make()
+    outer = ended(integrator)
+    middle = ended(integrator, outer)
+    inner, other = ended(integrator, middle), ended(integrator, middle)
+    assert integrator.retry(inner.operation_id).operation_id == inner.operation_id
+    assert states(integrator, outer, middle, inner, other) == ["pending", "pending", "pending", "exhausted"]
+
+
+def test_retrying_leaves_alone_what_is_around_it_and_did_not_fail(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    good = ended(integrator, failures=0)
+    running = opened(integrator)
+    outside = ended(integrator, good), ended(integrator, running), run(integrator, 99, parent_id="forgotten")
+    before = integrator.persistence.get(running.operation_id)
+    for part in outside:
+        integrator.retry(part.operation_id)
+    assert integrator.persistence.get(running.operation_id) == before
+    assert states(integrator, good, running, *outside) == ["success", "pending", "pending", "pending", "pending"]
+    with pytest.raises(RecoveryStateError):
+        integrator.retry(good.operation_id)
+    with pytest.raises(RecoveryStateError, match="there is no operation nobody"):
+        integrator.retry("nobody")
+
+
+def test_retrying_leaves_alone_what_cannot_be_run_from_its_record(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    outer = ended(integrator)
+    data = integrator.lifecycle.open("f", (object(),), {}, parent_id=outer.operation_id)
+    integrator.cancel(data.operation_id)
+    part = ended(integrator, data)
+    integrator.retry(part.operation_id)
+    assert states(integrator, outer, data, part) == ["exhausted", "cancelled", "pending"]
+
+
+def test_pause_resume_and_cancel_reach_the_parts(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    outer = opened(integrator)
+    part = opened(integrator, parent_id=outer.operation_id)
+    inner = opened(integrator, parent_id=part.operation_id)
+    over = ended(integrator, outer)
+    all_of_them = (outer, part, inner, over)
+    assert integrator.pause(outer.operation_id).state is RecoveryState.PAUSED
+    assert states(integrator, *all_of_them) == ["paused", "paused", "paused", "exhausted"]
+    integrator.resume(outer.operation_id)
+    assert states(integrator, *all_of_them) == ["pending", "pending", "pending", "exhausted"]
+    integrator.cancel(part.operation_id)
+    assert states(integrator, *all_of_them) == ["pending", "cancelled", "cancelled", "exhausted"]
+    integrator.cancel(outer.operation_id)
+    with pytest.raises(RecoveryStateError):
+        integrator.pause(over.operation_id)
+
+
+def test_a_part_that_ended_meanwhile_does_not_disturb_a_control(
+    make: Callable[..., RecoveryIntegrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integrator = make()
+    outer = opened(integrator)
+    over, other = ended(integrator, outer), opened(integrator, parent_id=outer.operation_id)
+    parts = {outer.operation_id: [over, other]}
+    monkeypatch.setattr(integrator.persistence, "find", lambda parent_id, **more: parts.get(parent_id, []))
+    integrator.pause(outer.operation_id)
+    assert states(integrator, outer, over, other) == ["paused", "exhausted", "paused"]
+
+
+# -- breakers -----------------------------------------------------------------------------------------
+
+
+def test_there_is_one_breaker_for_each_scope_and_kind_and_its_changes_are_told(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    integrator = make(circuit_breaker_threshold=2, circuit_breaker_timeout=60)
+    breaker = integrator.breaker("h", "download")
+    assert integrator.breaker("h", "download") is breaker
+    assert integrator.breaker("h", "install_node") is not breaker
+    assert integrator.breaker("g", "download") is not breaker
+    breaker.failure()
+    assert integrator.status()["breakers"] == []
+    breaker.failure()
+    (shown,) = integrator.status()["breakers"]
+    remaining = shown.pop("timeout_remaining")
+    assert 59 < remaining <= 60
+    assert shown.pop("timestamp").endswith("+00:00")
+    assert shown == {"scope": "h", "operation_type": "download", "state": "open", "failure_count": 2}
+    breaker.success()
+    assert integrator.status()["breakers"] == []
+    events = integrator.persistence.events_since(0)
+    assert [event.name for event in events] == ["circuit_breaker_update"] * 2
+    assert [(event.payload["scope"], event.payload["state"]) for event in events] == [("h", "open"), ("h", "closed")]
+    assert events[1].payload["timeout_remaining"] == 0
+
+
+def test_a_host_that_fails_again_and_again_is_left_alone_and_tried_again_later(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    integrator = make(circuit_breaker_threshold=2, circuit_breaker_timeout=500, max_delay=1)
+    data = opened(integrator)
+    seen: list[tuple[str | None, float]] = []
+
+    def handler() -> str:
+        stored = integrator.persistence.get(data.operation_id)
+        seen.append((stored and stored.state.value, integrator.clock.time()))
+        if len(seen) < 4:
+            raise ConnectionResetError
+        return "done"
+
+    assert integrator.engine.run(data, integrator.policy_for(KIND, data, "h"), handler) == "done"
+    waits = [later[1] - earlier[1] for earlier, later in itertools.pairwise(seen)]
+    assert waits[0] < 2
+    assert [wait > 490 for wait in waits] == [False, True, True]
+    told = [
+        event.payload["state"]
+        for event in integrator.persistence.events_since(0)
+        if event.name == "circuit_breaker_update"
+    ]
+    assert told == ["open", "half_open", "open", "half_open", "closed"]
+
+
+def test_a_breakers_change_that_cannot_be_kept_harms_nothing(
+    make: Callable[..., RecoveryIntegrator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(name: str, payload: Any) -> Event:
+        raise StoreError("The disk is full.")
+
+    integrator = make(circuit_breaker_threshold=1)
+    monkeypatch.setattr(integrator.persistence, "append_event", full)
+    integrator.breaker("h", "download").failure()
+    assert "a circuit breaker's change could not be kept: The disk is full." in caplog.text
+
+
+# -- the store ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"not a database at all, but a letter", "is not a SQLite database"), (None, "is a folder")],
+)
+def test_a_store_that_cannot_be_opened_is_told_and_recovery_works_in_memory(
+    make: Callable[..., RecoveryIntegrator], tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "letter.txt"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    integrator = make(persistence_enabled=True, persistence_path=str(path))
+    assert isinstance(integrator.persistence, MemoryPersistence)
+    status = integrator.status()
+    assert status["persistence_enabled"] is False
+    (problem,) = status["problems"]
+    assert problem["code"] == "store"
+    assert words in problem["message"]
+    assert problem["message"].endswith("Until then nothing is kept over a restart.")
+    assert run(integrator, failures=1).state is RecoveryState.SUCCESS
+    assert (path.read_bytes() if path.is_file() else list(path.iterdir())) == (content or [])
+
+
+def test_a_store_of_ones_own_is_used(tmp_path: Path) -> None:
+    store = MemoryPersistence()
+    integrator = RecoveryIntegrator(RecoveryConfig(), persistence=store)
+    assert integrator.persistence is store
+    assert not (tmp_path / "recovery.db").exists()
+
+
+def test_a_database_that_breaks_later_is_a_store_error_and_no_other(
+    make: Callable[..., RecoveryIntegrator], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine" / "r.db"
+    integrator = make(persistence_enabled=True, persistence_path=str(path))
+    assert isinstance(integrator.persistence, SQLitePersistence)
+    with sqlite3.connect(path) as other:
+        other.executescript("DROP TABLE recovery_outbox; DROP TABLE recovery_data;")
+    other.close()
+    for use in (integrator.status, integrator.persistence.event_range, lambda: opened(integrator)):
+        with pytest.raises(StoreError, match=r"r\.db cannot be used"):
+            use()
+
+
+# -- running ------------------------------------------------------------------------------------------
+
+
+def recovery_threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("recovery-"))
+
+
+def test_start_enters_the_process_and_stop_takes_it_out(
+    make: Callable[..., RecoveryIntegrator], tmp_path: Path
+) -> None:
+    integrator = make(persistence_enabled=True)
+    integrator.load()
+    integrator.start(lambda data: None)
+    assert [row.owner for row in integrator.persistence.owners()] == [OWNER]
+    assert recovery_threads() == ["recovery-heartbeat", "recovery-outbox", "recovery-resumer"]
+    integrator.stop()
+    assert recovery_threads() == []
+    reopened = SQLitePersistence(tmp_path / "recovery.db")
+    assert reopened.owners() == []
+    reopened.close()
+
+
+def test_start_forgets_what_ended_long_ago(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(retention_days=2)
+    old = run(integrator)
+    assert isinstance(integrator.clock, Ticking)
+    integrator.clock.advance(2 * 86_400 + 60)
+    fresh = run(integrator)
+    integrator.load()
+    integrator.start()
+    assert integrator.persistence.get(old.operation_id) is None
+    assert integrator.persistence.get(fresh.operation_id) is not None
+
+
+def test_what_is_retried_is_run_again_in_this_process(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    integrator.load()
+    again: list[str] = []
+    integrator.start(lambda data: again.append(data.operation_id))
+    data = ended(integrator)
+    integrator.retry(data.operation_id)
+    wait_for(lambda: data.operation_id in again)
+
+
+def test_without_somebody_to_run_it_what_is_retried_waits(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make()
+    integrator.load()
+    seen: list[Event] = []
+    integrator.start()
+    integrator.tail.subscribe(seen.append)
+    data = ended(integrator)
+    integrator.retry(data.operation_id)
+    wait_for(lambda: seen and seen[-1].payload.get("state") == "pending")
+    assert states(integrator, data) == ["pending"]
+
+
+def test_a_change_made_by_another_process_wakes_the_call_here(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(persistence_enabled=True)
+    integrator.load()
+    integrator.start()
+    data = opened(integrator)
+    live = Operation(data, integrator.lifecycle, integrator.clock)
+    integrator.lifecycle.attach(live)
+    elsewhere = SQLitePersistence(integrator.persistence.path)
+    RecoveryIntegrator(RecoveryConfig(), persistence=elsewhere).cancel(data.operation_id)
+    elsewhere.close()
+    assert live.wake.wait(30)
+
+
+# -- the one of this process --------------------------------------------------------------------------
+
+
+def test_there_is_one_integrator_in_a_process_made_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., RecoveryIntegrator], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECOVERY_MAX_RETRIES", "6")
+    monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "env.db"))
+    first = integration.get_recovery_integrator()
+    assert first is integration.get_recovery_integrator()
+    assert first.config.max_retries == 6
+    assert (tmp_path / "env.db").is_file()
+    integration.update_config({"max_retries": 7})
+    assert first.config.max_retries == 7
+    first.stop()
+    attached = make()
+    integration.set_recovery_integrator(attached)
+    assert integration.get_recovery_integrator() is attached
+    integration.update_config(RecoveryConfig(mode="off"))
+    assert attached.config.mode == "off"

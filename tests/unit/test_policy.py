@@ -1,0 +1,202 @@
+"""The decision after a failed attempt: another one or not, when, and what is waited for."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from launcher_recovery.breaker import CircuitBreaker
+from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.operation import RecoveryState, WaitingFor
+from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
+from launcher_recovery.strategies import CustomStrategy, ExponentialBackoffStrategy, FixedDelayStrategy, Strategy
+from launcher_recovery.testing import VirtualClock
+
+ERROR = ConnectionError("gone")
+FAILED, EXHAUSTED = GiveUp(RecoveryState.FAILED), GiveUp(RecoveryState.EXHAUSTED)
+
+
+def verdict(
+    retry: Retry = Retry.YES, wait_s: float | None = None, category: ErrorCategory = ErrorCategory.NETWORK
+) -> Verdict:
+    return Verdict(category, retry, "test", "It broke.", wait_s)
+
+
+def decision(
+    said: Verdict | None = None,
+    *,
+    fruitless: int = 1,
+    age: float = 0,
+    breaker: CircuitBreaker | None = None,
+    **given: Any,
+) -> RetryAt | GiveUp:
+    policy = Policy(**{"strategy": FixedDelayStrategy(10), "breaker": breaker, **given})
+    return decide(policy, ERROR, said or verdict(), fruitless=fruitless, age=age)
+
+
+def test_defaults() -> None:
+    """A policy by default is that of a bare `recoverable`: four attempts, 1, 2, 4 seconds, no limits."""
+    policy = Policy()
+    delays = [decide(policy, ERROR, policy.classify(ERROR), fruitless=n, age=0) for n in (1, 2, 3, 4)]
+    assert delays == [
+        RetryAt(1, WaitingFor.BACKOFF),
+        RetryAt(2, WaitingFor.BACKOFF),
+        RetryAt(4, WaitingFor.BACKOFF),
+        EXHAUSTED,
+    ]
+    assert (policy.timeout, policy.deadline, policy.breaker, policy.raise_original) == (None, None, None, True)
+
+
+@pytest.mark.parametrize("retry", [Retry.NO, Retry.AFTER_FIX])
+def test_no_retry_when_it_would_not_help(retry: Retry) -> None:
+    """A verdict of never, or only after a fix, fails at once, however many attempts are left."""
+    assert decision(verdict(retry), max_attempts=100) == FAILED
+
+
+@pytest.mark.parametrize(("fruitless", "expected"), [(0, True), (1, True), (3, True), (4, False), (5, False)])
+def test_attempts_are_used_up(fruitless: int, expected: bool) -> None:
+    """With at most four attempts the fourth fruitless one is the last; one that moved is always followed by another."""
+    found = decision(fruitless=fruitless, max_attempts=4)
+    assert found == (RetryAt(10, WaitingFor.BACKOFF) if expected else EXHAUSTED)
+
+
+@pytest.mark.parametrize(
+    ("retry", "category", "max_attempts", "unknown", "limit"),
+    [
+        (Retry.YES, ErrorCategory.NETWORK, 8, 2, 8),
+        (Retry.ONCE, ErrorCategory.INTEGRITY, 8, None, 2),
+        (Retry.ONCE, ErrorCategory.INTEGRITY, 1, None, 1),
+        (Retry.YES, ErrorCategory.UNKNOWN, 8, None, 8),
+        (Retry.YES, ErrorCategory.UNKNOWN, 8, 2, 2),
+        (Retry.YES, ErrorCategory.UNKNOWN, 1, 2, 1),
+    ],
+)
+def test_limit_of_a_verdict(
+    retry: Retry, category: ErrorCategory, max_attempts: int, unknown: int | None, limit: int
+) -> None:
+    """Damage is tried once more, unknown errors as often as the policy says, and nothing more than its maximum."""
+    said = verdict(retry, category=category)
+    given = {"max_attempts": max_attempts, "unknown_attempts": unknown}
+    assert limit_for(Policy(**given), said) == limit
+    assert decision(said, fruitless=limit, **given) == EXHAUSTED
+    if limit > 1:
+        assert isinstance(decision(said, fruitless=limit - 1, **given), RetryAt)
+
+
+def test_delay_counts_fruitless_attempts() -> None:
+    """The wait grows with the attempts in a row without progress, and is that of the first after progress."""
+    seen = []
+    strategy = CustomStrategy(lambda attempt: seen.append(attempt) or 1.0)
+    for fruitless in (0, 1, 2, 3):
+        decision(fruitless=fruitless, strategy=strategy)
+    assert seen == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "expected"),
+    [
+        (None, RetryAt(10, WaitingFor.BACKOFF)),
+        (0, RetryAt(10, WaitingFor.BACKOFF)),
+        (9.9, RetryAt(10, WaitingFor.BACKOFF)),
+        (10, RetryAt(10, WaitingFor.RETRY_AFTER)),
+        (500, RetryAt(500, WaitingFor.RETRY_AFTER)),
+    ],
+)
+def test_retry_after_is_a_lower_bound(wait_s: float | None, expected: RetryAt) -> None:
+    """What the server asked for is waited at least, beyond the strategy's maximum too; it never shortens a wait."""
+    assert decision(verdict(wait_s=wait_s)) == expected
+    jitter = ExponentialBackoffStrategy(20, max_delay=20, jitter=True, random=random.Random(1))
+    for _ in range(20):
+        found = decision(verdict(wait_s=wait_s), strategy=jitter)
+        assert isinstance(found, RetryAt)
+        assert found.delay >= (wait_s or 0)
+
+
+@pytest.mark.parametrize(("age", "goes_on"), [(0, True), (90, True), (90.5, False), (200, False)])
+def test_nothing_begins_after_the_deadline(age: float, goes_on: bool) -> None:
+    """An attempt that would begin after the deadline is not waited for; one exactly at it is."""
+    found = decision(age=age, deadline=100)
+    assert found == (RetryAt(10, WaitingFor.BACKOFF) if goes_on else EXHAUSTED)
+
+
+def test_retry_after_beyond_the_deadline_gives_up() -> None:
+    """A server that wants more patience than there is ends the operation now, not after the wait."""
+    assert decision(verdict(wait_s=101), deadline=100) == EXHAUSTED
+
+
+def opened(clock: VirtualClock, timeout: float) -> CircuitBreaker:
+    breaker = CircuitBreaker(1, timeout, clock=clock)
+    breaker.failure()
+    return breaker
+
+
+def test_open_breaker_ends_retrying() -> None:
+    """When the breaker has opened, retrying stops, unless the policy waits for it."""
+    clock = VirtualClock()
+    assert decision(breaker=opened(clock, 60)) == EXHAUSTED
+    assert decision(breaker=CircuitBreaker(1, 60, clock=clock)) == RetryAt(10, WaitingFor.BACKOFF)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (60, RetryAt(60, WaitingFor.BREAKER)),
+        (10, RetryAt(10, WaitingFor.BACKOFF)),
+        (5, RetryAt(10, WaitingFor.BACKOFF)),
+    ],
+)
+def test_open_breaker_is_waited_for(timeout: float, expected: RetryAt) -> None:
+    """A policy that waits for the breaker waits until its next probe, if that is later than the backoff."""
+    assert decision(breaker=opened(VirtualClock(), timeout), wait_for_breaker=True) == expected
+
+
+def test_breaker_is_waited_for_within_the_deadline() -> None:
+    """A probe that is due after the deadline is not waited for."""
+    assert decision(breaker=opened(VirtualClock(), 60), wait_for_breaker=True, deadline=59) == EXHAUSTED
+
+
+def test_open_breaker_that_is_due_does_not_hold_up() -> None:
+    """A breaker whose next probe is due counts as passable."""
+    clock = VirtualClock()
+    breaker = opened(clock, 60)
+    clock.advance(60)
+    assert decision(breaker=breaker) == RetryAt(10, WaitingFor.BACKOFF)
+
+
+class Deciding(Strategy):
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def calculate_delay(self, attempt: int) -> float:
+        return 3.0
+
+    def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+        self.asked.append((error, attempt, max_attempts))
+        return self.answer
+
+
+@pytest.mark.parametrize("retry", Retry)
+def test_strategy_that_overrides_should_retry_decides_alone(retry: Retry) -> None:
+    """Such a strategy is obeyed whatever the verdict and the number of attempts say, and knows both."""
+    strategy = Deciding(True)
+    assert decision(verdict(retry), fruitless=9, strategy=strategy) == RetryAt(3, WaitingFor.BACKOFF)
+    assert strategy.asked == [(ERROR, 9, 4)]
+    assert decision(verdict(retry), fruitless=0, strategy=strategy) == RetryAt(3, WaitingFor.BACKOFF)
+    assert strategy.asked[1] == (ERROR, 1, 4)
+
+
+@pytest.mark.parametrize(("fruitless", "expected"), [(1, FAILED), (3, FAILED), (4, EXHAUSTED)])
+def test_strategy_that_says_no(fruitless: int, expected: GiveUp) -> None:
+    """Its no is a failure while attempts are left, and exhaustion when they are used up."""
+    assert decision(fruitless=fruitless, strategy=Deciding(False), max_attempts=4) == expected
+
+
+@pytest.mark.parametrize("delay", [float("inf"), 1e300])
+def test_endless_delay_is_still_a_date(delay: float) -> None:
+    """A strategy without bounds gives a wait of years, which can be kept as a date."""
+    found = decision(strategy=CustomStrategy(lambda attempt: delay))
+    assert isinstance(found, RetryAt)
+    assert found.delay == 10 * 366 * 86400

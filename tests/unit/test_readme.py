@@ -1,0 +1,57 @@
+"""The README is true: its code runs, and it names every setting."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from launcher_recovery import FixedDelayStrategy, RecoveryData
+from launcher_recovery.config import DEFAULT_CONFIG, KINDS
+from launcher_recovery.manager import Extensions
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_function_of_the_readme_runs_and_keeps_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first example returns its result and leaves the database it names."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(BLOCKS[0], names)
+    fetch = names["fetch"]
+    assert callable(fetch)
+    assert fetch("model") == "model: 3 parts"
+    assert (tmp_path / "recovery.db").exists()
+
+
+def test_the_extension_of_the_readme_is_accepted_and_chooses_its_strategy() -> None:
+    """The second example registers as an extension, and its strategy is the one that is chosen."""
+
+    class Module:
+        pass
+
+    names: dict[str, object] = {}
+    exec(BLOCKS[1], names)
+    plugin = Module()
+    vars(plugin)["recovery_choose_strategy"] = names["recovery_choose_strategy"]
+    extensions = Extensions(DEFAULT_CONFIG)
+    extensions.register(plugin, "sundays")
+    strategy = extensions.choose_strategy(RecoveryData("1", "function"))
+    assert isinstance(strategy, FixedDelayStrategy)
+    assert strategy.decides
+    assert extensions.problems == []
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    """Each RECOVERY_ variable is named, those of one row by their endings."""
+    variables = [f"RECOVERY_{name.upper()}" for name in vars(DEFAULT_CONFIG) if name not in ("modes", "sources")]
+    variables += [f"RECOVERY_MODE_{kind.upper()}" for kind in KINDS] + ["RECOVERY_CONFIG"]
+    written = set(re.findall(r"`(\w+)`", README))
+    missing = []
+    for variable in variables:
+        endings = {variable[position:] for position, letter in enumerate(variable) if letter == "_"}
+        if variable not in written and not endings & written:
+            missing.append(variable)
+    assert missing == []
