@@ -34,6 +34,16 @@ from launcher_recovery.redaction import Redactor
 logger = logging.getLogger("launcher_recovery")
 
 _MAX_ERROR_TEXT = 4000
+_IN_WORDS = {
+    RecoveryState.PENDING: "started again",
+    RecoveryState.IN_PROGRESS: "begun",
+    RecoveryState.RECOVERING: "tried again",
+    RecoveryState.PAUSED: "paused",
+    RecoveryState.CANCELLED: "cancelled",
+    RecoveryState.SUCCESS: "finished",
+    RecoveryState.FAILED: "given up",
+    RecoveryState.EXHAUSTED: "given up",
+}
 
 
 class Lifecycle:
@@ -476,7 +486,7 @@ class Lifecycle:
         data = self.store.get(operation_id)
         if data is None:
             return RecoveryStateError(f"there is no operation {operation_id}")
-        wanted = "changed" if target is None else f"set to {target}"
+        wanted = "changed" if target is None else _IN_WORDS[target]
         if data.key is not None and data.state in FINAL and target is RecoveryState.PENDING:
             other = self.store.latest_with_key(data.key)
             if other is not None and other.state in UNFINISHED:
@@ -485,7 +495,9 @@ class Lifecycle:
                     f"operation {other.operation_id}",
                     state=data.state.value,
                 )
-        return RecoveryStateError(f"{data.title} cannot be {wanted} now, it is {data.state}", state=data.state.value)
+        return RecoveryStateError(
+            f"{data.title} cannot be {wanted} now: its state is {data.state}", state=data.state.value
+        )
 
     def _announce(self, changed: Changed, wake: bool = True) -> None:
         if wake:

@@ -222,7 +222,8 @@ def _error(status: int, code: str, message: str, **params: Any) -> tuple[Respons
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    # Not capitalised: it begins with the name of a file or project.
+    return text if text.endswith(".") else f"{text}."
 
 
 def _body() -> dict[str, Any]:
