@@ -215,7 +215,9 @@ def test_a_refusal_is_told_at_its_button_and_the_card_shows_how_things_stand(pla
     page.route("**/api/recovery/operations?**", lambda route: route.abort())
     place.launcher.control(download, "cancel")
     button(page, download, "pause").click()
-    expect(role(page, download, "error")).to_have_text(re.compile(r"^.aced\.bin cannot .* now, it is cancelled\.$"))
+    expect(role(page, download, "error")).to_have_text(
+        re.compile(r"^raced\.bin cannot be paused now: its state is cancelled\.$")
+    )
     expect_state(page, download, "cancelled")
 
 

@@ -374,7 +374,7 @@ def test_hold_puts_off_what_has_not_begun(each: Kit) -> None:
     assert (data.state, data.waiting_for, data.explanation) == (S.PENDING, WaitingFor.BREAKER, "It is left alone.")
     assert data.next_attempt_at == to_datetime(each.clock.time() + 30)
     running = bring_to(each, S.IN_PROGRESS)
-    with pytest.raises(RecoveryStateError, match="work cannot be changed now, it is in_progress"):
+    with pytest.raises(RecoveryStateError, match="work cannot be changed now: its state is in_progress"):
         each.lifecycle.hold(running.operation_id, 30, WaitingFor.BREAKER, "")
 
 
