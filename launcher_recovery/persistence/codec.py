@@ -81,6 +81,12 @@ def dumps(value: Any) -> str:
         raise NotStorableError(f"value cannot be written as JSON: {error}") from error
 
 
+def dumps_plain(value: dict[str, Any]) -> str:
+    """JSON text of a dict that is known to hold nothing but JSON's own types; `loads` reads it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if _is_encodable(text) else json.dumps(value, separators=(",", ":"))
+
+
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -27,9 +26,11 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence import codec, schema
+from launcher_recovery.persistence import codec, forks, schema, statements
 from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
+from launcher_recovery.persistence.connections import MEMORY, Connections
 from launcher_recovery.persistence.file import check_file, default_path, refusal
+from launcher_recovery.persistence.group import GroupCommit
 from launcher_recovery.persistence.models import (
     AttemptRow,
     EventRow,
@@ -42,7 +43,8 @@ from launcher_recovery.persistence.models import (
     to_event,
     to_step,
 )
-from launcher_recovery.signals import Event, events_of
+from launcher_recovery.persistence.statements import Plan, PlannedEvent
+from launcher_recovery.signals import Event
 
 T = TypeVar("T")
 
@@ -51,15 +53,15 @@ T = TypeVar("T")
 _IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'paused')")
 _KEPT_EVENTS = 10_000
 _PRUNE_EVERY = 256
+_BATCH = 200
 _POLL_S = 0.04
-_BUSY_TIMEOUT_S = 30
 
 
 class SQLitePersistence(StatePersistence):
     """Recovery state in one SQLite file in WAL mode.
 
     What was acknowledged survives the death of the process; state changes and step results also survive a power
-    cut (`synchronous=FULL`), progress and heartbeats need not.
+    cut (`synchronous=FULL`), progress and heartbeats need not, nor what was entered and not yet begun.
 
     Args:
         path: the file, made with its folder when it is not there; ":memory:" for none; default: `default_path`.
@@ -69,140 +71,124 @@ class SQLitePersistence(StatePersistence):
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = ":memory:" if path == ":memory:" else str(default_path() if path is None else Path(path))
-        self._lock = threading.RLock()
+        self.path = MEMORY if path == MEMORY else str(default_path() if path is None else Path(path))
         self._committed = threading.Condition()
         self._latest = 0
         self._since_prune = 0
-        self._tail: sqlite3.Connection | None = None
         self._tail_version = -1
-        # One connection for all threads, taken in turns: SQLite has one writer anyway.
-        self._db = peewee.SqliteDatabase(
-            self.path,
-            pragmas={"journal_mode": "wal", "synchronous": "full", "busy_timeout": _BUSY_TIMEOUT_S * 1000},
-            timeout=_BUSY_TIMEOUT_S,
-            thread_safe=False,
-            check_same_thread=False,
-        )
+        self._connections = Connections(self.path)
+        self._group = GroupCommit(self._connections, self._on_commit)
         self._open()
+        forks.register(self)
 
     def _open(self) -> None:
-        if self.path != ":memory:":
+        if self.path != MEMORY:
             check_file(Path(self.path))
         try:
-            self._connect()
-            schema.migrate(self._db, self.path)
-            self._latest = self.event_range()[1]
+            self._connections.open_writer()
+            schema.migrate(self._connections.writer, self.path)
+            self._latest = self._group.numbered = self.event_range()[1]
         except (peewee.DatabaseError, OSError) as error:
-            self._db.close()
+            self._connections.close()
             raise refusal(self.path, error) from error
         except StoreError:
-            self._db.close()
+            self._connections.close()
             raise
 
-    def _connect(self) -> None:
-        # SQLite's own patience does not cover the switch to WAL mode, at which several processes may be at once.
-        ends = time.monotonic() + _BUSY_TIMEOUT_S
-        while True:
-            try:
-                self._db.connect()
-                return
-            except peewee.OperationalError as error:
-                self._db.close()
-                if "locked" not in str(error) or time.monotonic() >= ends:
-                    raise
-            time.sleep(_POLL_S)
+    def before_fork(self) -> None:
+        return  # the connections see to it
 
-    @contextmanager
-    def _transaction(self, durable: bool = True) -> Iterator[None]:
-        with self._lock:
-            latest = self._latest
-            try:
-                # The pragma takes effect for the next transaction only, so it is set outside of one.
-                self._db.execute_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                with self._db.atomic("IMMEDIATE"):
-                    yield
-            except BaseException as error:
-                self._latest = latest  # nobody is to look for an event that was rolled back
-                if isinstance(error, peewee.DatabaseError) and not isinstance(error, peewee.IntegrityError):
-                    raise refusal(self.path, error) from error
-                raise
+    def after_fork(self, in_child: bool) -> None:
+        if in_child:
+            self._committed = threading.Condition()
+            self._group.reset()
+        self._tail_version = -1
+
+    # -- reading and writing ------------------------------------------------------------------------
+
+    def _write(self, work: Callable[[], T], durable: bool = True) -> T:
+        """Run `work` in a transaction, perhaps with those of other threads."""
+        try:
+            return self._group.run(work, durable)
+        except peewee.IntegrityError:
+            raise
+        except (peewee.DatabaseError, OSError) as error:
+            raise refusal(self.path, error) from error
+
+    def _on_commit(self, numbered: int) -> None:
         with self._committed:
+            self._latest = max(self._latest, numbered)
             self._committed.notify_all()
 
-    def _rows(self, query: Any) -> list[dict[str, Any]]:
-        with self._lock:
+    @contextmanager
+    def _reader(self) -> Iterator[peewee.SqliteDatabase]:
+        with self._connections.reading:
             try:
-                return list(query.dicts().execute(self._db))
-            except peewee.DatabaseError as error:
+                self._connections.open_reader()
+                yield self._connections.reader
+            except (peewee.DatabaseError, OSError) as error:
                 raise refusal(self.path, error) from error
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self._reader() as database:
+            return list(query.dicts().execute(database))
 
     def _row(self, query: Any) -> dict[str, Any] | None:
         rows = self._rows(query.limit(1))
         return rows[0] if rows else None
 
-    def _fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return list(self._db.execute_sql(sql).fetchall())
-            except peewee.DatabaseError as error:
-                raise refusal(self.path, error) from error
+    def _fetch(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._reader() as database:
+            return list(database.execute_sql(sql, parameters).fetchall())
+
+    def _raw(self, operation_id: str) -> tuple[Any, ...] | None:
+        rows = self._fetch(statements.SELECT, (operation_id,))
+        return rows[0] if rows else None
 
     def _upsert(self, model: type[peewee.Model], key: tuple[peewee.Field, ...], columns: dict[str, Any]) -> None:
-        model.insert(columns).on_conflict(conflict_target=key, update=columns).execute(self._db)
+        model.insert(columns).on_conflict(conflict_target=key, update=columns).execute(self._connections.writer)
 
     # -- operations ---------------------------------------------------------------------------------
 
     def insert(self, data: RecoveryData) -> Changed | None:
+        plan = statements.plan_insert(data)
         try:
-            with self._transaction():
-                OperationRow.insert(to_columns(vars(data))).execute(self._db)
-                return Changed(data, self._store_events(data))
+            # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
+            return self._write(lambda: self._carry_out(plan), durable=False)
         except peewee.IntegrityError:
             return None
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         try:
-            with self._transaction():
-                data = self.get(operation_id)
-                if data is None or data.state not in change.expected:
-                    return None
-                if change.fence is not None and data.fence != change.fence:
-                    return None
-                return self._apply(data, change)
+            return self._write_planned(operation_id, lambda row: statements.plan_change(row, change))
         except peewee.IntegrityError:
             return None  # its key was taken by another one meanwhile
 
-    def _apply(self, data: RecoveryData, change: Change) -> Changed:
-        fields = dict(change.fields, updated_at=change.at)
-        if change.claim:
-            fields.update(attempt=data.attempt + 1, fence=data.fence + 1)
-        if change.attempt is not None:
-            (
-                AttemptRow.update(ended_at=change.at.timestamp(), **change.attempt)
-                .where(
-                    (AttemptRow.operation_id == data.operation_id)
-                    & (AttemptRow.number == data.attempt)
-                    & AttemptRow.ended_at.is_null()
-                )
-                .execute(self._db)
-            )
-        for name, value in fields.items():
-            setattr(data, name, value)
-        (
-            OperationRow.update(to_columns(fields))
-            .where(OperationRow.operation_id == data.operation_id)
-            .execute(self._db)
-        )
-        if change.claim:
-            AttemptRow.insert(
-                operation_id=data.operation_id, number=data.attempt, started_at=change.at.timestamp()
-            ).execute(self._db)
-        return Changed(data, self._store_events(data))
+    def _write_planned(
+        self, operation_id: str, plan: Callable[[tuple[Any, ...] | None], Plan | None], durable: bool = True
+    ) -> Changed | None:
+        """Compare and set. What is written is worked out before the transaction, and again in it if need be."""
+        seen = self._raw(operation_id)
+        guess = plan(seen)
+        if guess is None:
+            return None
+
+        def work() -> Changed | None:
+            row = self._connections.execute(statements.SELECT, (operation_id,)).fetchone()
+            sure = guess if row == seen else plan(row)
+            return None if sure is None else self._carry_out(sure)
+
+        return self._write(work, durable)
+
+    def _carry_out(self, plan: Plan) -> Changed:
+        for sql, parameters in plan.statements:
+            self._connections.execute(sql, parameters)
+        operation_id, transient = plan.data.operation_id, plan.transient
+        return Changed(plan.data, tuple(self._store_event(event, operation_id, transient) for event in plan.events))
 
     def get(self, operation_id: str) -> RecoveryData | None:
-        row = self._row(OperationRow.select().where(OperationRow.operation_id == operation_id))
-        return None if row is None else to_data(row)
+        row = self._raw(operation_id)
+        return None if row is None else statements.record_of(row)
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
         query = OperationRow.select().where(OperationRow.key == key)
@@ -240,28 +226,15 @@ class SQLitePersistence(StatePersistence):
         return [to_data(row) for row in self._rows(query)]
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
-        with self._transaction(durable=False):
-            return self._update_claimed(operation_id, fence, metadata=codec.dumps(dict(metadata)))
+        statement = statements.update_claimed(operation_id, fence, {"metadata": codec.dumps(dict(metadata))})
+        return self._write(lambda: bool(self._connections.execute(*statement).rowcount), durable=False)
 
     def save_progress(
         self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
     ) -> Changed | None:
-        with self._transaction(durable=False):
-            columns = {"progress": codec.dumps(asdict(progress)), "watermark": watermark}
-            if not self._update_claimed(operation_id, fence, updated_at=at.timestamp(), **columns):
-                return None
-            data = self.get(operation_id)
-            assert data is not None
-            EventRow.delete().where((EventRow.operation_id == operation_id) & EventRow.transient).execute(self._db)
-            return Changed(data, self._store_events(data, transient=True))
-
-    def _update_claimed(self, operation_id: str, fence: int, **columns: Any) -> bool:
-        query = OperationRow.update(columns).where(
-            (OperationRow.operation_id == operation_id)
-            & (OperationRow.fence == fence)
-            & (OperationRow.state == RecoveryState.IN_PROGRESS.value)
-        )
-        return bool(query.execute(self._db))
+        fields = {"progress": progress, "watermark": watermark, "updated_at": at}
+        plan = functools.partial(statements.plan_progress, fence=fence, fields=fields)
+        return self._write_planned(operation_id, plan, durable=False)
 
     def attempts(self, operation_id: str) -> list[AttemptRecord]:
         query = AttemptRow.select().where(AttemptRow.operation_id == operation_id).order_by(AttemptRow.number)
@@ -276,39 +249,32 @@ class SQLitePersistence(StatePersistence):
         return None if row is None else to_step(row)
 
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
-        with self._transaction():
-            if not self._update_claimed(operation_id, fence, updated_at=step.finished_at.timestamp()):
+        at = step.finished_at.timestamp()
+        claimed = statements.update_claimed(operation_id, fence, {"updated_at": at})
+        columns = (operation_id, step.name, at, codec.dumps(step.result))
+
+        def work() -> bool:
+            if not self._connections.execute(*claimed).rowcount:
                 return False
-            columns = {
-                "operation_id": operation_id,
-                "name": step.name,
-                "finished_at": step.finished_at.timestamp(),
-                "result": codec.dumps(step.result),
-            }
-            self._upsert(StepRow, (StepRow.operation_id, StepRow.name), columns)
+            self._connections.execute(statements.SAVE_STEP, columns)
             return True
+
+        return self._write(work)
 
     # -- outbox -------------------------------------------------------------------------------------
 
-    def _store_events(self, data: RecoveryData, transient: bool = False) -> tuple[Event, ...]:
-        return tuple(
-            self._store_event(name, payload, data.operation_id, transient) for name, payload in events_of(data)
-        )
-
-    def _store_event(self, name: str, payload: Mapping[str, Any], operation_id: str | None, transient: bool) -> Event:
-        seq = EventRow.insert(
-            name=name, operation_id=operation_id, payload=codec.dumps(dict(payload)), transient=transient
-        ).execute(self._db)
-        self._latest = seq
+    def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
+        row = (event.name, operation_id, event.text, transient)
+        seq = self._group.numbered = self._connections.execute(statements.INSERT_EVENT, row).lastrowid
         self._since_prune += 1
         if self._since_prune >= _PRUNE_EVERY:
             self._since_prune = 0
-            EventRow.delete().where(EventRow.seq <= seq - _KEPT_EVENTS).execute(self._db)
-        return Event(seq, name, dict(payload))
+            self._connections.execute("DELETE FROM recovery_outbox WHERE seq <= ?", (seq - _KEPT_EVENTS,))
+        return Event(seq, event.name, event.payload)
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
-        with self._transaction():
-            return self._store_event(name, payload, None, False)
+        event = PlannedEvent(name, dict(payload), codec.dumps(dict(payload)))
+        return self._write(lambda: self._store_event(event, None))
 
     def events_since(self, seq: int, limit: int = 500) -> list[Event]:
         query = EventRow.select().where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit)
@@ -342,41 +308,38 @@ class SQLitePersistence(StatePersistence):
                     self._committed.wait(min(_POLL_S, remaining))
 
     def _look_for_others(self) -> None:
-        """Take in the newest number if the file changed; `PRAGMA data_version` of a connection that never writes.
+        """Take in the newest number if the file changed; `PRAGMA data_version` of the connection that never writes.
 
         The number is kept for all who wait here: the next one no longer sees that the file has changed.
         """
-        if self.path == ":memory:":
+        if self.path == MEMORY:
             return
-        with self._lock:
-            try:
-                if self._tail is None:
-                    self._tail = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-                version = self._tail.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error as error:
-                raise refusal(self.path, error) from error
+        with self._reader() as database:
+            self._connections.check_present()
+            version = database.execute_sql("PRAGMA data_version").fetchone()[0]
             if version != self._tail_version:
-                self._latest = self.event_range()[1]
+                newest = self.event_range()[1]
                 self._tail_version = version
+                self._on_commit(newest)
 
     # -- totals, owners, upkeep ---------------------------------------------------------------------
 
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
-        with self._lock:
+        with self._connections.reading:
             by_state = self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state")
             ((recovered, seconds, attempts),) = self._fetch(
-                "SELECT coalesce(sum(state = 'success' AND attempt > 1), 0),"
+                "SELECT coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN 1 END), 0),"
                 " coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN completed_at - created_at END), 0),"
-                " coalesce(sum(max(attempt - 1, 0)), 0) FROM recovery_data"
+                " coalesce(sum(CASE WHEN attempt > 1 THEN attempt - 1 END), 0) FROM recovery_data"
             )
         totals.update(by_state)
         totals.update(recovered=recovered, recovery_seconds=seconds, attempts=attempts)
         return totals
 
     def heartbeat(self, owner: Owner, at: float) -> None:
-        with self._transaction(durable=False):
-            self._upsert(OwnerTableRow, (OwnerTableRow.owner_id,), {"heartbeat_at": at, **asdict(owner)})
+        columns = {"heartbeat_at": at, **asdict(owner)}
+        self._write(lambda: self._upsert(OwnerTableRow, (OwnerTableRow.owner_id,), columns), durable=False)
 
     def owners(self) -> list[OwnerRow]:
         return [
@@ -385,55 +348,57 @@ class SQLitePersistence(StatePersistence):
         ]
 
     def forget_owner(self, owner_id: str) -> None:
-        with self._transaction(durable=False):
-            OwnerTableRow.delete().where(OwnerTableRow.owner_id == owner_id).execute(self._db)
+        query = OwnerTableRow.delete().where(OwnerTableRow.owner_id == owner_id)
+        self._write(lambda: query.execute(self._connections.writer), durable=False)
 
     def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
-        changed = []
-        with self._transaction():
-            known = OwnerTableRow.select(OwnerTableRow.owner_id)
-            rows = self._rows(
-                OperationRow.select().where(
-                    _IS_UNFINISHED
-                    & OperationRow.owner.is_null(False)
-                    & (OperationRow.owner.in_(list(dead)) | OperationRow.owner.not_in(known))
-                )
-            )
-            for data in map(to_data, rows):
-                fields: dict[str, Any] = {"owner": None}
-                if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
-                    fields["state"] = RecoveryState.PENDING
-                ended = {"outcome": "interrupted"}
-                changed.append(self._apply(data, Change((), fields, at, attempt=ended)))
-            OwnerTableRow.delete().where(OwnerTableRow.owner_id.in_(list(dead))).execute(self._db)
-        return changed
+        known = OwnerTableRow.select(OwnerTableRow.owner_id)
+        orphans = OperationRow.select().where(
+            _IS_UNFINISHED
+            & OperationRow.owner.is_null(False)
+            & (OperationRow.owner.in_(list(dead)) | OperationRow.owner.not_in(known))
+        )
+        gone = OwnerTableRow.delete().where(OwnerTableRow.owner_id.in_(list(dead)))
+
+        def work() -> list[Changed]:
+            writer = self._connections.writer
+            found = [to_data(row) for row in orphans.clone().dicts().execute(writer)]
+            if dead:
+                gone.execute(writer)
+            return [self._carry_out(_released(data, at)) for data in found]
+
+        if not dead and not self._rows(orphans.limit(1)):
+            return []  # as nearly always; nobody has to wait for this
+        return self._write(work)
 
     def cleanup(self, older_than: datetime) -> int:
         final = [state.value for state in FINAL]
-        with self._transaction(durable=False):
-            old = [
-                row["operation_id"]
-                for row in self._rows(
-                    OperationRow.select(OperationRow.operation_id)
-                    .where(OperationRow.state.in_(final) & (OperationRow.updated_at < older_than.timestamp()))
-                    .limit(500)
-                )
-            ]
-            for model in (StepRow, AttemptRow, EventRow, OperationRow):
-                model.delete().where(model.operation_id.in_(old)).execute(self._db)
-        return len(old) + (self.cleanup(older_than) if len(old) == 500 else 0)
+        chosen = (
+            OperationRow.select(OperationRow.operation_id)
+            .where(OperationRow.state.in_(final) & (OperationRow.updated_at < older_than.timestamp()))
+            .limit(_BATCH)
+        )
+
+        def work() -> int:
+            old = [row["operation_id"] for row in chosen.clone().dicts().execute(self._connections.writer)]
+            self._forget(old)
+            return len(old)
+
+        total = 0
+        while count := self._write(work, durable=False):
+            total += count
+        return total
+
+    def _forget(self, operation_ids: Collection[str]) -> None:
+        for model in (StepRow, AttemptRow, EventRow, OperationRow):
+            model.delete().where(model.operation_id.in_(operation_ids)).execute(self._connections.writer)
 
     def check(self) -> None:
-        with self._transaction(durable=False):
-            # A write that changes nothing, yet fails where a write would.
-            OwnerTableRow.delete().where(OwnerTableRow.owner_id == "").execute(self._db)
+        # A write that changes nothing, yet fails where a write would.
+        self.forget_owner("")
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
-            if self._tail is not None:
-                self._tail.close()
-                self._tail = None
+        self._connections.close()
 
     # -- the five async methods ---------------------------------------------------------------------
 
@@ -441,9 +406,9 @@ class SQLitePersistence(StatePersistence):
         await _in_thread(self._save, recovery_data)
 
     def _save(self, data: RecoveryData) -> None:
+        columns = to_columns(vars(data))
         try:
-            with self._transaction():
-                self._upsert(OperationRow, (OperationRow.operation_id,), to_columns(vars(data)))
+            self._write(lambda: self._upsert(OperationRow, (OperationRow.operation_id,), columns))
         except peewee.IntegrityError as error:
             raise StoreError(f"another unfinished operation has the key {data.key!r} already") from error
 
@@ -454,9 +419,7 @@ class SQLitePersistence(StatePersistence):
         await _in_thread(self._delete, operation_id)
 
     def _delete(self, operation_id: str) -> None:
-        with self._transaction():
-            for model in (StepRow, AttemptRow, EventRow, OperationRow):
-                model.delete().where(model.operation_id == operation_id).execute(self._db)
+        self._write(lambda: self._forget([operation_id]))
 
     async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
         newest_first = await _in_thread(functools.partial(self.find, states=[state], limit=-1))
@@ -464,6 +427,13 @@ class SQLitePersistence(StatePersistence):
 
     async def cleanup_old(self, days: int = 7) -> int:
         return await _in_thread(self.cleanup, datetime.now(timezone.utc) - timedelta(days=days))
+
+
+def _released(data: RecoveryData, at: datetime) -> Plan:
+    fields: dict[str, Any] = {"owner": None}
+    if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
+        fields["state"] = RecoveryState.PENDING
+    return statements.plan_apply(data, Change((), fields, at, attempt={"outcome": "interrupted"}))
 
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:

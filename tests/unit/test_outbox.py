@@ -11,6 +11,7 @@ import pytest
 from launcher_recovery import SQLitePersistence, StoreError
 from launcher_recovery.persistence import MemoryPersistence, Store, outbox
 from launcher_recovery.persistence.outbox import OutboxTail
+from launcher_recovery.persistence.statements import PlannedEvent
 from launcher_recovery.signals import Event
 
 NAME = "circuit_breaker_update"
@@ -59,9 +60,7 @@ def test_delivers_what_other_connections_write_in_one_go(tmp_path: Path) -> None
     tail, seen = OutboxTail(store), Collected()
     tail.subscribe(seen)
     tail.start()
-    with other._transaction():
-        for _ in range(1200):
-            other._store_event(NAME, {}, None, False)
+    other._write(lambda: [other._store_event(PlannedEvent(NAME, {}, "{}"), None) for _ in range(1200)])
     assert seen.until(1200) == list(range(1, 1201))
     tail.stop()
     for item in (store, other):

@@ -28,9 +28,10 @@ from launcher_recovery.operation import (
     StepRecord,
     WaitingFor,
 )
-from launcher_recovery.persistence import MemoryPersistence, Store, database
+from launcher_recovery.persistence import MemoryPersistence, Store, connections, database
 from launcher_recovery.persistence.base import Change, Owner, OwnerRow
 from launcher_recovery.persistence.codec import NotStorableError
+from launcher_recovery.persistence.statements import PlannedEvent
 from tests.unit.kit import Kit
 
 S = RecoveryState
@@ -330,9 +331,8 @@ def test_old_events_are_forgotten(store: Store) -> None:
     for _ in range(10_300) if isinstance(store, MemoryPersistence) else ():
         store.append_event("circuit_breaker_update", {})
     if isinstance(store, SQLitePersistence):
-        with store._transaction():
-            for _ in range(10_300):
-                store._store_event("circuit_breaker_update", {}, None, False)
+        many = [PlannedEvent("circuit_breaker_update", {}, "{}")] * 10_300
+        store._write(lambda: [store._store_event(event, None) for event in many])
     low, high = store.event_range()
     assert high == 10_300
     assert 10_000 <= high - low + 1 <= 10_256
@@ -565,13 +565,14 @@ def test_start_up_query_uses_the_partial_index(path: Path, monkeypatch: pytest.M
     statements: list[Any] = []
     rows = store._rows
     monkeypatch.setattr(store, "_rows", lambda query: (statements.append(query), rows(query))[1])
-    store.release_orphans(["gone"], NOW)
+    store.release_orphans([], NOW)
     store.find(states={S.PENDING}, limit=-1)
     store.latest_with_key("k")
     monkeypatch.undo()
     for query, index in zip(statements, ("_unfinished", "_unfinished", "_by_key"), strict=True):
-        sql, parameters = store._db.get_sql_context().sql(query).query()
-        plan = str(store._db.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall())
+        database = store._connections.reader
+        sql, parameters = database.get_sql_context().sql(query).query()
+        plan = str(database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall())
         assert f"recovery_data{index}" in plan, plan
     store.close()
 
@@ -584,12 +585,11 @@ def test_failed_transaction_leaves_nothing(path: Path) -> None:
         store.change("a", Change({S.PENDING}, {"state": S.FAILED, "metadata": {"x": print}}, NOW))
 
     def half() -> None:
-        with store._transaction():
-            store._store_event("circuit_breaker_update", {}, None, False)
-            raise RuntimeError("in the middle")
+        store._store_event(PlannedEvent("circuit_breaker_update", {}, "{}"), None)
+        raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):
-        half()
+        store._write(half)
     assert shown(store.get("a"))["state"] is S.PENDING
     assert not store.wait_for_events(1, 0)
     assert store.append_event("circuit_breaker_update", {}).seq == 2
@@ -618,15 +618,17 @@ def test_wait_on_a_file_that_is_gone_is_ours(tmp_path: Path) -> None:
     for left in path.parent.iterdir():
         left.unlink()
     path.parent.rmdir()
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match="was deleted or replaced while it was in use"):
         store.wait_for_events(0, 0)
+    with pytest.raises(StoreError, match="was deleted or replaced while it was in use"):
+        store.insert(record())
     store.close()
 
 
 async def test_async_methods_do_not_block_the_loop(path: Path) -> None:
     """While a save waits for the database, the event loop goes on."""
     store = SQLitePersistence(path)
-    with store._lock:
+    with store._connections.writing:
         task = asyncio.ensure_future(store.save(record()))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -656,7 +658,7 @@ def test_opening_waits_for_a_locked_database(path: Path, monkeypatch: pytest.Mon
             raise refusals.pop()
         return connect(self, reuse_if_open)
 
-    monkeypatch.setattr(database, "_POLL_S", 0)
+    monkeypatch.setattr(connections, "_POLL_S", 0)
     monkeypatch.setattr(peewee.SqliteDatabase, "connect", refusing)
     SQLitePersistence(path).close()
     assert refusals == []
@@ -664,6 +666,6 @@ def test_opening_waits_for_a_locked_database(path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StoreError, match="unable to open database file"):
         SQLitePersistence(path)
     refusals.extend([peewee.OperationalError("database is locked")] * 2)
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0)
     with pytest.raises(StoreError, match="database is locked"):
         SQLitePersistence(path)

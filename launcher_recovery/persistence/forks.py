@@ -1,0 +1,61 @@
+"""Around `os.fork`: connections, locks and threads are put away before it and begun anew behind it.
+
+SQLite counts its file locks for the whole process, so that a child which inherits an open connection, or merely opens
+the same file beside it, works without locks (https://sqlite.org/howtocorrupt.html, section 2.6). What is closed before
+the fork cannot go wrong; both sides open it again when they need it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Forkable(Protocol):
+    """What `register` takes."""
+
+    def before_fork(self) -> None:
+        """Wait until nothing is under way, and put away what must not be inherited; nothing begins until `after`."""
+
+    def after_fork(self, in_child: bool) -> None:
+        """Go on; in the child with new locks, since threads that held or awaited the old ones do not exist there."""
+
+
+_lock = threading.Lock()
+_known: list[weakref.ref[Forkable]] = []
+_in_child: list[Callable[[], None]] = []
+
+
+def register(item: Forkable) -> None:
+    """Call the two methods around every fork while `item` lives."""
+    _known[:] = [*(known for known in _known if known() is not None), weakref.ref(item)]
+
+
+def in_child(function: Callable[[], None]) -> None:
+    """Call `function` in every forked child, when what was registered is usable again."""
+    _in_child.append(function)
+
+
+def _living() -> list[Forkable]:
+    return [item for item in (known() for known in _known) if item is not None]
+
+
+def _before() -> None:
+    _lock.acquire()
+    for item in _living():
+        item.before_fork()
+
+
+def _after(child: bool) -> None:
+    for item in reversed(_living()):
+        item.after_fork(child)
+    _lock.release()
+    for function in _in_child if child else ():
+        function()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=lambda: _after(False), after_in_child=lambda: _after(True))

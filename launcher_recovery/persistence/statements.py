@@ -1,0 +1,112 @@
+"""The statements of the hot path, prepared outside of the transaction that runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher_recovery.operation import RecoveryData, RecoveryState
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Change
+from launcher_recovery.persistence.models import OperationRow, to_columns, to_data
+from launcher_recovery.signals import events_of
+
+Statement = tuple[str, tuple[Any, ...]]
+
+COLUMNS: tuple[str, ...] = tuple(OperationRow._meta.sorted_field_names)
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
+_INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT_EVENT = "INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES (?, ?, ?, ?)"
+_FORGET_TRANSIENT = "DELETE FROM recovery_outbox WHERE operation_id = ? AND transient"
+_END_ATTEMPT = (
+    "UPDATE recovery_attempts SET ended_at = ?, outcome = ?, category = ?, error = ?, delay_s = ?"
+    " WHERE operation_id = ? AND number = ? AND ended_at IS NULL"
+)
+_BEGIN_ATTEMPT = "INSERT INTO recovery_attempts (operation_id, number, started_at) VALUES (?, ?, ?)"
+SAVE_STEP = (
+    "INSERT INTO recovery_steps (operation_id, name, finished_at, result) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (operation_id, name) DO UPDATE SET finished_at = excluded.finished_at, result = excluded.result"
+)
+
+
+@dataclass(frozen=True)
+class PlannedEvent:
+    """An event that has no number yet, with its payload as text."""
+
+    name: str
+    payload: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a change writes: the statements, the record as it will be, and its events."""
+
+    statements: tuple[Statement, ...]
+    data: RecoveryData
+    events: tuple[PlannedEvent, ...]
+    transient: bool = False
+
+
+def _planned(data: RecoveryData) -> tuple[PlannedEvent, ...]:
+    return tuple(PlannedEvent(name, payload, codec.dumps_plain(payload)) for name, payload in events_of(data))
+
+
+def record_of(row: tuple[Any, ...]) -> RecoveryData:
+    """The record of a row of `SELECT`."""
+    return to_data(dict(zip(COLUMNS, row, strict=True)))
+
+
+def plan_insert(data: RecoveryData) -> Plan:
+    """Enter a new record."""
+    columns = to_columns(vars(data))
+    return Plan(((_INSERT, tuple(columns[name] for name in COLUMNS)),), data, _planned(data))
+
+
+def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
+    names = ", ".join(f"{name} = ?" for name in columns)
+    return (f"UPDATE recovery_data SET {names} WHERE operation_id = ?", (*columns.values(), operation_id))
+
+
+def plan_change(row: tuple[Any, ...] | None, change: Change) -> Plan | None:
+    """Make `change` to the operation of `row`; None when it is not where it is expected."""
+    data = None if row is None else record_of(row)
+    if data is None or data.state not in change.expected:
+        return None
+    if change.fence is not None and data.fence != change.fence:
+        return None
+    return plan_apply(data, change)
+
+
+def plan_apply(data: RecoveryData, change: Change) -> Plan:
+    """Make `change` without a look at state and fence."""
+    operation_id, at = data.operation_id, change.at.timestamp()
+    fields = dict(change.fields, updated_at=change.at)
+    statements: list[Statement] = []
+    if change.attempt is not None:
+        ended = [change.attempt.get(name) for name in ("outcome", "category", "error", "delay_s")]
+        statements.append((_END_ATTEMPT, (at, *ended, operation_id, data.attempt)))
+    if change.claim:
+        fields.update(attempt=data.attempt + 1, fence=data.fence + 1)
+        statements.append((_BEGIN_ATTEMPT, (operation_id, data.attempt + 1, at)))
+    statements.append(_update(operation_id, to_columns(fields)))
+    changed = dataclasses.replace(data, **fields)
+    return Plan(tuple(statements), changed, _planned(changed))
+
+
+def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any]) -> Plan | None:
+    """Keep progress with an event that replaces the one before; None when the claim is gone."""
+    data = None if row is None else record_of(row)
+    if data is None or data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
+        return None
+    changed = dataclasses.replace(data, **fields)
+    statements = (_update(data.operation_id, to_columns(fields)), (_FORGET_TRANSIENT, (data.operation_id,)))
+    return Plan(statements, changed, _planned(changed), transient=True)
+
+
+def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) -> Statement:
+    """Set columns of an operation that is in progress under this fence; touches no row when it is not."""
+    sql, parameters = _update(operation_id, columns)
+    return (f"{sql} AND fence = ? AND state = 'in_progress'", (*parameters, fence))
