@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -13,7 +14,10 @@ from weakref import WeakKeyDictionary
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Owner, OwnerRow, Store
+
+logger = logging.getLogger("launcher_recovery")
 
 HEARTBEAT_S = 10.0
 LEASE_S = 40.0
@@ -58,7 +62,7 @@ def this_process() -> Owner:
 
 
 OWNER = this_process()
-"""The identity under which this process runs operations."""
+"""The identity under which this process runs operations; a forked child gets one of its own, under the same name."""
 
 
 def is_alive(row: OwnerRow, now: float, host: str = OWNER.host) -> bool:
@@ -92,6 +96,25 @@ def let_go(store: Store) -> None:
         heartbeat = _beating.pop(store, None)
     if heartbeat is not None:
         heartbeat.stop()
+
+
+def _become_another() -> None:
+    """In a forked child: what the parent runs is not ours, and its heart does not beat here."""
+    global _beating_lock
+    _beating_lock = threading.Lock()
+    # In place, since many modules hold the object: each that asks it for the id from now on gets the new one.
+    for name, value in vars(this_process()).items():
+        object.__setattr__(OWNER, name, value)
+    stores = list(_beating)
+    _beating.clear()
+    for store in stores:
+        try:
+            keep_alive(store)
+        except StoreError as error:
+            logger.warning("a forked process could not be entered among the owners: %s", error)
+
+
+forks.in_child(_become_another)
 
 
 class Heartbeat:

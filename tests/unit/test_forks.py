@@ -1,0 +1,91 @@
+"""A forked process, as Celery makes them, has connections, locks and an identity of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+SCRIPT = """
+import gc, json, os, sys, threading, time
+from pathlib import Path
+from launcher_recovery import RecoveryData, SQLitePersistence, owners
+from launcher_recovery.persistence import MemoryPersistence
+
+store = SQLitePersistence(sys.argv[1])
+memory = SQLitePersistence(":memory:")
+memory.insert(RecoveryData("parent", "work"))
+parent = owners.OWNER.owner_id
+held = owners.OWNER
+owners.keep_alive(store)
+stop = threading.Event()
+written = []
+
+def write():
+    while not stop.is_set():
+        written.append(store.append_event("circuit_breaker_update", {}).seq)
+
+writers = [threading.Thread(target=write) for _ in range(3)]
+for writer in writers:
+    writer.start()
+children = []
+for number in range(4):
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        assert held is owners.OWNER and held.owner_id != parent and held.pid == os.getpid()
+        assert owners.is_alive(owners.OwnerRow(held, 0), 0)
+        for count in range(50):
+            assert store.insert(RecoveryData(f"{number}-{count}", "work")) is not None
+        assert store.get(f"{number}-0") is not None
+        assert memory.get("parent") is not None and memory.insert(RecoveryData("mine", "work")) is not None
+        names = {thread.name for thread in threading.enumerate()}
+        rows = [row.owner.owner_id for row in store.owners()]
+        report = {"owner": held.owner_id, "beats": "recovery-heartbeat" in names, "rows": rows}
+        os.write(writes, json.dumps(report).encode())
+        gc.collect()
+        os._exit(0)
+    os.close(writes)
+    children.append((pid, reads))
+reports = []
+for pid, reads in children:
+    reports.append(json.loads(os.fdopen(reads).read()))
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+for writer in writers:
+    writer.join()
+assert owners.OWNER.owner_id == parent and memory.get("mine") is None
+store.check()
+print(json.dumps({"parent": parent, "reports": reports, "written": len(written), "range": store.event_range(),
+    "kept": len(store.find(limit=-1)), "dead": len(owners.dead_owners(store.owners(), time.time()))}))
+store.close()
+"""
+
+
+def test_forked_children_and_their_parent_work_side_by_side(tmp_path: Path) -> None:
+    """Children forked while threads write, and the parent, all write on; each is an owner of its own that beats."""
+    path = tmp_path / "recovery.db"
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path)]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, timeout=100, check=True)
+    told = json.loads(done.stdout)
+    ids = [report["owner"] for report in told["reports"]]
+    assert len({told["parent"], *ids}) == 5
+    for report in told["reports"]:
+        assert report["beats"]
+        assert {told["parent"], report["owner"]} <= set(report["rows"])
+    assert told["kept"] == 200
+    assert told["range"] == [1, 200 + told["written"]]
+    assert told["dead"] == 4
+
+
+def test_subprocess_is_no_fork() -> None:
+    """Starting a program closes no connection; that an identity stays is what its parent relies on."""
+    from launcher_recovery import owners
+
+    before = (owners.OWNER.owner_id, threading.active_count())
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    assert (owners.OWNER.owner_id, threading.active_count()) == before
+    assert owners.OWNER.pid == os.getpid()
