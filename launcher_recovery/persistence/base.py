@@ -82,6 +82,15 @@ class Changed:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """All that a store has of one operation, to be taken over by another store."""
+
+    data: RecoveryData
+    attempts: tuple[AttemptRecord, ...]
+    steps: tuple[StepRecord, ...]
+
+
 class Store(Protocol):
     """What the engine needs of a store. Every method is safe to call from any thread."""
 
@@ -169,3 +178,16 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and connections; the store is not used afterwards."""
+
+
+class RenewableStore(Store, Protocol):
+    """A store that can fail while it is in use, and be opened again."""
+
+    def reopen(self) -> None:
+        """Open again what may have been moved, damaged or mended meanwhile; raises StoreError."""
+
+    def take_over(self, kept: Collection[Kept], events: Collection[Event], after: int) -> None:
+        """Enter what happened elsewhere while this store failed; numbers of later events are above `after`.
+
+        An operation that somebody has claimed here since is left as it is here, one whose key is taken too.
+        """

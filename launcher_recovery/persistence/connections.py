@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ _POLL_S = 0.04
 _SPIN_S = (0.0003, 0.0005, 0.001)
 _TURN_AT_MOST_S = 1.0
 
+_all: weakref.WeakSet[Connections] = weakref.WeakSet()
+
 
 class Connections:
     """A writing connection, used in turns, and a reading one that sees what is committed and waits for nobody.
@@ -42,6 +45,7 @@ class Connections:
         self._durable = self._patient = True
         self._file: tuple[int, int] | None = None
         self._folder = -1
+        _all.add(self)
         forks.register(self)
 
     def _database(self) -> peewee.SqliteDatabase:
@@ -86,11 +90,21 @@ class Connections:
     def close(self) -> None:
         """Disconnect; nothing may be under way."""
         with self.writing, self.reading:
-            self.writer.close()
-            self.reader.close()
+            self.close_connections()
             if self._folder >= 0:
                 os.close(self._folder)
                 self._folder = -1
+
+    def close_connections(self) -> None:
+        """Like `close`, and keep the turn."""
+        self.writer.close()
+        self.reader.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """With the turn of all processes for this folder; whether the file is still the one that was opened."""
+        with self._turn():
+            yield self._file is None or _identity(self.path) == self._file
 
     def check_present(self) -> None:
         """Return if the file is still the one that was opened.
@@ -193,6 +207,14 @@ class Connections:
     def in_transaction(self) -> bool:
         """Whether a transaction is open; some errors of SQLite end it."""
         return not self.writer.is_closed() and bool(self.writer.connection().in_transaction)
+
+
+def is_open_here(path: str) -> bool:
+    """Whether a store of this process has the file open."""
+    identity = _identity(path)
+    return identity is not None and any(
+        known._file == identity and not (known.writer.is_closed() and known.reader.is_closed()) for known in list(_all)
+    )
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import threading
 import time
@@ -27,9 +28,9 @@ from launcher_recovery.operation import (
     StepRecord,
 )
 from launcher_recovery.persistence import codec, forks, schema, statements
-from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
-from launcher_recovery.persistence.connections import MEMORY, Connections
-from launcher_recovery.persistence.file import check_file, default_path, refusal
+from launcher_recovery.persistence.base import Change, Changed, Kept, Owner, OwnerRow, StatePersistence
+from launcher_recovery.persistence.connections import MEMORY, Connections, is_open_here
+from launcher_recovery.persistence.file import check_file, default_path, is_damage, refusal, set_aside
 from launcher_recovery.persistence.group import GroupCommit
 from launcher_recovery.persistence.models import (
     AttemptRow,
@@ -46,6 +47,8 @@ from launcher_recovery.persistence.models import (
 from launcher_recovery.persistence.statements import Plan, PlannedEvent
 from launcher_recovery.signals import Event
 
+logger = logging.getLogger("launcher_recovery")
+
 T = TypeVar("T")
 
 # As in the migration, to the letter: SQLite uses a partial index only for a query that has the index's condition in
@@ -54,6 +57,10 @@ _IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', '
 _KEPT_EVENTS = 10_000
 _PRUNE_EVERY = 256
 _BATCH = 200
+_NEWEST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
+# A file up to this size is looked through when it is opened, which takes milliseconds; damage in a larger one shows
+# when it is met.
+_CHECKED_BYTES = 4 << 20
 _POLL_S = 0.04
 
 
@@ -66,12 +73,16 @@ class SQLitePersistence(StatePersistence):
     Args:
         path: the file, made with its folder when it is not there; ":memory:" for none; default: `default_path`.
 
+    A damaged database is kept under another name, which `set_aside` says, and a new one begun.
+
     Raises:
         StoreError: the path cannot be used, is no SQLite database, or was written by a newer version.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = MEMORY if path == MEMORY else str(default_path() if path is None else Path(path))
+        self.set_aside: Path | None = None
+        self._is_damaged = False
         self._committed = threading.Condition()
         self._latest = 0
         self._since_prune = 0
@@ -81,19 +92,72 @@ class SQLitePersistence(StatePersistence):
         self._open()
         forks.register(self)
 
-    def _open(self) -> None:
+    def _open(self, thorough: bool = False) -> None:
         if self.path != MEMORY:
-            check_file(Path(self.path))
+            check_file(Path(self.path), is_open_here=is_open_here(self.path))
         try:
-            self._connections.open_writer()
-            schema.migrate(self._connections.writer, self.path)
-            self._latest = self._group.numbered = self.event_range()[1]
+            self._set_up(thorough)
         except (peewee.DatabaseError, OSError) as error:
-            self._connections.close()
-            raise refusal(self.path, error) from error
+            if self.path == MEMORY or not is_damage(error):
+                self._connections.close()
+                raise refusal(self.path, error) from error
+            self._begin_anew(error)
         except StoreError:
             self._connections.close()
             raise
+
+    def _set_up(self, thorough: bool = False) -> None:
+        self._connections.open_writer()
+        self._connections.open_reader()
+        if self.path != MEMORY and (thorough or os.path.getsize(self.path) <= _CHECKED_BYTES):
+            found = self._connections.reader.execute_sql("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise peewee.DatabaseError(f"database disk image is malformed: {found}")
+        schema.migrate(self._connections.writer, self.path)
+        self._group.numbered = self._newest(self._connections.reader)[1]
+        self._latest = max(self._latest, self._group.numbered)
+
+    def _begin_anew(self, error: Exception) -> None:
+        try:
+            with self._connections.alone() as is_same:
+                self._connections.close_connections()
+                if is_same:  # else another process was faster
+                    self.set_aside = set_aside(Path(self.path), datetime.now(timezone.utc))
+                    Path(self.path).touch(mode=0o600)
+            self._set_up()
+        except (peewee.DatabaseError, OSError) as second:
+            self._connections.close()
+            raise refusal(self.path, second) from error
+        logger.error("%s is damaged (%s): it is kept as %s, and a new one begins", self.path, error, self.set_aside)
+
+    def reopen(self) -> None:
+        with self._connections.writing, self._connections.reading:
+            self._connections.close()
+            self._tail_version = -1
+            self._open(thorough=self._is_damaged)
+            self._is_damaged = False
+
+    def take_over(self, kept: Collection[Kept], events: Collection[Event], after: int) -> None:
+        def work() -> None:
+            ((newest,),) = self._connections.execute(_NEWEST).fetchall()
+            if newest < after - len(events):
+                self._connections.execute("DELETE FROM sqlite_sequence WHERE name = 'recovery_outbox'")
+                row = (after - len(events),)
+                self._connections.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('recovery_outbox', ?)", row)
+            for one in kept:
+                self._connections.execute("SAVEPOINT one")
+                try:
+                    for sql, parameters in statements.plan_take_over(one):
+                        self._connections.execute(sql, parameters)
+                except peewee.IntegrityError:
+                    self._connections.execute("ROLLBACK TO one")
+                    logger.warning("%s is left as it is in %s: its key is taken", one.data.title, self.path)
+                self._connections.execute("RELEASE one")
+            for event in events:
+                planned = PlannedEvent(event.name, event.payload, codec.dumps(event.payload))
+                self._store_event(planned, event.payload.get("operation_id"))
+
+        self._write(work)
 
     def before_fork(self) -> None:
         return  # the connections see to it
@@ -113,7 +177,11 @@ class SQLitePersistence(StatePersistence):
         except peewee.IntegrityError:
             raise
         except (peewee.DatabaseError, OSError) as error:
-            raise refusal(self.path, error) from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> StoreError:
+        self._is_damaged = self._is_damaged or is_damage(error)
+        return refusal(self.path, error)
 
     def _on_commit(self, numbered: int) -> None:
         with self._committed:
@@ -127,7 +195,7 @@ class SQLitePersistence(StatePersistence):
                 self._connections.open_reader()
                 yield self._connections.reader
             except (peewee.DatabaseError, OSError) as error:
-                raise refusal(self.path, error) from error
+                raise self._refusal(error) from error
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self._reader() as database:
@@ -287,10 +355,11 @@ class SQLitePersistence(StatePersistence):
 
     def event_range(self) -> tuple[int, int]:
         # The newest may be deleted; its number is never given again.
-        ((low, high),) = self._fetch(
-            "SELECT (SELECT min(seq) FROM recovery_outbox),"
-            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
-        )
+        with self._reader() as database:
+            return self._newest(database)
+
+    def _newest(self, database: peewee.SqliteDatabase) -> tuple[int, int]:
+        low, high = database.execute_sql(f"SELECT (SELECT min(seq) FROM recovery_outbox), ({_NEWEST})").fetchone()
         return (high + 1 if low is None else low, high)
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:

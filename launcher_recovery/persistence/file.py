@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 import platformdirs
@@ -20,8 +21,12 @@ def default_path() -> Path:
     return Path(platformdirs.user_state_dir("launcher-recovery", appauthor=False)) / "recovery.db"
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is no database before SQLite touches it, and make the folder and file private."""
+def check_file(path: Path, is_open_here: bool = False) -> None:
+    """Refuse what is no database before SQLite touches it, and make the folder and file private.
+
+    A file that this process has open already is not read: closing it again would drop the locks that SQLite holds
+    on it (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
     try:
         if path.is_dir():
             raise StoreError(
@@ -30,6 +35,8 @@ def check_file(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             path.touch(mode=0o600)
+        if is_open_here:
+            return
         with path.open("rb") as file:
             start = file.read(len(_HEADER))
     except OSError as error:
@@ -42,6 +49,21 @@ def check_file(path: Path) -> None:
             f"{path} is not a SQLite database, it was left as it is: move it away, "
             "or name another file with RECOVERY_PERSISTENCE_PATH."
         )
+
+
+def set_aside(path: Path, at: datetime) -> Path:
+    """Rename a damaged database, with what belongs to it, so that a new one can begin; returns where it is now."""
+    aside = path.with_name(f"{path.name}.corrupt-{at:%Y%m%d-%H%M%S}")
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether this error of SQLite means that what is in the file makes no sense."""
+    return any(words in str(error) for words in ("malformed", "file is not a database"))
 
 
 def refusal(path: str, error: Exception) -> StoreError:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -42,6 +42,30 @@ class MemoryPersistence(StatePersistence):
 
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
         return tuple(self.append_event(name, payload) for name, payload in events_of(data))
+
+    def adopt(
+        self, data: RecoveryData, attempts: list[AttemptRecord], steps: Collection[StepRecord] | None = None
+    ) -> None:
+        """Take in what another store has, without an event; `steps` None: those that are known already."""
+        with self._changed:
+            self._operations[data.operation_id] = copy(data)
+            self._attempts[data.operation_id] = attempts
+            if steps is not None:
+                self._steps[data.operation_id] = {step.name: step for step in steps}
+
+    def forget(self, operation_id: str) -> None:
+        """Drop a record, not its events; silent when it is not known."""
+        with self._changed:
+            self._operations.pop(operation_id, None)
+            self._attempts.pop(operation_id, None)
+            self._steps.pop(operation_id, None)
+
+    def number_events_after(self, seq: int) -> None:
+        """Forget the events; the next one has a number above `seq` and above all that were given."""
+        with self._changed:
+            self._events.clear()
+            self._transient.clear()
+            self._seq = max(self._seq, seq)
 
     def insert(self, data: RecoveryData) -> Changed | None:
         with self._changed:

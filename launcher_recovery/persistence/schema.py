@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import peewee
@@ -34,6 +35,7 @@ def migrate(database: peewee.Database, where: str) -> None:
 
     Raises:
         StoreError: the schema is newer than this version of launcher-recovery.
+        OSError: the copy that is kept of an older schema cannot be made.
     """
     known = shipped()
     done = applied(database)
@@ -46,7 +48,20 @@ def migrate(database: peewee.Database, where: str) -> None:
         )
     if done == known:
         return
+    if done and where != ":memory:":
+        _back_up(database, Path(f"{where}.before-{sorted(set(known) - set(done))[0]}"))
     from playhouse.migrations import Runner  # only now: most starts have nothing to migrate
 
     with database.atomic("IMMEDIATE"):
         Runner(database, str(_DIRECTORY), table_name=_HISTORY).up()
+
+
+def _back_up(database: peewee.Database, copy: Path) -> None:
+    """A private copy of the database as it is, unless another process was faster."""
+    if copy.exists():
+        return
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)  # SQLite writes into an empty file, and leaves its mode as it is
+    database.execute_sql("VACUUM INTO ?", (str(unfinished),))
+    unfinished.replace(copy)

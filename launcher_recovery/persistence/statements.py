@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher_recovery.operation import RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Change
+from launcher_recovery.persistence.base import Change, Kept
 from launcher_recovery.persistence.models import OperationRow, to_columns, to_data
 from launcher_recovery.signals import events_of
 
@@ -28,6 +28,14 @@ _BEGIN_ATTEMPT = "INSERT INTO recovery_attempts (operation_id, number, started_a
 SAVE_STEP = (
     "INSERT INTO recovery_steps (operation_id, name, finished_at, result) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (operation_id, name) DO UPDATE SET finished_at = excluded.finished_at, result = excluded.result"
+)
+_TAKE_ATTEMPT = (
+    "INSERT OR REPLACE INTO recovery_attempts SELECT ?, ?, ?, ?, ?, ?, ?, ?"
+    " WHERE EXISTS (SELECT 1 FROM recovery_data WHERE operation_id = ? AND fence = ? AND updated_at = ?)"
+)
+_TAKE_STEP = (
+    "INSERT OR REPLACE INTO recovery_steps SELECT ?, ?, ?, ?"
+    " WHERE EXISTS (SELECT 1 FROM recovery_data WHERE operation_id = ? AND fence = ?)"
 )
 
 
@@ -110,3 +118,25 @@ def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) ->
     """Set columns of an operation that is in progress under this fence; touches no row when it is not."""
     sql, parameters = _update(operation_id, columns)
     return (f"{sql} AND fence = ? AND state = 'in_progress'", (*parameters, fence))
+
+
+def plan_take_over(kept: Kept) -> list[Statement]:
+    """Enter an operation with its attempts and steps, unless it was claimed or changed in the store since."""
+    data, columns = kept.data, to_columns(vars(kept.data))
+    others = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "operation_id")
+    ours = (data.operation_id, data.fence, columns["updated_at"])
+    upsert = (
+        f"{_INSERT} ON CONFLICT (operation_id) DO UPDATE SET {others} WHERE recovery_data.fence <= excluded.fence"
+        " AND recovery_data.updated_at <= excluded.updated_at"
+    )
+    found: list[Statement] = [(upsert, tuple(columns[name] for name in COLUMNS))]
+    for attempt in kept.attempts:
+        ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
+        began = (data.operation_id, attempt.number, attempt.started_at.timestamp())
+        found.append(
+            (_TAKE_ATTEMPT, (*began, ended, attempt.outcome, attempt.category, attempt.error, attempt.delay_s, *ours))
+        )
+    for step in kept.steps:
+        row = (data.operation_id, step.name, step.finished_at.timestamp(), codec.dumps(step.result))
+        found.append((_TAKE_STEP, (*row, *ours[:2])))
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import signal
 import sqlite3
 import stat
@@ -28,7 +30,7 @@ from launcher_recovery.operation import (
     StepRecord,
     WaitingFor,
 )
-from launcher_recovery.persistence import MemoryPersistence, Store, connections, database
+from launcher_recovery.persistence import MemoryPersistence, Store, connections, database, schema
 from launcher_recovery.persistence.base import Change, Owner, OwnerRow
 from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.statements import PlannedEvent
@@ -408,11 +410,88 @@ def test_other_file_is_refused_and_left_alone(path: Path) -> None:
         assert list(path.parent.iterdir()) == [path]
 
 
-def test_damaged_database_is_refused(path: Path) -> None:
-    """A file that begins like a database but is none is refused with a sentence."""
-    path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
-    with pytest.raises(StoreError, match=r"recovery\.db cannot be used \(.*\): check the disk"):
+def damaged(path: Path) -> bytes:
+    """A database of ours in which a page has been overwritten."""
+    store = SQLitePersistence(path)
+    for number in range(50):
+        store.insert(record(str(number), title="x" * 500))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 9] = b"\xff" * 4096 * 6
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def test_damaged_database_is_set_aside(path: Path) -> None:
+    """What begins like a database and makes no sense is kept under another name, and a new one begins."""
+    for content in (b"SQLite format 3\x00" + b"\xff" * 5000, damaged(path)):
+        path.write_bytes(content)
+        store = SQLitePersistence(path)
+        assert store.set_aside is not None
+        assert re.fullmatch(r"recovery\.db\.corrupt-\d{8}-\d{6}", store.set_aside.name)
+        assert store.set_aside.read_bytes() == content
+        assert store.find() == []
+        assert store.insert(record()) is not None
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        store.set_aside.unlink()
+        store.close()
+        again = SQLitePersistence(path)
+        assert again.set_aside is None
+        assert again.get("a") is not None
+        again.close()
+        path.unlink()
+
+
+def test_damaged_database_that_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it cannot be renamed either it is refused with a sentence, and stays as it is."""
+    content = damaged(path)
+
+    def refuse(path: Path, at: datetime) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(database, "set_aside", refuse)
+    with pytest.raises(StoreError, match=r"recovery\.db cannot be used \(.*Permission denied.*\): check the disk"):
         SQLitePersistence(path)
+    assert path.read_bytes() == content
+
+
+def test_copy_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An older database is copied, privately, before its schema is changed; a new one, or a current one, is not."""
+    store = SQLitePersistence(path)
+    store.insert(record())
+    store.close()
+    folder = tmp_path / "migrations"
+    shutil.copytree(schema._DIRECTORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "0999_more.py").write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE more (a)')\n")
+    monkeypatch.setattr(schema, "_DIRECTORY", folder)
+    for _ in range(2):
+        store = SQLitePersistence(path)
+        assert store.get("a") is not None
+        assert store._fetch("SELECT * FROM more") == []
+        store.close()
+    SQLitePersistence(tmp_path / "new.db").close()
+    [copy] = [found for found in tmp_path.iterdir() if "before" in found.name]
+    assert copy.name == "recovery.db.before-0999_more"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    monkeypatch.undo()
+    old = SQLitePersistence(copy)
+    assert old.get("a") is not None
+    old.close()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells which locks a process holds")
+def test_opening_twice_in_a_process_keeps_the_locks(path: Path) -> None:
+    """A second store of the same file does not make the first one's locks disappear, as closing any file would."""
+    first = SQLitePersistence(path)
+    held = locks_of_this_process()
+    SQLitePersistence(path).close()
+    assert locks_of_this_process() == held != []
+    first.close()
+
+
+def locks_of_this_process() -> list[list[str]]:
+    rows = [line.split()[1:] for line in Path("/proc/locks").read_text().splitlines()]
+    return sorted(row for row in rows if str(os.getpid()) in row)
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,357 @@
+"""A store that fails never fails the operation: what is live goes on in memory, and is written back when it can be."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+from launcher_recovery.clock import Clock
+from launcher_recovery.errors import StoreError
+from launcher_recovery.operation import FINAL, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.persistence.base import (
+    Change,
+    Changed,
+    Kept,
+    Owner,
+    OwnerRow,
+    RenewableStore,
+    StatePersistence,
+)
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.signals import Event
+
+logger = logging.getLogger("launcher_recovery")
+
+T = TypeVar("T")
+
+RETRY_S = 5.0
+
+
+class ResilientPersistence(StatePersistence):
+    """Stands before another store, and keeps a copy in memory of what is live in this process.
+
+    While the other store fails, everything goes on with the copy; every 5 seconds, when it is used, the other one is
+    tried again, and is given what happened meanwhile.
+
+    Args:
+        store: the other one.
+        clock: source of time.
+    """
+
+    def __init__(self, store: RenewableStore, clock: Clock | None = None) -> None:
+        self.store = store
+        self.problem: str | None = None
+        """Why nothing is written to the disk at the moment, as a sentence; None when all is well."""
+        self._clock = clock or Clock()
+        self._memory = MemoryPersistence()
+        self._lock = threading.RLock()
+        self._retry_at = 0.0
+        self._newest = store.event_range()[1]
+
+    # -- failing and coming back --------------------------------------------------------------------
+
+    def _either(self, stored: Callable[[], T], remembered: Callable[[], T]) -> T:
+        """From the other store, or from memory while that fails."""
+        if self.problem is None or self._comes_back():
+            try:
+                return stored()
+            except StoreError as error:
+                self._fails(error)
+        with self._lock:
+            return remembered()
+
+    def _fails(self, error: StoreError) -> None:
+        with self._lock:
+            self._retry_at = self._clock.monotonic() + RETRY_S
+            if self.problem is None:
+                logger.error("nothing is written to the disk for now, operations go on in memory: %s", error)
+                self._memory.number_events_after(self._newest)
+            self.problem = str(error)
+
+    def _comes_back(self) -> bool:
+        """Whether the other store works again, and has been given all that happened; looks from time to time."""
+        with self._lock:
+            if self.problem is None:
+                return True
+            if self._clock.monotonic() < self._retry_at:
+                return False
+            memory = self._memory
+            live = memory.find(limit=-1)
+            kept = [
+                Kept(data, tuple(memory.attempts(data.operation_id)), tuple(memory.steps(data.operation_id)))
+                for data in live
+            ]
+            try:
+                self.store.reopen()
+                for row in memory.owners():
+                    self.store.heartbeat(row.owner, row.heartbeat_at)
+                self.store.take_over(kept, memory.events_since(self._newest, limit=10**9), memory.event_range()[1])
+                self._newest = self.store.event_range()[1]
+            except StoreError as error:
+                self._fails(error)
+                return False
+            memory.number_events_after(self._newest)
+            for data in live:
+                if data.state in FINAL:
+                    memory.forget(data.operation_id)
+            self.problem = None
+            logger.warning("the disk is written to again")
+            return True
+
+    def _remember(self, changed: Changed | None, change: Change | None = None) -> Changed | None:
+        """Keep the copy up to date with what the other store has just committed."""
+        if changed is None:
+            return None
+        data = changed.data
+        with self._lock:
+            if changed.events:
+                self._newest = max(self._newest, changed.events[-1].seq)
+            if data.state in FINAL and self.problem is None:
+                self._memory.forget(data.operation_id)
+                return changed
+            attempts, steps = self._known(data)
+            if change is not None and change.attempt is not None and attempts and attempts[-1].ended_at is None:
+                attempts[-1] = replace(attempts[-1], ended_at=change.at, **change.attempt)
+            if change is not None and change.claim:
+                attempts.append(AttemptRecord(data.attempt, change.at))
+            self._memory.adopt(data, attempts, steps)
+        return changed
+
+    def _known(self, data: RecoveryData) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
+        attempts = self._memory.attempts(data.operation_id)
+        if data.attempt <= 1 or attempts:
+            return attempts, None
+        try:  # from an earlier process
+            earlier = [one for one in self.store.attempts(data.operation_id) if one.number < data.attempt]
+            return earlier, self.store.steps(data.operation_id)
+        except StoreError:
+            return [], None
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    def insert(self, data: RecoveryData) -> Changed | None:
+        return self._either(lambda: self._remember(self.store.insert(data)), lambda: self._memory.insert(data))
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        return self._either(
+            lambda: self._remember(self.store.change(operation_id, change), change),
+            lambda: self._change_remembered(operation_id, change),
+        )
+
+    def _change_remembered(self, operation_id: str, change: Change) -> Changed | None:
+        if self._memory.get(operation_id) is None:  # a person retries what is over, or goes on with what others left
+            data = self._try(lambda: self.store.get(operation_id), None)
+            if data is not None:
+                attempts = self._try(lambda: self.store.attempts(operation_id), list[AttemptRecord]())
+                self._memory.adopt(
+                    data, attempts, self._try(lambda: self.store.steps(operation_id), list[StepRecord]())
+                )
+        return self._memory.change(operation_id, change)
+
+    def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
+        def stored() -> bool:
+            is_kept = self.store.update_metadata(operation_id, fence, metadata)
+            self._memory.update_metadata(operation_id, fence, metadata)
+            return is_kept
+
+        return self._either(stored, lambda: self._memory.update_metadata(operation_id, fence, metadata))
+
+    def save_progress(
+        self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
+    ) -> Changed | None:
+        given = (operation_id, fence, progress, watermark, at)
+        return self._either(
+            lambda: self._remember(self.store.save_progress(*given)), lambda: self._memory.save_progress(*given)
+        )
+
+    def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
+        def stored() -> bool:
+            is_kept = self.store.finish_step(operation_id, fence, step)
+            self._memory.finish_step(operation_id, fence, step)
+            return is_kept
+
+        return self._either(stored, lambda: self._memory.finish_step(operation_id, fence, step))
+
+    def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
+        def stored() -> Event:
+            event = self.store.append_event(name, payload)
+            self._newest = max(self._newest, event.seq)
+            return event
+
+        return self._either(stored, lambda: self._memory.append_event(name, payload))
+
+    def heartbeat(self, owner: Owner, at: float) -> None:
+        def stored() -> None:
+            self.store.heartbeat(owner, at)
+            self._memory.heartbeat(owner, at)
+
+        self._either(stored, lambda: self._memory.heartbeat(owner, at))
+
+    def forget_owner(self, owner_id: str) -> None:
+        self._memory.forget_owner(owner_id)
+        self._either(lambda: self.store.forget_owner(owner_id), lambda: None)
+
+    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+        def stored() -> list[Changed]:
+            released = self.store.release_orphans(dead, at)
+            for changed in released:
+                self._newest = max([self._newest, *(event.seq for event in changed.events)])
+                self._memory.forget(changed.data.operation_id)
+            return released
+
+        return self._either(stored, list)
+
+    def cleanup(self, older_than: datetime) -> int:
+        return self._either(lambda: self.store.cleanup(older_than), lambda: 0)
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def _try(self, stored: Callable[[], T], otherwise: T) -> T:
+        """From the other store while it fails: a full disk can still be read."""
+        try:
+            return stored()
+        except StoreError:
+            return otherwise
+
+    def get(self, operation_id: str) -> RecoveryData | None:
+        return self._either(
+            lambda: self.store.get(operation_id),
+            lambda: self._memory.get(operation_id) or self._try(lambda: self.store.get(operation_id), None),
+        )
+
+    def latest_with_key(self, key: str) -> RecoveryData | None:
+        return self._either(
+            lambda: self.store.latest_with_key(key),
+            lambda: self._memory.latest_with_key(key) or self._try(lambda: self.store.latest_with_key(key), None),
+        )
+
+    def find(
+        self,
+        *,
+        states: Collection[RecoveryState] | None = None,
+        kind: str | None = None,
+        project: str | None = None,
+        parent_id: str | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[RecoveryData]:
+        def stored() -> list[RecoveryData]:
+            return self.store.find(
+                states=states, kind=kind, project=project, parent_id=parent_id, before=before, limit=limit
+            )
+
+        def remembered() -> list[RecoveryData]:
+            found = self._memory.find(
+                states=states, kind=kind, project=project, parent_id=parent_id, before=before, limit=limit
+            )
+            # What is live is known better here, also when it is in another state there.
+            found += [
+                data for data in self._try(stored, list[RecoveryData]()) if self._memory.get(data.operation_id) is None
+            ]
+            found.sort(key=lambda data: (data.created_at.timestamp(), data.operation_id), reverse=True)
+            return found if limit < 0 else found[:limit]
+
+        return self._either(stored, remembered)
+
+    def attempts(self, operation_id: str) -> list[AttemptRecord]:
+        return self._either(
+            lambda: self.store.attempts(operation_id),
+            lambda: self._memory.attempts(operation_id) or self._try(lambda: self.store.attempts(operation_id), []),
+        )
+
+    def steps(self, operation_id: str) -> list[StepRecord]:
+        return self._either(
+            lambda: self.store.steps(operation_id),
+            lambda: self._memory.steps(operation_id) or self._try(lambda: self.store.steps(operation_id), []),
+        )
+
+    def load_step(self, operation_id: str, name: str) -> StepRecord | None:
+        return self._either(
+            lambda: self.store.load_step(operation_id, name),
+            lambda: (
+                self._memory.load_step(operation_id, name)
+                or self._try(lambda: self.store.load_step(operation_id, name), None)
+            ),
+        )
+
+    def events_since(self, seq: int, limit: int = 500) -> list[Event]:
+        def remembered() -> list[Event]:
+            earlier = (
+                self._try(lambda: self.store.events_since(seq, limit), list[Event]()) if seq < self._newest else []
+            )
+            known = [event for event in earlier if event.seq <= self._newest]
+            return (known + self._memory.events_since(max(seq, self._newest), limit))[:limit]
+
+        return self._either(lambda: self.store.events_since(seq, limit), remembered)
+
+    def events_of_operation(self, operation_id: str, limit: int = 200) -> list[Event]:
+        def remembered() -> list[Event]:
+            earlier = self._try(lambda: self.store.events_of_operation(operation_id, limit), list[Event]())
+            known = [event for event in earlier if event.seq <= self._newest]
+            return (known + self._memory.events_of_operation(operation_id, limit))[-limit:]
+
+        return self._either(lambda: self.store.events_of_operation(operation_id, limit), remembered)
+
+    def event_range(self) -> tuple[int, int]:
+        return self._either(self.store.event_range, self._memory.event_range)
+
+    def wait_for_events(self, seq: int, timeout: float) -> bool:
+        if self.problem is None or self._comes_back():
+            try:
+                return self.store.wait_for_events(seq, timeout)
+            except StoreError as error:
+                self._fails(error)
+        # Without the lock, which those need who make the events.
+        return self._memory.wait_for_events(seq, min(timeout, RETRY_S))
+
+    def counts(self) -> Mapping[str, float]:
+        return self._either(self.store.counts, lambda: self._try(self.store.counts, self._memory.counts()))
+
+    def owners(self) -> list[OwnerRow]:
+        return self._either(self.store.owners, self._memory.owners)
+
+    # -- upkeep -------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Return if the disk is written to; raises StoreError. Operations go on in either case."""
+        if self.problem is None or self._comes_back():
+            try:
+                self.store.check()
+            except StoreError as error:
+                self._fails(error)
+                raise
+        elif self.problem is not None:
+            raise StoreError(self.problem)
+
+    def close(self) -> None:
+        self.store.close()
+
+    async def save(self, recovery_data: RecoveryData) -> None:
+        try:
+            if self.problem is None and isinstance(self.store, StatePersistence):
+                await self.store.save(recovery_data)
+                return
+        except StoreError as error:
+            self._fails(error)
+        await self._memory.save(recovery_data)
+
+    async def load(self, operation_id: str) -> RecoveryData | None:
+        return self.get(operation_id)
+
+    async def delete(self, operation_id: str) -> None:
+        self._memory.forget(operation_id)
+        try:
+            if isinstance(self.store, StatePersistence):
+                await self.store.delete(operation_id)
+        except StoreError as error:
+            self._fails(error)
+
+    async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
+        return self.find(states=[state], limit=-1)[::-1]
+
+    async def cleanup_old(self, days: int = 7) -> int:
+        return self.cleanup(datetime.now(timezone.utc) - timedelta(days=days))
