@@ -1,0 +1,181 @@
+"""Whenever the process that writes is killed: nothing that was acknowledged is lost, nothing finished is done again."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+STEPS = 3
+THREADS = 3
+
+# Runs operations of three steps in three threads. First those that an earlier life left, then new ones. Prints a fact
+# after the call that made it lasting has returned, and notes on the disk each time that a step's work is done.
+WRITER = """
+import os, sys, threading
+from launcher_recovery import SQLitePersistence
+from launcher_recovery.clock import Clock
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.operation import Operation, RecoveryState
+from launcher_recovery.owners import OWNER, dead_owners
+
+path, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+clock = Clock()
+store = SQLitePersistence(path)
+store.heartbeat(OWNER, clock.time())
+lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=clock)
+lifecycle.release_orphans(dead_owners(store.owners(), clock.time()))
+left = store.find(states={RecoveryState.PENDING, RecoveryState.RECOVERING}, limit=-1)
+lock = threading.Lock()
+
+def say(*fact):
+    os.write(1, (" ".join(map(str, fact)) + "\\n").encode())
+
+def run(data):
+    data = lifecycle.begin_attempt(data.operation_id, 10**6)
+    say("attempt", data.operation_id, data.attempt)
+    live = Operation(data, lifecycle, clock)
+    for number in range(steps):
+        name = f"step-{number}"
+
+        def work():
+            say("ran", data.operation_id, name)
+            return {"by": OWNER.owner_id, "number": number}
+
+        live.step(name, work)
+        say("step", data.operation_id, name)
+        live.progress(number, steps)
+    if int(data.operation_id[:2], 16) % 4 == 0 and data.attempt < 3:
+        ended = lifecycle.end_attempt(live, RecoveryState.RECOVERING, ConnectionError("gone"), category="network",
+            explanation="It broke.", fix=None, fruitless=1, limit=10**6, delay=60)
+        say("due", data.operation_id, repr(ended.next_attempt_at.timestamp()))
+        run(ended)
+        return
+    lifecycle.succeed(live, "fine")
+    say("success", data.operation_id)
+
+def work():
+    while True:
+        with lock:
+            data = left.pop() if left else None
+        if data is None:
+            data = lifecycle.open("work", (1,), {})
+            say("open", data.operation_id)
+        run(data)
+
+for _ in range(threads):
+    threading.Thread(target=work).start()
+"""
+
+
+def life(path: Path, seconds: float) -> list[list[str]]:
+    """Facts that one process printed in whole before it was killed, that many seconds after its first one."""
+    command = [sys.executable, "-c", WRITER, str(path), str(STEPS), str(THREADS)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines: list[str] = []
+    first = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            first.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert first.wait(30)
+        time.sleep(seconds)
+        assert process.poll() is None, "the writer ended by itself"
+    finally:
+        process.kill()
+        process.wait(20)
+        reader.join(20)
+        process.stdout.close()
+    return [line.split() for line in lines if line.endswith("\n")]
+
+
+class Facts:
+    """Everything that was ever acknowledged."""
+
+    def __init__(self) -> None:
+        self.opened: set[str] = set()
+        self.succeeded: set[str] = set()
+        self.steps: set[tuple[str, str]] = set()
+        self.attempts: dict[str, int] = {}
+
+    def take(self, facts: list[list[str]]) -> None:
+        """Those of one more life; fails when a finished step was run again, or an attempt has a wrong number."""
+        for fact, operation_id, *rest in facts:
+            if fact == "open":
+                self.opened.add(operation_id)
+            elif fact == "attempt":
+                number = int(rest[0])
+                assert number == self.attempts.get(operation_id, 0) + 1
+                assert operation_id not in self.succeeded
+                self.attempts[operation_id] = number
+            elif fact == "ran":
+                assert (operation_id, rest[0]) not in self.steps, f"{rest[0]} of {operation_id} was run again"
+            elif fact == "step":
+                self.steps.add((operation_id, rest[0]))
+            elif fact == "success":
+                self.succeeded.add(operation_id)
+
+    def check(self, path: Path, due: dict[str, float]) -> None:
+        """Read by itself, without the package's own code."""
+        with sqlite3.connect(path) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            rows = database.execute("SELECT operation_id, state, attempt, fence, next_attempt_at FROM recovery_data")
+            kept = {row[0]: row[1:] for row in rows}
+            assert self.opened <= kept.keys()
+            for operation_id in self.succeeded:
+                assert kept[operation_id][0] == "success"
+            found = set(database.execute("SELECT operation_id, name FROM recovery_steps").fetchall())
+            assert self.steps <= found
+            for operation_id, (state, attempt, fence, next_at) in kept.items():
+                numbers = database.execute(
+                    "SELECT number FROM recovery_attempts WHERE operation_id = ? ORDER BY number", (operation_id,)
+                ).fetchall()
+                assert [number for (number,) in numbers] == list(range(1, attempt + 1))
+                # One attempt may have been entered whose acknowledgement was cut off by the kill.
+                assert fence == attempt
+                assert attempt - self.attempts.get(operation_id, 0) in (0, 1)
+                self.attempts[operation_id] = attempt
+                if state == "recovering":
+                    assert next_at == due.get(operation_id, next_at)
+            seqs = [seq for (seq,) in database.execute("SELECT seq FROM recovery_outbox ORDER BY seq")]
+            assert len(seqs) == len(set(seqs))
+        database.close()
+
+
+def torture(path: Path, seed: int, kills: int) -> None:
+    rng = random.Random(seed)
+    facts = Facts()
+    for _ in range(kills):
+        told = life(path, rng.uniform(0, 0.3))
+        facts.take(told)
+        # The last due time that was told of each operation, if nothing was told of it afterwards.
+        last = {fact[1]: fact for fact in told}
+        due = {fact[1]: float(fact[2]) for fact in last.values() if fact[0] == "due"}
+        facts.check(path, due)
+    assert facts.succeeded
+    assert facts.steps
+
+
+@pytest.mark.parametrize("seed", [7])
+def test_six_kills(tmp_path: Path, seed: int) -> None:
+    torture(tmp_path / "recovery.db", seed, kills=6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(5))
+def test_hundred_kills(tmp_path: Path, seed: int) -> None:
+    torture(tmp_path / "recovery.db", seed, kills=100)
