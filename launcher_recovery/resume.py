@@ -6,16 +6,18 @@ import logging
 import threading
 from collections.abc import Callable
 
-from launcher_recovery.clock import Clock
+from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import dead_owners
+from launcher_recovery.persistence.base import Retention
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
 
 _SWEEP_S = 15.0
+_CLEANUP_S = 3600.0
 
 
 class Resumer:
@@ -25,6 +27,7 @@ class Resumer:
         lifecycle: where operations change.
         rerun: by kind, what runs an operation again from its record; other kinds are left to other processes.
         clock: source of time.
+        retention: how long what is over is kept; None: the sweep cleans nothing up.
     """
 
     def __init__(
@@ -32,10 +35,13 @@ class Resumer:
         lifecycle: Lifecycle,
         rerun: dict[str, Callable[[RecoveryData], object]],
         clock: Clock | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._rerun = rerun
         self._clock = clock or Clock()
+        self._retention = retention
+        self._cleaned_at: float | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._dispatched: set[str] = set()
@@ -68,6 +74,16 @@ class Resumer:
         # Oldest first: an operation is older than those inside it.
         for data in reversed(store.find(states={RecoveryState.PENDING}, limit=-1)):
             self.dispatch(data)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        now = self._clock.monotonic()
+        if self._retention is None or (self._cleaned_at is not None and now - self._cleaned_at < _CLEANUP_S):
+            return
+        self._cleaned_at = now
+        older_than = to_datetime(self._clock.time()) - self._retention.age
+        kept = {"keep": self._retention.keep, "max_bytes": self._retention.max_bytes}
+        self._lifecycle.store.cleanup(older_than, **kept)
 
     def on_event(self, event: Event) -> None:
         """Subscriber of the outbox: dispatch what became pending without an owner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from launcher_recovery.operation import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
@@ -91,6 +91,15 @@ class Kept:
     steps: tuple[StepRecord, ...]
 
 
+@dataclass(frozen=True)
+class Retention:
+    """How long finished operations are kept: for `age`, and of those at most `keep`, in at most `max_bytes`."""
+
+    age: timedelta = timedelta(days=7)
+    keep: int | None = 100_000
+    max_bytes: int | None = 256 << 20
+
+
 class Store(Protocol):
     """What the engine needs of a store. Every method is safe to call from any thread."""
 
@@ -170,8 +179,16 @@ class Store(Protocol):
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         """Block until there may be an event above `seq` (True), or for `timeout` seconds (False)."""
 
-    def cleanup(self, older_than: datetime) -> int:
-        """Forget finished operations not touched since; returns how many."""
+    def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
+        """Forget finished operations not touched since, then the oldest ones that are too many; returns how many.
+
+        What belongs to an unfinished operation is not forgotten before that one ends. Done in small batches, between
+        which others write.
+
+        Args:
+            keep: how many finished operations are kept at most; None: any number.
+            max_bytes: how much of the disk may be in use, None: any amount; stores in memory do not look at it.
+        """
 
     def check(self) -> None:
         """Return if the store can be read and written; raises StoreError."""

@@ -19,7 +19,6 @@ import peewee
 
 from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import (
-    FINAL,
     UNFINISHED,
     AttemptRecord,
     Progress,
@@ -54,6 +53,7 @@ T = TypeVar("T")
 # As in the migration, to the letter: SQLite uses a partial index only for a query that has the index's condition in
 # it, and does not look into parameters for that.
 _IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'paused')")
+_IS_FINISHED = peewee.SQL("state IN ('success', 'failed', 'exhausted', 'cancelled')")
 _KEPT_EVENTS = 10_000
 _PRUNE_EVERY = 256
 _BATCH = 200
@@ -440,23 +440,42 @@ class SQLitePersistence(StatePersistence):
             return []  # as nearly always; nobody has to wait for this
         return self._write(work)
 
-    def cleanup(self, older_than: datetime) -> int:
-        final = [state.value for state in FINAL]
-        chosen = (
-            OperationRow.select(OperationRow.operation_id)
-            .where(OperationRow.state.in_(final) & (OperationRow.updated_at < older_than.timestamp()))
-            .limit(_BATCH)
-        )
+    def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
+        total = 0
+        while count := self._forget_oldest(_BATCH, older_than.timestamp()):
+            total += count
+        if keep is not None:
+            ((finished,),) = self._fetch(f"SELECT count(*) FROM recovery_data WHERE {_IS_FINISHED.sql}")
+            while finished > keep and (count := self._forget_oldest(min(_BATCH, finished - keep))):
+                finished -= count
+                total += count
+        while max_bytes is not None and self._used_bytes() > max_bytes:
+            count = self._forget_oldest(_BATCH)
+            total += count
+            if not count:
+                break
+        return total
+
+    def _used_bytes(self) -> int:
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (self._fetch(f"PRAGMA {name}")[0][0] for name in names)
+        return int((pages - free) * size)
+
+    def _forget_oldest(self, limit: int, before: float | None = None) -> int:
+        """Forget up to `limit` finished operations last touched before that time (in seconds); returns how many."""
+        unfinished = OperationRow.select(OperationRow.operation_id).where(_IS_UNFINISHED)
+        is_free = OperationRow.parent_id.is_null() | OperationRow.parent_id.not_in(unfinished)
+        chosen = OperationRow.select(OperationRow.operation_id).where(_IS_FINISHED & is_free)
+        if before is not None:
+            chosen = chosen.where(OperationRow.updated_at < before)
+        chosen = chosen.order_by(OperationRow.updated_at).limit(limit)
 
         def work() -> int:
             old = [row["operation_id"] for row in chosen.clone().dicts().execute(self._connections.writer)]
             self._forget(old)
             return len(old)
 
-        total = 0
-        while count := self._write(work, durable=False):
-            total += count
-        return total
+        return self._write(work, durable=False)
 
     def _forget(self, operation_ids: Collection[str]) -> None:
         for model in (StepRow, AttemptRow, EventRow, OperationRow):

@@ -250,15 +250,22 @@ class MemoryPersistence(StatePersistence):
                 self._owners.pop(owner_id, None)
         return changed
 
-    def cleanup(self, older_than: datetime) -> int:
+    def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         with self._changed:
-            old = [
+            finished = [data for data in self._operations.values() if data.state in FINAL]
+            over = sorted((data for data in finished if not self._is_part(data)), key=lambda data: data.updated_at)
+            too_many = 0 if keep is None else len(finished) - keep
+            old = {
                 data.operation_id
-                for data in self._operations.values()
-                if data.state in FINAL and data.updated_at < older_than
-            ]
+                for number, data in enumerate(over)
+                if number < too_many or data.updated_at < older_than
+            }
             self._forget(old)
             return len(old)
+
+    def _is_part(self, data: RecoveryData) -> bool:
+        parent = None if data.parent_id is None else self._operations.get(data.parent_id)
+        return parent is not None and parent.state in UNFINISHED
 
     def _forget(self, operation_ids: Collection[str]) -> None:
         tables: tuple[dict[str, Any], ...] = (self._operations, self._attempts, self._steps, self._transient)

@@ -205,8 +205,8 @@ class ResilientPersistence(StatePersistence):
 
         return self._either(stored, list)
 
-    def cleanup(self, older_than: datetime) -> int:
-        return self._either(lambda: self.store.cleanup(older_than), lambda: 0)
+    def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
+        return self._either(lambda: self.store.cleanup(older_than, keep=keep, max_bytes=max_bytes), lambda: 0)
 
     # -- reading ------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from launcher_recovery import RecoveryStateError, StoreError, resume
 from launcher_recovery.operation import RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
-from launcher_recovery.persistence.base import Owner
+from launcher_recovery.persistence.base import Owner, Retention
 from launcher_recovery.resume import Resumer
 from launcher_recovery.signals import Event
 from tests.unit.kit import Kit
@@ -202,3 +203,23 @@ def test_thread_sweeps_until_stopped(
     settle()
     assert len(reruns.seen) == count
     Resumer(each.lifecycle, {}).stop()
+
+
+def test_sweep_cleans_up_once_an_hour(each: Kit, reruns: Reruns) -> None:
+    """What is over is forgotten after its time, looked for at the first sweep and then once an hour."""
+    each.store.heartbeat(OWNER, each.clock.time())
+    retention = Retention(age=timedelta(minutes=30), keep=5)
+    resumer = Resumer(each.lifecycle, {"download": reruns}, each.clock, retention)
+    for _ in range(7):
+        each.run(lambda: None)
+    resumer.sweep()
+    assert len(each.store.find()) == 5
+    each.clock.advance(3590)
+    each.run(lambda: None)
+    resumer.sweep()
+    assert len(each.store.find()) == 6
+    each.clock.advance(10)
+    resumer.sweep()
+    assert len(each.store.find()) == 1
+    Resumer(each.lifecycle, {}, each.clock).sweep()
+    assert len(each.store.find()) == 1

@@ -164,6 +164,20 @@ async def test_cleanup_old(store: StatePersistence) -> None:
     assert await store.cleanup_old(days=1) == 1
 
 
+def test_cleanup_by_count(store: Store) -> None:
+    """Of the finished only so many are kept, the ones touched last; what a living one is made of stays."""
+    store.insert(record("parent"))
+    store.insert(record("part", parent_id="parent", state=S.SUCCESS, updated_at=NOW - timedelta(days=99)))
+    for number in range(450):
+        store.insert(record(str(number), state=S.FAILED, updated_at=NOW + timedelta(seconds=number)))
+    assert store.cleanup(NOW, keep=11) == 440
+    assert {data.operation_id for data in store.find(limit=-1)} == {"parent", "part", *map(str, range(440, 450))}
+    assert store.cleanup(NOW, keep=11) == 0
+    store.change("parent", Change({S.PENDING}, {"state": S.CANCELLED}, NOW))
+    assert store.cleanup(NOW) == 1
+    assert store.get("part") is None
+
+
 # -- keys, queries, totals ----------------------------------------------------------------------------
 
 
@@ -635,6 +649,32 @@ while True:
     kept = {int(data.operation_id) for data in store.find(limit=-1)}
     assert kept >= set(range(1, written + 1))
     assert [event.seq for event in store.events_since(0, limit=10**6)] == list(range(1, len(kept) + 1))
+    store.close()
+
+
+def test_cleanup_by_bytes(path: Path) -> None:
+    """The oldest are forgotten until what is in use fits; what is unfinished stays, however much it is."""
+    store = SQLitePersistence(path)
+    for number in range(700):
+        given = {"state": S.SUCCESS, "updated_at": NOW + timedelta(seconds=number)}
+        store.insert(record(str(number), title="x" * 2000, **given))
+    store.insert(record("unfinished"))
+    used = store._used_bytes()
+    assert store.cleanup(NOW, max_bytes=used) == 0
+    gone = store.cleanup(NOW, max_bytes=used // 2)
+    assert 200 <= gone <= 600
+    assert store._used_bytes() <= used // 2
+    assert store.get("0") is None
+    assert store.get("699") is not None
+    assert store.cleanup(NOW, max_bytes=1) == 700 - gone
+    assert [data.operation_id for data in store.find()] == ["unfinished"]
+    plan = str(
+        store._fetch(
+            f"EXPLAIN QUERY PLAN SELECT 1 FROM recovery_data WHERE {database._IS_FINISHED.sql}"
+            " AND updated_at < 5 ORDER BY updated_at LIMIT 9"
+        )
+    )
+    assert "recovery_data_finished" in plan
     store.close()
 
 
