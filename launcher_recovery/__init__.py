@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from launcher_recovery.hookspecs import hookimpl
     from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator, update_config
     from launcher_recovery.kinds import OperationKind
+    from launcher_recovery.metrics import RecoveryMetrics
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
     from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
     from launcher_recovery.strategies import (
@@ -71,6 +72,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "integration": ("RecoveryIntegrator", "get_recovery_integrator", "update_config"),
     "kinds": ("OperationKind",),
+    "metrics": ("RecoveryMetrics",),
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
     "strategies": (
@@ -109,6 +111,7 @@ __all__ = [
     "RecoveryError",
     "RecoveryExhaustedError",
     "RecoveryIntegrator",
+    "RecoveryMetrics",
     "RecoveryState",
     "RecoveryStateError",
     "RecoveryTimeoutError",

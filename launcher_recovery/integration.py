@@ -20,6 +20,7 @@ from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.manager import Extensions
+from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER, keep_alive, let_go
 from launcher_recovery.persistence.base import Store
@@ -69,6 +70,8 @@ class RecoveryIntegrator:
         self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
         self.kinds: dict[str, OperationKind] = {}
         self.tail = OutboxTail(self.persistence)
+        self.metrics = RecoveryMetrics()
+        self.metrics.attach()
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
         self._resumer: Resumer | None = None
@@ -126,6 +129,7 @@ class RecoveryIntegrator:
         if self._resumer is not None:
             self._resumer.stop()
         self.tail.stop()
+        self.metrics.detach()
         let_go(self.persistence)
         self.persistence.close()
 

@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "clock", "redaction"),
     ("strategies", "breaker", "classification", "operation", "config"),
     ("kinds", "policy", "signals", "transfer", "meter"),
-    ("persistence",),
+    ("persistence", "happenings", "metrics"),
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
