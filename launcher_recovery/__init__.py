@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         UnexpectedContentError,
     )
+    from launcher_recovery.health import health_check
     from launcher_recovery.hookspecs import hookimpl
     from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator, update_config
     from launcher_recovery.kinds import OperationKind
@@ -69,6 +70,7 @@ _HOMES = {
         "StoredError",
         "UnexpectedContentError",
     ),
+    "health": ("health_check",),
     "hookspecs": ("hookimpl",),
     "integration": ("RecoveryIntegrator", "get_recovery_integrator", "update_config"),
     "kinds": ("OperationKind",),
@@ -126,6 +128,7 @@ __all__ = [
     "Verdict",
     "current_operation",
     "get_recovery_integrator",
+    "health_check",
     "hookimpl",
     "load_config",
     "recoverable",

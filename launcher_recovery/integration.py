@@ -259,14 +259,19 @@ class RecoveryIntegrator:
         logger.warning("%s", message)
         self.problems.append({"code": code, "message": message})
 
+    def known_problems(self) -> list[dict[str, str]]:
+        """What is wrong with recovery itself or an extension, as {"code", "message"}."""
+        return [*self.problems, *({"code": "extension", "message": text} for text in self.extensions.problems)]
+
+    def breakers(self) -> list[CircuitBreakerUpdate]:
+        """Every circuit breaker of this integrator, as it is now."""
+        with self._lock:
+            return [self._describe(breaker) for breaker in self._breakers.values()]
+
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""
         counts = self.persistence.counts()
         recovered = counts["recovered"]
-        problems = [*self.problems]
-        problems += [{"code": "extension", "message": text} for text in self.extensions.problems]
-        with self._lock:
-            breakers = [self._describe(breaker) for breaker in self._breakers.values()]
         return {
             "enabled": self.config.enabled,
             "mode": self.config.mode,
@@ -281,8 +286,8 @@ class RecoveryIntegrator:
             "failed_operations": int(counts["failed"] + counts["exhausted"]),
             "average_recovery_time": round(counts["recovery_seconds"] / recovered, 3) if recovered else 0.0,
             "retry_attempts": int(counts["attempts"]),
-            "breakers": [vars(item) for item in breakers if item.state != CircuitState.CLOSED.value],
-            "problems": problems,
+            "breakers": [vars(item) for item in self.breakers() if item.state != CircuitState.CLOSED.value],
+            "problems": self.known_problems(),
             "extensions": self.extensions.names,
         }
 

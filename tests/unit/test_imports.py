@@ -22,7 +22,7 @@ LAYERS = (
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
-    ("integration",),
+    ("integration", "health"),
     ("plugin", "web"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
