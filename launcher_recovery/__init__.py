@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from launcher_recovery.hookspecs import hookimpl
     from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator, update_config
     from launcher_recovery.kinds import OperationKind
+    from launcher_recovery.logs import JsonFormatter, enable_logging
     from launcher_recovery.metrics import RecoveryMetrics
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
     from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
@@ -74,6 +75,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "integration": ("RecoveryIntegrator", "get_recovery_integrator", "update_config"),
     "kinds": ("OperationKind",),
+    "logs": ("JsonFormatter", "enable_logging"),
     "metrics": ("RecoveryMetrics",),
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
@@ -99,6 +101,7 @@ __all__ = [
     "ExponentialBackoffStrategy",
     "FixedDelayStrategy",
     "IntegrityError",
+    "JsonFormatter",
     "LinearBackoffStrategy",
     "MemoryPersistence",
     "NoHandlerError",
@@ -127,6 +130,7 @@ __all__ = [
     "UnexpectedContentError",
     "Verdict",
     "current_operation",
+    "enable_logging",
     "get_recovery_integrator",
     "health_check",
     "hookimpl",

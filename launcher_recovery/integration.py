@@ -19,6 +19,7 @@ from launcher_recovery.engine import Engine
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
@@ -72,6 +73,7 @@ class RecoveryIntegrator:
         self.tail = OutboxTail(self.persistence)
         self.metrics = RecoveryMetrics()
         self.metrics.attach()
+        enable_logging()
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
         self._resumer: Resumer | None = None

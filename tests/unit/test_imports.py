@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "clock", "redaction"),
     ("strategies", "breaker", "classification", "operation", "config"),
     ("kinds", "policy", "signals", "transfer", "meter"),
-    ("persistence", "happenings", "metrics"),
+    ("persistence", "happenings", "metrics", "logs"),
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
