@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime, to_iso
@@ -62,7 +63,7 @@ class RecoveryIntegrator:
         self.config = load_config() if config is None else config
         self.problems: list[dict[str, str]] = []
         self.clock = clock or Clock()
-        self._rng = rng or random.Random()
+        self._backoff = ConfiguredBackoff(lambda: self.config, jitter=True, rng=rng)
         self.extensions = Extensions(self.config, builtin_extensions())
         self.persistence = persistence or self._open_store()
         self.redactor = Redactor()
@@ -98,10 +99,7 @@ class RecoveryIntegrator:
     @property
     def strategy(self) -> ExponentialBackoffStrategy:
         """The strategy of the launcher policy, as the settings are now."""
-        config = self.config
-        return ExponentialBackoffStrategy(
-            config.initial_delay, config.backoff_factor, config.max_delay, jitter=True, random=self._rng
-        )
+        return self._backoff.now()
 
     def load(self) -> None:
         """Load the installed extensions, and take what they add."""
@@ -143,7 +141,7 @@ class RecoveryIntegrator:
         attempts = config.max_retries + 1 if config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
         return Policy(
             max_attempts=attempts,
-            strategy=self.extensions.choose_strategy(data) or self.strategy,
+            strategy=self.extensions.choose_strategy(data) or self._backoff,
             classify=lambda error: self.classify(error, data),
             timeout=config.timeout,
             deadline=config.deadline,
@@ -190,7 +188,10 @@ class RecoveryIntegrator:
     # -- settings, functions, controls, figures -----------------------------------------------------
 
     def update_config(self, config: RecoveryConfig | Mapping[str, Any]) -> None:
-        """Put settings in force for the next operations: a `RecoveryConfig` replaces, a mapping is merged.
+        """Put settings in force: a `RecoveryConfig` replaces, a mapping is merged.
+
+        The delays, the mode and what the circuit breakers go by count from the next decision of operations that run
+        already; `max_retries`, `timeout` and `deadline` for operations that begin from now on.
 
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
@@ -205,9 +206,7 @@ class RecoveryIntegrator:
         """`operation_func` as a recoverable function with this integrator's settings, store and classifier."""
         return recoverable(
             max_retries=self.config.max_retries,
-            initial_delay=self.config.initial_delay,
-            backoff_factor=self.config.backoff_factor,
-            max_delay=self.config.max_delay,
+            strategy=ConfiguredBackoff(lambda: self.config),
             timeout=self.config.timeout,
             deadline=self.config.deadline,
             persistence=self.persistence,
