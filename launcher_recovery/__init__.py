@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from launcher_recovery.metrics import RecoveryMetrics
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
     from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
+    from launcher_recovery.progress import ProgressTracker
     from launcher_recovery.strategies import (
         CustomStrategy,
         ExponentialBackoffStrategy,
@@ -79,6 +80,7 @@ _HOMES = {
     "metrics": ("RecoveryMetrics",),
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
+    "progress": ("ProgressTracker",),
     "strategies": (
         "CustomStrategy",
         "ExponentialBackoffStrategy",
@@ -110,6 +112,7 @@ __all__ = [
     "OperationInterrupted",
     "OperationKind",
     "OperationPaused",
+    "ProgressTracker",
     "RecoveryConfig",
     "RecoveryConfigError",
     "RecoveryData",

@@ -17,7 +17,7 @@ ROOT = Path(launcher_recovery.__file__).parent
 LAYERS = (
     ("errors", "clock", "redaction"),
     ("strategies", "breaker", "classification", "operation", "config"),
-    ("kinds", "policy", "backoff", "signals", "transfer", "meter"),
+    ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs"),
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
