@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher_recovery.breaker import CircuitBreaker, CircuitState
+    from launcher_recovery.celery import RecoverableTask
     from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 # in no Flask, Peewee or requests.
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitState"),
+    "celery": ("RecoverableTask",),
     "classification": ("ErrorCategory", "ErrorClassifier", "Retry", "Verdict"),
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
@@ -113,6 +115,7 @@ __all__ = [
     "OperationKind",
     "OperationPaused",
     "ProgressTracker",
+    "RecoverableTask",
     "RecoveryConfig",
     "RecoveryConfigError",
     "RecoveryData",
