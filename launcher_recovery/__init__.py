@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         LinearBackoffStrategy,
         Strategy,
     )
+    from launcher_recovery.telemetry import enable_telemetry
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,7 @@ _HOMES = {
         "LinearBackoffStrategy",
         "Strategy",
     ),
+    "telemetry": ("enable_telemetry",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -137,6 +139,7 @@ __all__ = [
     "Verdict",
     "current_operation",
     "enable_logging",
+    "enable_telemetry",
     "get_recovery_integrator",
     "health_check",
     "hookimpl",

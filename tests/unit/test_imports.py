@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "clock", "redaction"),
     ("strategies", "breaker", "classification", "operation", "config"),
     ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
-    ("persistence", "happenings", "metrics", "logs"),
+    ("persistence", "happenings", "metrics", "logs", "telemetry"),
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
@@ -75,6 +75,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio"}
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
     assert own in ("hookspecs", "manager", "plugin") or "pluggy" not in packages
+    assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}
 
