@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher_recovery.breaker import CircuitBreaker, CircuitState
+    from launcher_recovery.celery import RecoverableTask
     from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
         StoreError,
         UnexpectedContentError,
     )
+    from launcher_recovery.health import health_check
     from launcher_recovery.hookspecs import hookimpl
     from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator, update_config
     from launcher_recovery.kinds import OperationKind
+    from launcher_recovery.logs import JsonFormatter, enable_logging
+    from launcher_recovery.metrics import RecoveryMetrics
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
     from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
+    from launcher_recovery.progress import ProgressTracker
     from launcher_recovery.strategies import (
         CustomStrategy,
         ExponentialBackoffStrategy,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
         LinearBackoffStrategy,
         Strategy,
     )
+    from launcher_recovery.telemetry import enable_telemetry
 
 __version__ = "0.1.0"
 
@@ -47,6 +53,7 @@ __version__ = "0.1.0"
 # in no Flask, Peewee or requests.
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitState"),
+    "celery": ("RecoverableTask",),
     "classification": ("ErrorCategory", "ErrorClassifier", "Retry", "Verdict"),
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
@@ -68,11 +75,15 @@ _HOMES = {
         "StoredError",
         "UnexpectedContentError",
     ),
+    "health": ("health_check",),
     "hookspecs": ("hookimpl",),
     "integration": ("RecoveryIntegrator", "get_recovery_integrator", "update_config"),
     "kinds": ("OperationKind",),
+    "logs": ("JsonFormatter", "enable_logging"),
+    "metrics": ("RecoveryMetrics",),
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
+    "progress": ("ProgressTracker",),
     "strategies": (
         "CustomStrategy",
         "ExponentialBackoffStrategy",
@@ -80,6 +91,7 @@ _HOMES = {
         "LinearBackoffStrategy",
         "Strategy",
     ),
+    "telemetry": ("enable_telemetry",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -95,6 +107,7 @@ __all__ = [
     "ExponentialBackoffStrategy",
     "FixedDelayStrategy",
     "IntegrityError",
+    "JsonFormatter",
     "LinearBackoffStrategy",
     "MemoryPersistence",
     "NoHandlerError",
@@ -103,12 +116,15 @@ __all__ = [
     "OperationInterrupted",
     "OperationKind",
     "OperationPaused",
+    "ProgressTracker",
+    "RecoverableTask",
     "RecoveryConfig",
     "RecoveryConfigError",
     "RecoveryData",
     "RecoveryError",
     "RecoveryExhaustedError",
     "RecoveryIntegrator",
+    "RecoveryMetrics",
     "RecoveryState",
     "RecoveryStateError",
     "RecoveryTimeoutError",
@@ -122,7 +138,10 @@ __all__ = [
     "UnexpectedContentError",
     "Verdict",
     "current_operation",
+    "enable_logging",
+    "enable_telemetry",
     "get_recovery_integrator",
+    "health_check",
     "hookimpl",
     "load_config",
     "recoverable",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime, to_iso
@@ -19,7 +20,9 @@ from launcher_recovery.engine import Engine
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
+from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER, keep_alive, let_go
 from launcher_recovery.persistence.base import Store
@@ -60,7 +63,7 @@ class RecoveryIntegrator:
         self.config = load_config() if config is None else config
         self.problems: list[dict[str, str]] = []
         self.clock = clock or Clock()
-        self._rng = rng or random.Random()
+        self._backoff = ConfiguredBackoff(lambda: self.config, jitter=True, rng=rng)
         self.extensions = Extensions(self.config, builtin_extensions())
         self.persistence = persistence or self._open_store()
         self.redactor = Redactor()
@@ -69,6 +72,9 @@ class RecoveryIntegrator:
         self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
         self.kinds: dict[str, OperationKind] = {}
         self.tail = OutboxTail(self.persistence)
+        self.metrics = RecoveryMetrics()
+        self.metrics.attach()
+        enable_logging()
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
         self._resumer: Resumer | None = None
@@ -93,10 +99,7 @@ class RecoveryIntegrator:
     @property
     def strategy(self) -> ExponentialBackoffStrategy:
         """The strategy of the launcher policy, as the settings are now."""
-        config = self.config
-        return ExponentialBackoffStrategy(
-            config.initial_delay, config.backoff_factor, config.max_delay, jitter=True, random=self._rng
-        )
+        return self._backoff.now()
 
     def load(self) -> None:
         """Load the installed extensions, and take what they add."""
@@ -126,6 +129,7 @@ class RecoveryIntegrator:
         if self._resumer is not None:
             self._resumer.stop()
         self.tail.stop()
+        self.metrics.detach()
         let_go(self.persistence)
         self.persistence.close()
 
@@ -137,7 +141,7 @@ class RecoveryIntegrator:
         attempts = config.max_retries + 1 if config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
         return Policy(
             max_attempts=attempts,
-            strategy=self.extensions.choose_strategy(data) or self.strategy,
+            strategy=self.extensions.choose_strategy(data) or self._backoff,
             classify=lambda error: self.classify(error, data),
             timeout=config.timeout,
             deadline=config.deadline,
@@ -184,7 +188,10 @@ class RecoveryIntegrator:
     # -- settings, functions, controls, figures -----------------------------------------------------
 
     def update_config(self, config: RecoveryConfig | Mapping[str, Any]) -> None:
-        """Put settings in force for the next operations: a `RecoveryConfig` replaces, a mapping is merged.
+        """Put settings in force: a `RecoveryConfig` replaces, a mapping is merged.
+
+        The delays, the mode and what the circuit breakers go by count from the next decision of operations that run
+        already; `max_retries`, `timeout` and `deadline` for operations that begin from now on.
 
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
@@ -199,9 +206,7 @@ class RecoveryIntegrator:
         """`operation_func` as a recoverable function with this integrator's settings, store and classifier."""
         return recoverable(
             max_retries=self.config.max_retries,
-            initial_delay=self.config.initial_delay,
-            backoff_factor=self.config.backoff_factor,
-            max_delay=self.config.max_delay,
+            strategy=ConfiguredBackoff(lambda: self.config),
             timeout=self.config.timeout,
             deadline=self.config.deadline,
             persistence=self.persistence,
@@ -255,14 +260,19 @@ class RecoveryIntegrator:
         logger.warning("%s", message)
         self.problems.append({"code": code, "message": message})
 
+    def known_problems(self) -> list[dict[str, str]]:
+        """What is wrong with recovery itself or an extension, as {"code", "message"}."""
+        return [*self.problems, *({"code": "extension", "message": text} for text in self.extensions.problems)]
+
+    def breakers(self) -> list[CircuitBreakerUpdate]:
+        """Every circuit breaker of this integrator, as it is now."""
+        with self._lock:
+            return [self._describe(breaker) for breaker in self._breakers.values()]
+
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""
         counts = self.persistence.counts()
         recovered = counts["recovered"]
-        problems = [*self.problems]
-        problems += [{"code": "extension", "message": text} for text in self.extensions.problems]
-        with self._lock:
-            breakers = [self._describe(breaker) for breaker in self._breakers.values()]
         return {
             "enabled": self.config.enabled,
             "mode": self.config.mode,
@@ -277,8 +287,8 @@ class RecoveryIntegrator:
             "failed_operations": int(counts["failed"] + counts["exhausted"]),
             "average_recovery_time": round(counts["recovery_seconds"] / recovered, 3) if recovered else 0.0,
             "retry_attempts": int(counts["attempts"]),
-            "breakers": [vars(item) for item in breakers if item.state != CircuitState.CLOSED.value],
-            "problems": problems,
+            "breakers": [vars(item) for item in self.breakers() if item.state != CircuitState.CLOSED.value],
+            "problems": self.known_problems(),
             "extensions": self.extensions.names,
         }
 

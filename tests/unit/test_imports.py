@@ -17,12 +17,12 @@ ROOT = Path(launcher_recovery.__file__).parent
 LAYERS = (
     ("errors", "clock", "redaction"),
     ("strategies", "breaker", "classification", "operation", "config"),
-    ("kinds", "policy", "signals", "transfer", "meter"),
-    ("persistence",),
+    ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
+    ("persistence", "happenings", "metrics", "logs", "telemetry"),
     ("handles", "lifecycle", "owners"),
     ("engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
-    ("integration",),
+    ("integration", "health", "celery"),
     ("plugin", "web"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -75,6 +75,8 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio"}
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
     assert own in ("hookspecs", "manager", "plugin") or "pluggy" not in packages
+    assert own == "telemetry" or "opentelemetry" not in packages
+    assert own == "celery" or "celery" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}
 
 
@@ -85,7 +87,18 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"flask", "peewee", "playhouse", "wrapt", "pluggy", "requests", "urllib3", "sample_launcher", "platformdirs"}
+HEAVY = {
+    "celery",
+    "flask",
+    "peewee",
+    "playhouse",
+    "wrapt",
+    "pluggy",
+    "requests",
+    "urllib3",
+    "sample_launcher",
+    "platformdirs",
+}
 
 
 @pytest.mark.parametrize("name", ["", ".engine", ".policy", ".lifecycle", ".operation", ".clock", ".decorator"])

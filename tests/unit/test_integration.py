@@ -544,3 +544,33 @@ def test_there_is_one_integrator_in_a_process_made_from_the_environment(
     assert integration.get_recovery_integrator() is attached
     integration.update_config(RecoveryConfig(mode="off"))
     assert attached.config.mode == "off"
+
+
+def delays(integrator: RecoveryIntegrator) -> list[float | None]:
+    (data,) = integrator.persistence.find()
+    return [attempt.delay_s for attempt in integrator.persistence.attempts(data.operation_id)]
+
+
+def test_new_delays_count_for_what_runs_already(make: Callable[..., RecoveryIntegrator]) -> None:
+    """A function that was made recoverable, and is being tried, waits as the settings say by then."""
+    integrator = make(initial_delay=1, max_retries=3)
+    calls = itertools.count(1)
+
+    def work() -> str:
+        number = next(calls)
+        integrator.update_config({"initial_delay": 10.0 * number, "backoff_factor": 1})
+        if number < 3:
+            raise ConnectionError("broken")
+        return "done"
+
+    assert integrator.apply_to_operation(work)() == "done"
+    assert delays(integrator) == [10.0, 20.0, None]
+
+
+def test_new_delays_count_for_the_launchers_operations_too(make: Callable[..., RecoveryIntegrator]) -> None:
+    """The launcher policy draws its jitter from the settings in force."""
+    integrator = make(initial_delay=1)
+    data = opened(integrator)
+    policy = integrator.policy_for(KIND, data, None)
+    integrator.update_config({"initial_delay": 0})
+    assert policy.strategy.calculate_delay(1) == integrator.strategy.calculate_delay(5) == 0.0
