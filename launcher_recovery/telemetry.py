@@ -90,7 +90,8 @@ class Telemetry:
     def _open(self, payload: Mapping[str, Any]) -> _Spans:
         around = self._spans.get(payload["parent_id"] or "")
         begun = _nanoseconds(payload["created_at"])
-        span = self._start(payload["function_name"], payload, begun, around and (around.attempt or around.operation))
+        outer = None if around is None else around.attempt or around.operation
+        span = self._start(payload["function_name"], payload, begun, outer)
         spans = self._spans[payload["operation_id"]] = _Spans(span)
         if len(self._spans) > _OPEN:
             _end(self._spans.popitem(last=False)[1], None)
