@@ -333,7 +333,7 @@ class SQLitePersistence(StatePersistence):
 
     def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
         row = (event.name, operation_id, event.text, transient)
-        seq = self._group.numbered = self._connections.execute(statements.INSERT_EVENT, row).lastrowid
+        seq = self._group.numbered = self._connections.execute(statements.INSERT_EVENT, row).lastrowid or 0
         self._since_prune += 1
         if self._since_prune >= _PRUNE_EVERY:
             self._since_prune = 0
