@@ -74,20 +74,26 @@ def dumps(value: Any) -> str:
     """
     packed = _pack(value, "value")
     try:
-        text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
-        # File names that are not UTF-8 hold lone surrogates, which no database takes unless they are escaped.
-        return text if _is_encodable(text) else json.dumps(packed, separators=(",", ":"))
+        return dumps_plain(packed)
     except ValueError as error:  # a number with more digits than Python turns into text
         raise NotStorableError(f"value cannot be written as JSON: {error}") from error
 
 
-def dumps_plain(value: dict[str, Any]) -> str:
-    """JSON text of a dict that is known to hold nothing but JSON's own types; `loads` reads it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text if _is_encodable(text) else json.dumps(value, separators=(",", ":"))
+# `json.dumps` with arguments makes an encoder at each call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode_escaped = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def dumps_plain(value: Any) -> str:
+    """JSON text of what is known to hold nothing but JSON's own types; `loads` reads it."""
+    text = _encode(value)
+    # File names that are not UTF-8 hold lone surrogates, which no database takes unless they are escaped.
+    return text if _is_encodable(text) else _encode_escaped(value)
 
 
 def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

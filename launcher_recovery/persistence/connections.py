@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -65,6 +66,7 @@ class Connections:
         with self.writing:
             if self.writer.is_closed():
                 self._connect(self.writer)
+                self._raw: sqlite3.Connection = self.writer.connection()
                 self._durable = self._patient = True
                 self._file = None if self.path == MEMORY else _identity(self.path)
 
@@ -134,9 +136,13 @@ class Connections:
 
     # -- transactions of the writing connection; the caller has the lock `writing` -------------------
 
-    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
-        """Run a prepared statement on the writing connection, past the ORM; returns the cursor."""
-        return self.writer.execute_sql(sql, parameters)
+    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Run a prepared statement on the writing connection, past the ORM; raises Peewee's errors."""
+        try:
+            cursor: sqlite3.Cursor = self._raw.execute(sql, parameters)
+            return cursor
+        except sqlite3.Error as error:
+            raise getattr(peewee, type(error).__name__, peewee.DatabaseError)(*error.args) from error
 
     def begin(self, durable: bool) -> None:
         """Begin a transaction that writes, when other processes let it; `durable`: it will survive a power cut."""
@@ -206,7 +212,7 @@ class Connections:
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open; some errors of SQLite end it."""
-        return not self.writer.is_closed() and bool(self.writer.connection().in_transaction)
+        return not self.writer.is_closed() and self._raw.in_transaction
 
 
 def is_open_here(path: str) -> bool:

@@ -57,6 +57,7 @@ _IS_FINISHED = peewee.SQL("state IN ('success', 'failed', 'exhausted', 'cancelle
 _KEPT_EVENTS = 10_000
 _PRUNE_EVERY = 256
 _BATCH = 200
+_ROWS_SEEN = 4096
 _NEWEST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
 # A file up to this size is looked through when it is opened, which takes milliseconds; damage in a larger one shows
 # when it is met.
@@ -86,6 +87,9 @@ class SQLitePersistence(StatePersistence):
         self._committed = threading.Condition()
         self._latest = 0
         self._since_prune = 0
+        # By operation, what was last written here: saves a look when nobody else wrote since, which the transaction
+        # itself makes sure of.
+        self._rows_seen: dict[str, tuple[Any, ...]] = {}
         self._tail_version = -1
         self._connections = Connections(self.path)
         self._group = GroupCommit(self._connections, self._on_commit)
@@ -222,7 +226,7 @@ class SQLitePersistence(StatePersistence):
         plan = statements.plan_insert(data)
         try:
             # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
-            return self._write(lambda: self._carry_out(plan), durable=False)
+            return self._changed(self._write(lambda: self._carry_out(plan), durable=False))
         except peewee.IntegrityError:
             return None
 
@@ -236,23 +240,37 @@ class SQLitePersistence(StatePersistence):
         self, operation_id: str, plan: Callable[[tuple[Any, ...] | None], Plan | None], durable: bool = True
     ) -> Changed | None:
         """Compare and set. What is written is worked out before the transaction, and again in it if need be."""
-        seen = self._raw(operation_id)
-        guess = plan(seen)
+        seen = self._rows_seen.pop(operation_id, None)
+        guess = None if seen is None else plan(seen)
+        if guess is None:  # nobody here has just written it, or somebody else has meanwhile
+            seen = self._raw(operation_id)
+            guess = plan(seen)
         if guess is None:
             return None
 
-        def work() -> Changed | None:
+        def work() -> tuple[Plan, tuple[Event, ...]] | None:
             row = self._connections.execute(statements.SELECT, (operation_id,)).fetchone()
-            sure = guess if row == seen else plan(row)
-            return None if sure is None else self._carry_out(sure)
+            return self._carry_out(guess if row == seen else plan(row))
 
-        return self._write(work, durable)
+        return self._changed(self._write(work, durable))
 
-    def _carry_out(self, plan: Plan) -> Changed:
+    def _changed(self, done: tuple[Plan, tuple[Event, ...]] | None) -> Changed | None:
+        if done is None:
+            return None
+        plan, events = done
+        if plan.data.state in UNFINISHED:
+            if len(self._rows_seen) >= _ROWS_SEEN:
+                self._rows_seen.clear()
+            self._rows_seen[plan.data.operation_id] = plan.row
+        return Changed(plan.data, events)
+
+    def _carry_out(self, plan: Plan | None) -> tuple[Plan, tuple[Event, ...]] | None:
+        if plan is None:
+            return None
         for sql, parameters in plan.statements:
             self._connections.execute(sql, parameters)
         operation_id, transient = plan.data.operation_id, plan.transient
-        return Changed(plan.data, tuple(self._store_event(event, operation_id, transient) for event in plan.events))
+        return plan, tuple(self._store_event(event, operation_id, transient) for event in plan.events)
 
     def get(self, operation_id: str) -> RecoveryData | None:
         row = self._raw(operation_id)
@@ -333,7 +351,7 @@ class SQLitePersistence(StatePersistence):
 
     def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
         row = (event.name, operation_id, event.text, transient)
-        seq = self._group.numbered = self._connections.execute(statements.INSERT_EVENT, row).lastrowid
+        seq = self._group.numbered = self._connections.execute(statements.INSERT_EVENT, row).lastrowid or 0
         self._since_prune += 1
         if self._since_prune >= _PRUNE_EVERY:
             self._since_prune = 0
@@ -429,16 +447,16 @@ class SQLitePersistence(StatePersistence):
         )
         gone = OwnerTableRow.delete().where(OwnerTableRow.owner_id.in_(list(dead)))
 
-        def work() -> list[Changed]:
+        def work() -> list[tuple[Plan, tuple[Event, ...]] | None]:
             writer = self._connections.writer
-            found = [to_data(row) for row in orphans.clone().dicts().execute(writer)]
+            found = list(orphans.clone().tuples().execute(writer))
             if dead:
                 gone.execute(writer)
-            return [self._carry_out(_released(data, at)) for data in found]
+            return [self._carry_out(_released(row, at)) for row in found]
 
         if not dead and not self._rows(orphans.limit(1)):
             return []  # as nearly always; nobody has to wait for this
-        return self._write(work)
+        return [changed for done in self._write(work) if (changed := self._changed(done)) is not None]
 
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         total = 0
@@ -517,11 +535,12 @@ class SQLitePersistence(StatePersistence):
         return await _in_thread(self.cleanup, datetime.now(timezone.utc) - timedelta(days=days))
 
 
-def _released(data: RecoveryData, at: datetime) -> Plan:
+def _released(row: tuple[Any, ...], at: datetime) -> Plan:
+    data = statements.record_of(row)
     fields: dict[str, Any] = {"owner": None}
     if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
         fields["state"] = RecoveryState.PENDING
-    return statements.plan_apply(data, Change((), fields, at, attempt={"outcome": "interrupted"}))
+    return statements.plan_apply(row, data, Change((), fields, at, attempt={"outcome": "interrupted"}))
 
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:

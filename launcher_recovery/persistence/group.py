@@ -37,7 +37,7 @@ class GroupCommit:
     """Runs jobs in transactions, each whole or not at all, in the order in which they came.
 
     Whoever finds nobody at it leads: commits its own job and those that wait. Meanwhile others queue up; the first of
-    them leads next. In a transaction with several, each has a savepoint, so that one that fails harms no other.
+    them leads next. When one of several fails they are done again with a savepoint for each, so that it harms no other.
 
     Args:
         connections: whose writing connection is used.
@@ -60,8 +60,8 @@ class GroupCommit:
     def run(self, work: Callable[[], T], durable: bool = True) -> T:
         """The result of `work`, after it was committed; raises what `work` raises, then nothing of it is kept.
 
-        `work` is called by any thread, with the writing connection in a transaction, and again if that was undone
-        through no fault of its own.
+        `work` is called by any thread, with the writing connection in a transaction, and again if that was undone,
+        perhaps through no fault of its own.
         """
         job = _Job(work, durable)
         with self._gate:
@@ -116,10 +116,14 @@ class GroupCommit:
     def _commit(self, batch: list[_Job]) -> None:
         numbered = self.numbered
         try:
-            self._connections.begin(any(job.durable for job in batch))
-            for job in batch:
-                self._perform(job, alone=len(batch) == 1)
-            self._connections.commit()
+            try:
+                self._attempt(batch, each_alone=False)
+            except Exception:
+                self.numbered = numbered
+                self._connections.rollback()
+                if len(batch) == 1:
+                    raise
+                self._attempt(batch, each_alone=True)  # to find out whose fault it is
         except BaseException as error:
             self.numbered = numbered
             self._connections.rollback()
@@ -132,11 +136,17 @@ class GroupCommit:
         for job in batch:
             job.is_done = True
 
-    def _perform(self, job: _Job, alone: bool) -> None:
+    def _attempt(self, batch: list[_Job], each_alone: bool) -> None:
+        self._connections.begin(any(job.durable for job in batch))
+        for job in batch:
+            if each_alone:
+                self._perform_alone(job)
+            else:
+                job.result = job.work()
+        self._connections.commit()
+
+    def _perform_alone(self, job: _Job) -> None:
         job.error = None
-        if alone:
-            job.result = job.work()
-            return
         numbered = self.numbered
         self._connections.execute("SAVEPOINT job")
         try:

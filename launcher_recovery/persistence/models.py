@@ -120,10 +120,10 @@ class OwnerTableRow(peewee.Model):
 
 MODELS: tuple[type[peewee.Model], ...] = (OperationRow, AttemptRow, StepRow, EventRow, OwnerTableRow)
 
-_PLAIN = (
+_PLAIN = frozenset((
     "operation_id", "function_name", "attempt", "kind", "key", "project", "parent_id", "title", "max_attempts",
     "fruitless", "watermark", "category", "explanation", "fix", "owner", "fence", "resumable",
-)  # fmt: skip
+))  # fmt: skip
 _JSON = ("args", "kwargs", "metadata", "result")
 _TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at", "begun_at")
 
@@ -149,19 +149,24 @@ def to_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_data(row: Mapping[str, Any]) -> RecoveryData:
     """The record of a row of `recovery_data`."""
-    fields: dict[str, Any] = {name: row[name] for name in _PLAIN}
+    fields = dict(row)
     for name in _JSON:
-        fields[name] = codec.loads(row[name])
+        if fields[name] is not None:
+            fields[name] = codec.loads(fields[name])
     for name in _TIMES:
-        fields[name] = None if row[name] is None else to_datetime(row[name])
+        if fields[name] is not None:
+            fields[name] = to_datetime(fields[name])
     fields["args"] = tuple(fields["args"] or ())
     fields["kwargs"] = fields["kwargs"] or {}
     fields["metadata"] = fields["metadata"] or {}
-    fields["resumable"] = bool(row["resumable"])
-    fields["state"] = RecoveryState(row["state"])
-    fields["waiting_for"] = None if row["waiting_for"] is None else WaitingFor(row["waiting_for"])
-    fields["error"] = codec.load_error(row["error"])
-    fields["progress"] = None if row["progress"] is None else Progress(**codec.loads(row["progress"]))
+    fields["resumable"] = bool(fields["resumable"])
+    fields["state"] = RecoveryState(fields["state"])
+    if fields["waiting_for"] is not None:
+        fields["waiting_for"] = WaitingFor(fields["waiting_for"])
+    if fields["error"] is not None:
+        fields["error"] = codec.load_error(fields["error"])
+    if fields["progress"] is not None:
+        fields["progress"] = Progress(**codec.loads(fields["progress"]))
     return RecoveryData(**fields)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +54,8 @@ class Plan:
     statements: tuple[Statement, ...]
     data: RecoveryData
     events: tuple[PlannedEvent, ...]
+    row: tuple[Any, ...]
+    """As `SELECT` will give it."""
     transient: bool = False
 
 
@@ -70,7 +71,12 @@ def record_of(row: tuple[Any, ...]) -> RecoveryData:
 def plan_insert(data: RecoveryData) -> Plan:
     """Enter a new record."""
     columns = to_columns(vars(data))
-    return Plan(((_INSERT, tuple(columns[name] for name in COLUMNS)),), data, _planned(data))
+    row = tuple(columns[name] for name in COLUMNS)
+    return Plan(((_INSERT, row),), data, _planned(data), row)
+
+
+def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(columns.get(name, value) for name, value in zip(COLUMNS, row, strict=True))
 
 
 def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
@@ -80,16 +86,16 @@ def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
 
 def plan_change(row: tuple[Any, ...] | None, change: Change) -> Plan | None:
     """Make `change` to the operation of `row`; None when it is not where it is expected."""
-    data = None if row is None else record_of(row)
-    if data is None or data.state not in change.expected:
+    if row is None:
         return None
-    if change.fence is not None and data.fence != change.fence:
+    data = record_of(row)
+    if data.state not in change.expected or change.fence not in (None, data.fence):
         return None
-    return plan_apply(data, change)
+    return plan_apply(row, data, change)
 
 
-def plan_apply(data: RecoveryData, change: Change) -> Plan:
-    """Make `change` without a look at state and fence."""
+def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change) -> Plan:
+    """Make `change` to the record of `row`, without a look at state and fence."""
     operation_id, at = data.operation_id, change.at.timestamp()
     fields = dict(change.fields, updated_at=change.at)
     statements: list[Statement] = []
@@ -99,19 +105,25 @@ def plan_apply(data: RecoveryData, change: Change) -> Plan:
     if change.claim:
         fields.update(attempt=data.attempt + 1, fence=data.fence + 1)
         statements.append((_BEGIN_ATTEMPT, (operation_id, data.attempt + 1, at)))
-    statements.append(_update(operation_id, to_columns(fields)))
-    changed = dataclasses.replace(data, **fields)
-    return Plan(tuple(statements), changed, _planned(changed))
+    columns = to_columns(fields)
+    statements.append(_update(operation_id, columns))
+    for name, value in fields.items():
+        setattr(data, name, value)
+    return Plan(tuple(statements), data, _planned(data), _updated(row, columns))
 
 
 def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any]) -> Plan | None:
     """Keep progress with an event that replaces the one before; None when the claim is gone."""
-    data = None if row is None else record_of(row)
-    if data is None or data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
+    if row is None:
         return None
-    changed = dataclasses.replace(data, **fields)
-    statements = (_update(data.operation_id, to_columns(fields)), (_FORGET_TRANSIENT, (data.operation_id,)))
-    return Plan(statements, changed, _planned(changed), transient=True)
+    data = record_of(row)
+    if data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
+        return None
+    columns = to_columns(fields)
+    for name, value in fields.items():
+        setattr(data, name, value)
+    statements = (_update(data.operation_id, columns), (_FORGET_TRANSIENT, (data.operation_id,)))
+    return Plan(statements, data, _planned(data), _updated(row, columns), transient=True)
 
 
 def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) -> Statement:

@@ -105,7 +105,8 @@ def test_one_that_fails_harms_no_other(store: SQLitePersistence) -> None:
 
 def test_commit_that_fails_fails_all(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk refuses the commit everybody in it learns so, nothing is announced, and the next one works."""
-    commit, refusals = store._connections.commit, [None, peewee.OperationalError("database or disk is full")]
+    error = peewee.OperationalError("database or disk is full")
+    commit, refusals = store._connections.commit, [None, error, error]
 
     def refusing() -> None:
         refusal = refusals.pop(0) if refusals else None
