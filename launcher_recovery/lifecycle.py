@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.errors import RecoveryStateError, StoredError, StoreError, text_of
 from launcher_recovery.handles import handles_of
 from launcher_recovery.meter import Meter
 from launcher_recovery.operation import (
@@ -239,9 +239,10 @@ class Lifecycle:
             live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=attempt
         )
 
-    def hold(self, operation_id: str, seconds: float, waiting_for: WaitingFor, explanation: str) -> RecoveryData:
-        """Put off the next attempt of an operation that has not begun it; the state becomes or stays waiting."""
-        due = to_datetime(self.clock.time() + seconds)
+    def hold(self, operation_id: str, seconds: float | None, waiting_for: WaitingFor, explanation: str) -> RecoveryData:
+        """Put off the next attempt of an operation that has not begun it, for `seconds` or (None) until it is woken;
+        the state becomes or stays waiting."""
+        due = None if seconds is None else to_datetime(self.clock.time() + seconds)
         fields = {"next_attempt_at": due, "waiting_for": waiting_for, "explanation": explanation}
         return self._change(operation_id, RUNNABLE, fields)
 
@@ -423,6 +424,18 @@ class Lifecycle:
 
     # -- taking over --------------------------------------------------------------------------------
 
+    def give_back(self, live: Operation) -> RecoveryData:
+        """The process ends in the middle of the attempt: make the operation pending, for anybody to claim.
+
+        Raises:
+            RecoveryStateError: it does not run under this call's claim.
+        """
+        fields = {"state": RecoveryState.PENDING, "owner": None}
+        ended = {"outcome": "interrupted"}
+        return self._change(
+            live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=ended
+        )
+
     def release_orphans(self, dead: Collection[str]) -> list[RecoveryData]:
         """Make operations whose process is gone pending again, for anybody to claim."""
         changes = self.store.release_orphans(dead, to_datetime(self.clock.time()))
@@ -441,6 +454,13 @@ class Lifecycle:
         if self._handles.detach(live):
             self._meters.pop(live.operation_id, None)
 
+    def is_shared(self, live: Operation) -> bool:
+        """Whether others run or wait for the operation of this call as well."""
+        if self._handles.count(live.operation_id) > 1:
+            return True
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.owner not in (None, self.owner_id)
+
     def is_live(self, operation_id: str) -> bool:
         """Whether a call in this process runs, waits for or has joined the operation."""
         return operation_id in self._handles
@@ -456,7 +476,10 @@ class Lifecycle:
     # -- inside -------------------------------------------------------------------------------------
 
     def _kept_error(self, error: Exception) -> Exception:
-        stored = codec.error_to_stored(error)
+        try:
+            stored = codec.error_to_stored(error)
+        except Exception:  # its __str__ raised
+            stored = StoredError(type(error).__qualname__, text_of(error))
         text = self._text
         return type(stored)(
             stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]

@@ -16,11 +16,11 @@ ROOT = Path(launcher_recovery.__file__).parent
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
     ("errors", "clock", "redaction"),
-    ("strategies", "breaker", "classification", "operation", "config"),
+    ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
     ("kinds", "policy", "signals", "transfer", "meter"),
     ("persistence",),
-    ("handles", "lifecycle", "owners"),
-    ("engine", "resume", "hookspecs"),
+    ("handles", "lifecycle", "owners", "effects"),
+    ("drivers", "engine", "resume", "hookspecs"),
     ("decorator", "manager", "defaults", "testing"),
     ("integration",),
     ("plugin", "web"),
