@@ -6,6 +6,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,8 @@ from launcher_recovery.redaction import Redactor
 logger = logging.getLogger("launcher_recovery")
 
 _MAX_ERROR_TEXT = 4000
+RESULT_IS_PARTIAL = "recovery_result_is_partial"
+"""Among the metadata of a finished operation: its result could not be kept, or not without a change."""
 _IN_WORDS = {
     RecoveryState.PENDING: "started again",
     RecoveryState.IN_PROGRESS: "begun",
@@ -182,6 +185,11 @@ class Lifecycle:
         """The record as the store has it now."""
         return self.store.get(operation_id)
 
+    def finished(self, key: str) -> RecoveryData | None:
+        """The newest operation of that key, if it ended well."""
+        found = self.store.latest_with_key(self._kept_key(key))
+        return found if found is not None and found.state is RecoveryState.SUCCESS else None
+
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
         return self.store.attempts(operation_id)
@@ -226,6 +234,9 @@ class Lifecycle:
         }
         if target in FINAL:
             fields.update(completed_at=to_datetime(now), owner=None)
+        metadata = self._with_snapshot(live)
+        if metadata is not None:
+            fields["metadata"] = metadata
         progress = self._final_progress(live)
         if progress is not None:
             fields["progress"] = progress
@@ -252,11 +263,8 @@ class Lifecycle:
         Raises:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile; the result is void.
         """
-        try:
-            codec.dumps(result)
-            kept = self.redactor.value(result)
-        except TypeError:
-            kept = None
+        is_storable = _is_storable(result)
+        kept = self.redactor.value(result) if is_storable else None
         fields: dict[str, Any] = {
             "state": RecoveryState.SUCCESS,
             "result": kept,
@@ -264,6 +272,9 @@ class Lifecycle:
             "owner": None,
             "watermark": live.data.watermark,
         }
+        if not is_storable or kept != result:
+            live.data.metadata[RESULT_IS_PARTIAL] = True
+            fields["metadata"] = self._kept_metadata(live)
         progress = self._final_progress(live)
         if progress is not None:
             fields["progress"] = progress
@@ -384,6 +395,9 @@ class Lifecycle:
         at = to_datetime(self.clock.time())
         live.data.progress = progress
         try:
+            metadata = self._with_snapshot(live)
+            if metadata is not None:
+                self.store.update_metadata(live.operation_id, live.data.fence, metadata)
             changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
         except StoreError as error:
             logger.warning("progress of %s could not be kept: %s", live.data.title, error)
@@ -392,6 +406,25 @@ class Lifecycle:
             live.wake.set()  # the claim is gone; the next check finds out why
         else:
             self._announce(changed, wake=False)
+
+    def _with_snapshot(self, live: Operation) -> dict[str, Any] | None:
+        """The metadata with the state of the call; None when there is no state, or none that can be kept."""
+        snapshot = None if live.snapshot is None else live.snapshot()
+        if not snapshot:
+            return None
+        try:
+            codec.dumps(snapshot)
+        except TypeError as error:
+            logger.debug("the state of %s is not kept: %s", live.data.title, error)
+            return None
+        if self.redactor.value(snapshot) != snapshot:
+            return None  # without its secrets it would be another state
+        live.data.metadata.update(deepcopy(snapshot))
+        return self._kept_metadata(live)
+
+    def _kept_metadata(self, live: Operation) -> dict[str, Any]:
+        """What of the metadata can be kept, without secrets."""
+        return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if _is_storable(value)}
 
     def _final_progress(self, live: Operation) -> Progress | None:
         meter = self._meters.pop(live.operation_id, None)
@@ -527,6 +560,14 @@ class Lifecycle:
             self.notify(changed.data.operation_id)
         for event in changed.events:
             signals.send(event, self)
+
+
+def _is_storable(value: Any) -> bool:
+    try:
+        codec.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _encodable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -339,12 +340,25 @@ class Operation:
             self._tickets.pop().leave()
 
 
-_current: contextvars.ContextVar[Operation | None] = contextvars.ContextVar("launcher_recovery", default=None)
+class LazyHandle(abc.ABC):
+    """Stands for an operation that has no record until somebody asks for it."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def materialize(self) -> Operation:
+        """The operation, made at the first call."""
+
+
+_current: contextvars.ContextVar[Operation | LazyHandle | None] = contextvars.ContextVar(
+    "launcher_recovery", default=None
+)
 
 
 def current_operation() -> Operation | None:
     """The handle of the operation in which this code runs; None outside of one."""
-    return _current.get()
+    found = _current.get()
+    return found.materialize() if isinstance(found, LazyHandle) else found
 
 
 class running:

@@ -19,9 +19,9 @@ LAYERS = (
     ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
     ("kinds", "policy", "signals", "transfer", "meter"),
     ("persistence",),
-    ("handles", "lifecycle", "owners", "effects"),
+    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots"),
     ("drivers", "engine", "resume", "hookspecs"),
-    ("decorator", "manager", "defaults", "testing"),
+    ("decorator", "declaration", "light", "manager", "defaults", "testing"),
     ("integration",),
     ("plugin", "web"),
 )
