@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
+from launcher_recovery import light
 from launcher_recovery.breaker import CircuitBreaker
-from launcher_recovery.classification import ErrorClassifier
+from launcher_recovery.budget import RetryBudget
+from launcher_recovery.bulkhead import Bulkhead
+from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.clock import Clock
-from launcher_recovery.engine import Engine
-from launcher_recovery.errors import CircuitBreakerOpenError
-from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import RecoveryData, current_operation
-from launcher_recovery.owners import OWNER, keep_alive
-from launcher_recovery.persistence.base import Store
-from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.declaration import Declaration
+from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,13 +34,22 @@ def recoverable(
     max_delay: float = 60.0,
     timeout: float | None = None,
     deadline: float | None = None,
-    persistence: Store | None = None,
+    persistence: Store | StatePersistence | None = None,
     strategy: Strategy | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
     circuit_breaker_scope: str = "",
+    circuit_breaker: CircuitBreaker | None = None,
     key: Callable[..., str] | None = None,
+    reuse_result: bool = False,
+    fallback: Callable[..., Any] | None = None,
+    state_serializer: Callable[[Any], Any] | None = None,
+    state_deserializer: Callable[[Any], Any] | None = None,
+    resume_from: str | None = None,
+    budget: RetryBudget | None = None,
+    bulkhead: Bulkhead | int | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Callable[[F], F]: ...
@@ -58,17 +65,26 @@ def recoverable(
     max_delay: float = 60.0,
     timeout: float | None = None,
     deadline: float | None = None,
-    persistence: Store | None = None,
+    persistence: Store | StatePersistence | None = None,
     strategy: Strategy | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
     circuit_breaker_scope: str = "",
+    circuit_breaker: CircuitBreaker | None = None,
     key: Callable[..., str] | None = None,
+    reuse_result: bool = False,
+    fallback: Callable[..., Any] | None = None,
+    state_serializer: Callable[[Any], Any] | None = None,
+    state_deserializer: Callable[[Any], Any] | None = None,
+    resume_from: str | None = None,
+    budget: RetryBudget | None = None,
+    bulkhead: Bulkhead | int | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Any:
-    """Retry a `def` or `async def` function; usable bare (`@recoverable`) or with arguments.
+    """Retry a function, coroutine function, method or generator; usable bare (`@recoverable`) or with arguments.
 
     Args:
         max_retries: attempts after the first.
@@ -77,13 +93,28 @@ def recoverable(
         timeout: seconds for one attempt. A coroutine is cancelled; plain code ends at its next
             `current_operation().check()`.
         deadline: seconds for all attempts together; none begins after it.
-        persistence: where the operation is kept; default: in memory, forgotten when it is over.
+        persistence: where the operation is kept; default: in memory, forgotten when it is over. A store that has
+            the five methods of `StatePersistence` only is enough.
         classifier: decides which errors are worth a retry.
         circuit_breaker_threshold: failures in a row after which calls are refused for
             `circuit_breaker_timeout` seconds; None: no breaker.
         circuit_breaker_scope: name of what the breaker guards, for messages.
+        circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
         key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
             joins it.
+        reuse_result: a call whose name is that of an operation that ended well gets its result.
+        fallback: called as `fallback(error, *args, **kwargs)` when it gives up or is refused; its result is the
+            result of the call. Not called for what a person cancelled or paused.
+        state_serializer, state_deserializer: the first positional argument (after `self` or `cls`) is a state that
+            the function changes as it goes on: all attempts in one process get the same object, and after every
+            failed attempt and with its progress it is kept, as the first function gives it (JSON values). A new
+            process that calls with the same `key`, or `function.resume(operation_id)`, gets it as the second gives
+            it back.
+        resume_from: for generators, which need it: the parameter that gets the item yielded last, in the attempts
+            that follow one that yielded something.
+        budget: what retries are paid from; when it is empty, the last error is raised.
+        bulkhead: how many calls run at a time, or a shared `Bulkhead`; others wait, first come, first served.
+        policies: by category of error, a `Policy` by which it is decided instead; None: not retried.
         raise_original: False raises `RecoveryExhaustedError` instead of the last error.
 
     Raises:
@@ -93,8 +124,10 @@ def recoverable(
     """
     max_attempts = int(_require("max_retries", max_retries, 0)) + 1
     clock = clock or Clock()
-    breaker = None
-    if circuit_breaker_threshold is not None:
+    if isinstance(bulkhead, int):
+        bulkhead = Bulkhead(bulkhead)
+    breaker = circuit_breaker
+    if circuit_breaker is None and circuit_breaker_threshold is not None:
         _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
         _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
         breaker = CircuitBreaker(
@@ -108,47 +141,67 @@ def recoverable(
         deadline=deadline,
         raise_original=raise_original,
         breaker=breaker,
+        every_failure_counts=True,
+        budget=budget,
+        bulkheads=() if bulkhead is None else (bulkhead,),
+        policies=policies or {},
     )
 
-    def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
-        name = f"{target.__module__}.{target.__qualname__}"
+    store = None if persistence is None else store_for(persistence)
 
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Engine, RecoveryData]:
-            if breaker is not None and breaker.is_open:
-                raise CircuitBreakerOpenError(
-                    f"{circuit_breaker_scope or name} has failed {breaker.failure_count} times in a row and is "
-                    f"left alone for another {breaker.timeout_remaining:.0f} s",
-                    breaker.timeout_remaining,
-                )
-            if persistence is not None:
-                keep_alive(persistence)
-            lifecycle = Lifecycle(persistence or MemoryPersistence(), owner_id=OWNER.owner_id, clock=clock)
-            parent = current_operation()
-            data = lifecycle.open(
-                name,
-                args,
-                kwargs,
-                key=None if key is None else key(*args, **kwargs),
-                parent_id=None if parent is None else parent.operation_id,
-                title=target.__name__,
-                limit=max_attempts,
-            )
-            return Engine(lifecycle, clock), data
-
-        if inspect.iscoroutinefunction(target):
-
-            @functools.wraps(target)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                engine, data = begin(args, kwargs)
-                return await engine.run_async(data, policy, lambda: target(*args, **kwargs))
-
-            return call_async
-
-        @functools.wraps(target)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            engine, data = begin(args, kwargs)
-            return engine.run(data, policy, lambda: target(*args, **kwargs))
-
-        return call
+    def decorate(target: Any) -> Any:
+        if isinstance(target, (classmethod, staticmethod)):
+            return type(target)(decorate(target.__func__))
+        declaration = Declaration(
+            target,
+            policy,
+            clock,
+            store,
+            key,
+            reuse_result,
+            fallback,
+            state_serializer,
+            state_deserializer,
+            resume_from,
+        )
+        wrapper: Any = functools.wraps(target)(_wrapper(declaration))
+        wrapper.resume = declaration.resume
+        return wrapper
 
     return decorate if function is None else decorate(function)
+
+
+def _wrapper(declaration: Declaration) -> Any:
+    """The function of the kind of the declared one that stands for it."""
+    if declaration.is_coroutine:
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            if declaration.goes_light():
+                return await light.call_async(declaration, args, kwargs)
+            return await declaration.call_async(args, kwargs)
+
+        return call_async
+    if declaration.is_generator:
+
+        def iterate(*args: Any, **kwargs: Any) -> Any:
+            return (yield from declaration.iterate(args, kwargs))
+
+        return iterate
+    if declaration.is_async_generator:
+
+        async def iterate_async(*args: Any, **kwargs: Any) -> Any:
+            items = declaration.iterate_async(args, kwargs)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+        return iterate_async
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if declaration.goes_light():
+            return light.call(declaration, args, kwargs)
+        return declaration.call(args, kwargs)
+
+    return call

@@ -1,18 +1,21 @@
-"""The attempt loop: one generator that makes every decision, and its thin drivers for threads and event loops."""
+"""The attempt loop: one generator that makes every decision, for every driver."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import itertools
-from collections.abc import Awaitable, Callable, Generator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
+from launcher_recovery import drivers
 from launcher_recovery.breaker import CircuitBreaker
-from launcher_recovery.classification import Verdict
+from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.classification.facts import chain_of
 from launcher_recovery.clock import Clock
+from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
 from launcher_recovery.errors import (
     CircuitBreakerOpenError,
     OperationCancelled,
@@ -21,10 +24,14 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
     StoredError,
+    StoreError,
+    text_of,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, Operation, RecoveryData, RecoveryState, WaitingFor, running
-from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
+from launcher_recovery.operation import FINAL, Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.policy import GiveUp, Policy, RetryAt, counts_for_breaker, decide, limit_for
+
+logger = logging.getLogger("launcher_recovery")
 
 # A wait ends at once on a change made in this process; one made elsewhere is seen after this many seconds,
 # sooner where the outbox is tailed.
@@ -32,30 +39,8 @@ _POLL_S = 1.0
 _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
 _moments = itertools.count(1)
+_UNREADABLE = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "unknown", "Something went wrong that is not known yet.")
 
-
-@dataclass(frozen=True)
-class Call:
-    """Effect: call a function that may block for a moment (a store's), send back what it returns."""
-
-    function: Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Effect: run the handler within `timeout` seconds, send back what it returns or raise what it raises."""
-
-    timeout: float | None
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Effect: wait for `seconds` (None: without end), less when the handle is woken."""
-
-    seconds: float | None
-
-
-Effect = Union[Call, Run, Wait]
 Observer = Callable[[str, RecoveryData, "Exception | None"], None]
 
 
@@ -68,15 +53,21 @@ class Engine:
     """Runs operations under a policy.
 
     `observe` is called as `observe("attempt_started" | "attempt_finished" | "settled", record, error)`; it must
-    not raise.
+    not raise. `inline` says that the store never blocks, so that coroutines may call it directly.
     """
 
     lifecycle: Lifecycle
     clock: Clock = field(default_factory=Clock)
     observe: Observer = _no_observer
+    inline: bool = False
 
-    def run(self, data: RecoveryData, policy: Policy, handler: Callable[[], Any]) -> Any:
+    def run(
+        self, data: RecoveryData, policy: Policy, handler: Callable[[], Any], begun: Operation | None = None
+    ) -> Any:
         """Run, or join, the operation `data` until it is over; returns its result.
+
+        Args:
+            begun: the handle of a first attempt that is running already; `handler` then ends it.
 
         Raises:
             Exception: the handler's own last error, when it gave up (see `Policy.raise_original`).
@@ -84,178 +75,194 @@ class Engine:
             StoredError: it was joined, and failed elsewhere.
             CircuitBreakerOpenError: the breaker was open at entry and the policy does not wait for it.
         """
-        live = Operation(data, self.lifecycle, self.clock)
-        self.lifecycle.attach(live)
-        try:
-            return self._drive(live, self._loop(live, policy), handler)
-        finally:
-            self.lifecycle.detach(live)
+        with self._attached(data, policy, begun) as live:
+            return drivers.drive(live, self._loop(live, policy, begun is not None), handler, self.clock)
 
-    async def run_async(self, data: RecoveryData, policy: Policy, handler: Callable[[], Awaitable[Any]]) -> Any:
-        """Like `run`, for a handler that is a coroutine function; cancelling the task cancels the operation."""
-        live = Operation(data, self.lifecycle, self.clock)
-        self.lifecycle.attach(live)
-        try:
-            return await self._drive_async(live, self._loop(live, policy), handler)
-        except asyncio.CancelledError:
-            try:
-                self.lifecycle.cancel(live.operation_id)
-            except RecoveryStateError:
-                pass  # it was over already
-            raise
-        finally:
-            self.lifecycle.detach(live)
+    def iterate(
+        self, data: RecoveryData, policy: Policy, handler: Callable[[], Generator[Any, Any, Any]]
+    ) -> Generator[Any, Any, Any]:
+        """Like `run`, for a handler that gives a generator; closing it early cancels the operation."""
+        with self._attached(data, policy) as live:
+            return (yield from drivers.drive_generator(live, self._loop(live, policy), handler, self.clock))
 
-    # -- the drivers --------------------------------------------------------------------------------
-
-    def _drive(self, live: Operation, loop: Generator[Effect, Any, Any], handler: Callable[[], Any]) -> Any:
-        value: Any = None
-        failure: Exception | None = None
-        while True:
-            try:
-                effect = loop.send(value) if failure is None else loop.throw(failure)
-            except StopIteration as stop:
-                return stop.value
-            value, failure = None, None
-            try:
-                if isinstance(effect, Wait):
-                    self.clock.wait(live.wake, effect.seconds)
-                elif isinstance(effect, Call):
-                    value = effect.function()
-                else:
-                    with running(live):
-                        value = handler()
-            except Exception as error:
-                failure = error
-
-    async def _drive_async(
-        self, live: Operation, loop: Generator[Effect, Any, Any], handler: Callable[[], Awaitable[Any]]
+    async def run_async(
+        self,
+        data: RecoveryData,
+        policy: Policy,
+        handler: Callable[[], Awaitable[Any]],
+        begun: Operation | None = None,
     ) -> Any:
-        value: Any = None
-        failure: Exception | None = None
-        while True:
-            try:
-                effect = loop.send(value) if failure is None else loop.throw(failure)
-            except StopIteration as stop:
-                return stop.value
-            value, failure = None, None
-            try:
-                if isinstance(effect, Wait):
-                    await self.clock.wait_async(live.wake, effect.seconds)
-                elif isinstance(effect, Call):
-                    value = await asyncio.to_thread(effect.function)
-                else:
-                    value = await self._run_handler_async(live, effect.timeout, handler)
-            except Exception as error:
-                failure = error
+        """Like `run`, for a handler that is a coroutine function.
 
-    async def _run_handler_async(
-        self, live: Operation, timeout: float | None, handler: Callable[[], Awaitable[Any]]
-    ) -> Any:
-        """Run the coroutine; end it at once when its time is over or the operation was taken from it."""
-        with running(live):
-            task = asyncio.ensure_future(handler())
-        deadline = None if timeout is None else self.clock.monotonic() + timeout
-        try:
-            while True:
-                remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
-                woken = asyncio.ensure_future(self.clock.wait_async(live.wake, remaining))
-                await asyncio.wait({task, woken}, return_when=asyncio.FIRST_COMPLETED)
-                was_woken = woken.done() and woken.result()
-                woken.cancel()
-                if task.done():
-                    return task.result()
-                if was_woken:
-                    await asyncio.to_thread(live.check)  # raises when the operation is no longer ours
-                else:
-                    raise RecoveryTimeoutError(
-                        f"attempt {live.attempt} of {live.data.title} took longer than {timeout:g} s"
-                    )
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        Cancelling the task cancels the operation, unless the call only joined one that others run or wait for.
+        """
+        with self._attached(data, policy, begun) as live:
+            loop = self._loop(live, policy, begun is not None)
+            return await drivers.drive_async(live, loop, handler, self.clock, self.inline)
+
+    async def iterate_async(
+        self, data: RecoveryData, policy: Policy, handler: Callable[[], AsyncIterator[Any]]
+    ) -> AsyncGenerator[Any, None]:
+        """Like `iterate`, for a handler that gives an async generator."""
+        with self._attached(data, policy) as live:
+            loop = self._loop(live, policy)
+            items = drivers.drive_async_generator(live, loop, handler, self.clock, self.inline)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+    def _attached(self, data: RecoveryData, policy: Policy, begun: Operation | None = None) -> _Attached:
+        live = begun or Operation(data, self.lifecycle, self.clock)
+        if begun is None:
+            self.lifecycle.attach(live)
+        return _Attached(self.lifecycle, policy, live)
 
     # -- the loop -----------------------------------------------------------------------------------
 
-    def _loop(self, live: Operation, policy: Policy) -> Generator[Effect, Any, Any]:
-        """Every decision of an operation, for both drivers."""
-        while True:
+    def _loop(self, live: Operation, policy: Policy, begun: bool = False) -> Loop:
+        """Every decision of an operation, for all drivers."""
+        ended: _Ended | None = None
+        if begun:
+            ended = yield from self._attempt(live, policy, None)
+        while ended is None:
             # Cleared before the look, so that a change after the look ends the wait that follows it.
             live.wake.clear()
             data = yield Call(lambda: self.lifecycle.store.get(live.operation_id))
             if data is None:
-                raise RecoveryStateError(f"{live.data.title} was deleted from the store")
+                return Raise(RecoveryStateError(f"{live.data.title} was deleted from the store"))
             if data.state in FINAL:
                 return _outcome(data)
             if data.state in (RecoveryState.PAUSED, RecoveryState.IN_PROGRESS):
                 # Paused by a person, or run by another call, perhaps of another process.
+                live.leave_slots()
                 yield Wait(_POLL_S)
                 continue
-            if data.next_attempt_at is not None:
-                remaining = data.next_attempt_at.timestamp() - self.clock.time()
-                if remaining > 0:
-                    yield Wait(min(remaining, _POLL_S))
-                    continue
-            refused_s = 0.0 if policy.breaker is None else policy.breaker.acquire()
+            remaining = self._to_wait(data, policy)
+            if remaining > 0:
+                live.leave_slots()
+                yield Wait(min(remaining, _POLL_S))
+                continue
+            if not live.enter_slots(policy.bulkheads):
+                if data.waiting_for is not WaitingFor.SLOT:
+                    yield from self._hold(live, None, WaitingFor.SLOT, "Others of its kind go first.")
+                yield Wait(_POLL_S)
+                continue
+            refusal, held = yield from self._admit(live, policy, data)
+            if held:
+                continue
             try:
-                if refused_s > 0 and policy.wait_for_breaker:
-                    yield Call(functools.partial(self._hold, live, policy, refused_s))
-                    continue
                 live.data = yield Call(lambda: self.lifecycle.begin_attempt(live.operation_id, policy.max_attempts))
             except RecoveryStateError:  # somebody else was faster; look again
-                if policy.breaker is not None and refused_s == 0:
-                    policy.breaker.release()
+                _let_go(policy, live)
                 continue
+            self.begin(live, policy)
             try:
-                return (yield from self._attempt(live, policy, refused_s))
-            except _Unfinished:
-                continue
+                ended = yield from self._attempt(live, policy, refusal)
+            finally:
+                live.leave_slots()
+        return ended.result
 
-    def _attempt(self, live: Operation, policy: Policy, refused_s: float) -> Generator[Effect, Any, Any]:
-        """One attempt, from its claim to its record; raises `_Unfinished` when the loop has to look again."""
+    def _to_wait(self, data: RecoveryData, policy: Policy) -> float:
+        """Seconds until the next attempt is due."""
+        if data.next_attempt_at is None:
+            return 0.0
+        breaker = policy.breaker
+        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open:
+            return 0.0  # the probe of another operation got through
+        return data.next_attempt_at.timestamp() - self.clock.time()
+
+    def _admit(
+        self, live: Operation, policy: Policy, data: RecoveryData
+    ) -> Generator[Effect, Any, tuple[Exception | None, bool]]:
+        """Ask the budget and the breaker: the error with which the attempt is refused, and whether to look again."""
+        if live.unpaid is not None and policy.budget is not None:
+            wait = policy.budget.admit()
+            if wait > 0:
+                if self._is_too_late(data, policy, wait):
+                    return live.unpaid, False
+                text = "Too much has failed lately, so that retries are spread out."
+                yield from self._hold(live, wait, WaitingFor.SLOT, text)
+                return None, True
+            live.unpaid = None
+        breaker = policy.breaker
+        refused_s = 0.0 if breaker is None else breaker.acquire(live)
+        if breaker is None or refused_s <= 0:
+            return None, False
+        if policy.wait_for_breaker and not self._is_too_late(data, policy, refused_s):
+            text = f"{breaker.scope or 'The other side'} has failed repeatedly and is left alone for a while."
+            breaker.tell(live.wake)
+            yield from self._hold(live, refused_s, WaitingFor.BREAKER, text)
+            return None, True
+        return _refusal(breaker, live, refused_s), False
+
+    def _hold(
+        self, live: Operation, seconds: float | None, waiting_for: WaitingFor, text: str
+    ) -> Generator[Effect, Any, None]:
+        try:
+            yield Call(lambda: self.lifecycle.hold(live.operation_id, seconds, waiting_for, text))
+        except RecoveryStateError:
+            return  # it changed meanwhile; the loop looks again
+
+    def begin(self, live: Operation, policy: Policy) -> None:
+        """Note that an attempt begins now; `live.data` is its record."""
         live.moved = False
         live.began = next(_moments)
         # `wake` is left as it is: whoever paused or cancelled right after the claim is to be heard.
         limit = self._time_limit(live, policy)
         live.attempt_ends_at = None if limit is None else self.clock.monotonic() + limit
         self.observe("attempt_started", live.data, None)
-        try:
-            if refused_s > 0:
-                raise _refusal(policy.breaker, live, refused_s)
-            result = yield Run(limit)
-            live.check_time()  # what comes too late is void
-        except Exception as error:
-            self.observe("attempt_finished", live.data, error)
+
+    def _attempt(
+        self, live: Operation, policy: Policy, refusal: Exception | None
+    ) -> Generator[Effect, Any, _Ended | None]:
+        """One attempt, from its claim to its record; None when the loop has to look again."""
+        breaker = policy.breaker
+        # The far end works as soon as something moves: those that wait for this probe need not see it end.
+        live.on_moved = None if breaker is None else functools.partial(breaker.success, live)
+        outcome = Outcome(error=refusal)
+        if refusal is None:
+            outcome = yield Run(live.seconds_left())
+        error = outcome.error
+        if error is None:
+            try:
+                live.check_time()  # what comes too late is void
+            except RecoveryTimeoutError as late:
+                error = late
+        self.observe("attempt_finished", live.data, error)
+        if error is not None:
             # An operation inside this one may have been cancelled while this one was not.
-            taken = isinstance(error, OperationInterrupted) and not (
-                yield Call(lambda: self.lifecycle.is_claimed(live))
-            )
-            if taken:
-                if policy.breaker is not None:
-                    policy.breaker.release()
-            else:
-                yield from self._failed(live, policy, error)
-            raise _Unfinished from None
-        self.observe("attempt_finished", live.data, None)
-        if policy.breaker is not None:
-            policy.breaker.success()
+            if isinstance(error, OperationInterrupted) and not (yield Call(lambda: self.lifecycle.is_claimed(live))):
+                _let_go(policy, live)
+                return None
+            return (yield from self._failed(live, policy, error, is_refused=refusal is not None))
+        if breaker is not None:
+            breaker.success(live)
+        if policy.budget is not None:
+            policy.budget.succeeded(live.paid)
+        result = outcome.value
         try:
             live.data = yield Call(lambda: self.lifecycle.succeed(live, result))
         except RecoveryStateError:
-            raise _Unfinished from None  # paused or cancelled meanwhile: a late result is void
+            return None  # paused or cancelled meanwhile: a late result is void
         self.observe("settled", live.data, None)
-        return result
+        return _Ended(result)
 
-    def _failed(self, live: Operation, policy: Policy, error: Exception) -> Generator[Effect, Any, None]:
-        """Record the failure of an attempt and what follows it; raises when nothing does."""
-        verdict = policy.classify(error)
-        _tell_breaker(policy.breaker, error, verdict, live.moved)
+    def _failed(
+        self, live: Operation, policy: Policy, error: Exception, is_refused: bool
+    ) -> Generator[Effect, Any, _Ended | None]:
+        """Record the failure of an attempt and what follows it; None when it is another attempt."""
+        verdict = _classify(policy, error)
+        if not is_refused:
+            _tell_breaker(policy, verdict, live)
         fruitless = 0 if live.moved else live.data.fruitless + 1
-        age = self._age(live)
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if not _inner_gave_up(error, live.began):
-            decision = decide(policy, error, verdict, fruitless=fruitless, age=age)
+            age = self._age(live.data)
+            decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+        if isinstance(decision, RetryAt) and policy.budget is not None:
+            decision = self._pay(live, policy, decision, error)
         retry = decision if isinstance(decision, RetryAt) else None
         target = RecoveryState.RECOVERING if isinstance(decision, RetryAt) else decision.state
         try:
@@ -274,37 +281,97 @@ class Engine:
                 )
             )
         except RecoveryStateError:
-            return
+            return None
         if retry is not None:
-            return
+            if retry.waiting_for is WaitingFor.BREAKER and policy.breaker is not None:
+                policy.breaker.tell(live.wake)
+            live.waited_last = retry.delay
+            return None
         self.observe("settled", live.data, error)
-        _mark_given_up(error, live.data)
+        history = yield Call(lambda: self.lifecycle.history(live.operation_id))
+        _mark_given_up(error, live.data, sum(item.delay_s or 0.0 for item in history))
         if policy.raise_original:
-            raise error
-        raise RecoveryExhaustedError(f"{live.data.title} failed after {live.data.attempt} attempts: {error}") from error
+            return _Ended(Raise(error))
+        text = f"{live.data.title} failed after {live.data.attempt} attempts: {text_of(error)}"
+        return _Ended(Raise(RecoveryExhaustedError(text), error))
+
+    def _pay(self, live: Operation, policy: Policy, retry: RetryAt, error: Exception) -> RetryAt | GiveUp:
+        """Take the price of a retry from the budget; without one, give up, or wait longer."""
+        budget = policy.budget
+        assert budget is not None
+        paid = budget.take(timed_out=isinstance(error, TimeoutError))
+        if paid is not None:
+            live.paid = paid
+            return retry
+        live.paid = 0.0
+        if not policy.wait_for_breaker:
+            return GiveUp(RecoveryState.EXHAUSTED)
+        live.unpaid = error
+        delay = max(retry.delay, budget.probe_interval)
+        if self._is_too_late(live.data, policy, delay):
+            return GiveUp(RecoveryState.EXHAUSTED)
+        return RetryAt(delay, WaitingFor.SLOT)
 
     def _time_limit(self, live: Operation, policy: Policy) -> float | None:
         """Seconds that an attempt may take that begins now."""
         limit = policy.timeout
         if policy.deadline is not None:
-            left = policy.deadline - self._age(live)
+            left = policy.deadline - self._age(live.data)
             # An attempt that begins after the deadline was held up, by a pause or a restart.
             if left > 0:
                 limit = left if limit is None else min(limit, left)
         return limit
 
-    def _age(self, live: Operation) -> float:
+    def _age(self, data: RecoveryData) -> float:
         """Seconds for which the operation has been under way, since a person began it last."""
-        return self.clock.time() - (live.data.begun_at or live.data.created_at).timestamp()
+        return self.clock.time() - (data.begun_at or data.created_at).timestamp()
 
-    def _hold(self, live: Operation, policy: Policy, seconds: float) -> RecoveryData:
-        scope = (policy.breaker and policy.breaker.scope) or "The other side"
-        text = f"{scope} has failed repeatedly and is left alone for a while."
-        return self.lifecycle.hold(live.operation_id, seconds, WaitingFor.BREAKER, text)
+    def _is_too_late(self, data: RecoveryData, policy: Policy, seconds: float) -> bool:
+        """Whether the operation would be past its deadline after a wait of `seconds`."""
+        return policy.deadline is not None and self._age(data) + seconds > policy.deadline
 
 
-class _Unfinished(Exception):
-    """Inside the loop: the attempt is over, the operation is not."""
+class _Attached:
+    """While it is entered, the call is known to the lifecycle; whatever ends it from outside ends its part.
+
+    A class, not a generator with a decorator: those set attributes of the exceptions that pass through.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, policy: Policy, live: Operation) -> None:
+        self._lifecycle = lifecycle
+        self._policy = policy
+        self._live = live
+
+    def __enter__(self) -> Operation:
+        return self._live
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        live, lifecycle = self._live, self._lifecycle
+        try:
+            if error is not None and not isinstance(error, Exception):
+                _let_go(self._policy, live)
+                if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+                    lifecycle.give_back(live)  # this process ends, the operation need not
+                elif live.began or not lifecycle.is_shared(live):
+                    lifecycle.cancel(live.operation_id)
+        except (RecoveryStateError, StoreError) as problem:
+            logger.debug("an interrupted call left its operation as it was: %s", problem)
+        finally:
+            live.leave_slots()
+            lifecycle.detach(live)
+
+
+def _let_go(policy: Policy, live: Operation) -> None:
+    """Free the place of the probe, if this call is it."""
+    if policy.breaker is not None:
+        policy.breaker.release(live)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Inside the loop: the operation is over, with this result or `Raise`."""
+
+    result: Any
 
 
 def _outcome(data: RecoveryData) -> Any:
@@ -312,35 +379,46 @@ def _outcome(data: RecoveryData) -> Any:
     if data.state is RecoveryState.SUCCESS:
         return data.result
     if data.state is RecoveryState.CANCELLED:
-        raise OperationCancelled(f"{data.title} was cancelled")
+        return Raise(OperationCancelled(f"{data.title} was cancelled"))
     error = data.error or StoredError("RecoveryError", f"{data.title} ended {data.state}")
-    _mark_given_up(error, data)
-    raise error
+    _mark_given_up(error, data, 0.0)
+    return Raise(error)
 
 
-def _refusal(breaker: CircuitBreaker | None, live: Operation, seconds: float) -> CircuitBreakerOpenError:
-    scope = (breaker and breaker.scope) or live.data.title
-    count = breaker.failure_count if breaker else 0
+def _refusal(breaker: CircuitBreaker, live: Operation, seconds: float) -> CircuitBreakerOpenError:
     return CircuitBreakerOpenError(
-        f"{scope} has failed {count} times in a row and is left alone for another {seconds:.0f} s", seconds
+        f"{breaker.scope or live.data.title} has failed {breaker.failure_count} times in a row and is left alone "
+        f"for another {seconds:.0f} s",
+        seconds,
     )
 
 
-def _tell_breaker(breaker: CircuitBreaker | None, error: Exception, verdict: Verdict, moved: bool) -> None:
-    if breaker is None or isinstance(error, CircuitBreakerOpenError):
+def _classify(policy: Policy, error: Exception) -> Verdict:
+    """The verdict; an error or a classifier that cannot be read makes it an unknown one."""
+    try:
+        return policy.classify(error)
+    except Exception as problem:
+        logger.warning("an error of type %s could not be classified: %s", type(error).__name__, text_of(problem))
+        return _UNREADABLE
+
+
+def _tell_breaker(policy: Policy, verdict: Verdict, live: Operation) -> None:
+    breaker = policy.breaker
+    if breaker is None:
         return
-    if moved:  # the far end works, however badly
-        breaker.success()
-    elif verdict.about_far_end:
-        breaker.failure()
+    if live.moved:  # the far end works, however badly
+        breaker.success(live)
+    elif counts_for_breaker(policy, verdict):
+        breaker.failure(live)
     else:
-        breaker.release()
+        breaker.release(live)
 
 
-def _mark_given_up(error: Exception, data: RecoveryData) -> None:
-    """Note the history on the error, and mark it for operations around this one."""
+def _mark_given_up(error: Exception, data: RecoveryData, waited: float) -> None:
+    """Note the history on the error, and mark it for operations around this one; `waited` is in seconds."""
     attempts = "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
-    note = f"launcher-recovery: gave up after {attempts} (operation {data.operation_id})"
+    waits = f" and {waited:.3g} s of waiting" if waited else ""
+    note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"
     try:
         setattr(error, _GAVE_UP, next(_moments))
         # What `add_note` does from Python 3.11 on.

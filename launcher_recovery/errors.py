@@ -106,3 +106,11 @@ class StoredError(RecoveryError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+def text_of(error: BaseException) -> str:
+    """`str(error)`, or a few words instead when its class cannot say."""
+    try:
+        return str(error)
+    except Exception:
+        return f"{type(error).__qualname__} (its text cannot be read)"

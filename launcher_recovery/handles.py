@@ -35,6 +35,11 @@ class Handles:
         with self._lock:
             return operation_id in self._by_operation
 
+    def count(self, operation_id: str) -> int:
+        """How many calls are about the operation."""
+        with self._lock:
+            return len(self._by_operation.get(operation_id, ()))
+
     def notify(self, operation_id: str) -> None:
         """Wake every call that is about the operation."""
         with self._lock:

@@ -6,12 +6,13 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.errors import RecoveryStateError, StoredError, StoreError, text_of
 from launcher_recovery.handles import handles_of
 from launcher_recovery.meter import Meter
 from launcher_recovery.operation import (
@@ -34,6 +35,8 @@ from launcher_recovery.redaction import Redactor
 logger = logging.getLogger("launcher_recovery")
 
 _MAX_ERROR_TEXT = 4000
+RESULT_IS_PARTIAL = "recovery_result_is_partial"
+"""Among the metadata of a finished operation: its result could not be kept, or not without a change."""
 _IN_WORDS = {
     RecoveryState.PENDING: "started again",
     RecoveryState.IN_PROGRESS: "begun",
@@ -182,6 +185,11 @@ class Lifecycle:
         """The record as the store has it now."""
         return self.store.get(operation_id)
 
+    def finished(self, key: str) -> RecoveryData | None:
+        """The newest operation of that key, if it ended well."""
+        found = self.store.latest_with_key(self._kept_key(key))
+        return found if found is not None and found.state is RecoveryState.SUCCESS else None
+
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
         return self.store.attempts(operation_id)
@@ -226,6 +234,9 @@ class Lifecycle:
         }
         if target in FINAL:
             fields.update(completed_at=to_datetime(now), owner=None)
+        metadata = self._with_snapshot(live)
+        if metadata is not None:
+            fields["metadata"] = metadata
         progress = self._final_progress(live)
         if progress is not None:
             fields["progress"] = progress
@@ -239,9 +250,10 @@ class Lifecycle:
             live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=attempt
         )
 
-    def hold(self, operation_id: str, seconds: float, waiting_for: WaitingFor, explanation: str) -> RecoveryData:
-        """Put off the next attempt of an operation that has not begun it; the state becomes or stays waiting."""
-        due = to_datetime(self.clock.time() + seconds)
+    def hold(self, operation_id: str, seconds: float | None, waiting_for: WaitingFor, explanation: str) -> RecoveryData:
+        """Put off the next attempt of an operation that has not begun it, for `seconds` or (None) until it is woken;
+        the state becomes or stays waiting."""
+        due = None if seconds is None else to_datetime(self.clock.time() + seconds)
         fields = {"next_attempt_at": due, "waiting_for": waiting_for, "explanation": explanation}
         return self._change(operation_id, RUNNABLE, fields)
 
@@ -251,11 +263,8 @@ class Lifecycle:
         Raises:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile; the result is void.
         """
-        try:
-            codec.dumps(result)
-            kept = self.redactor.value(result)
-        except TypeError:
-            kept = None
+        is_storable = _is_storable(result)
+        kept = self.redactor.value(result) if is_storable else None
         fields: dict[str, Any] = {
             "state": RecoveryState.SUCCESS,
             "result": kept,
@@ -263,6 +272,9 @@ class Lifecycle:
             "owner": None,
             "watermark": live.data.watermark,
         }
+        if not is_storable or kept != result:
+            live.data.metadata[RESULT_IS_PARTIAL] = True
+            fields["metadata"] = self._kept_metadata(live)
         progress = self._final_progress(live)
         if progress is not None:
             fields["progress"] = progress
@@ -383,6 +395,9 @@ class Lifecycle:
         at = to_datetime(self.clock.time())
         live.data.progress = progress
         try:
+            metadata = self._with_snapshot(live)
+            if metadata is not None:
+                self.store.update_metadata(live.operation_id, live.data.fence, metadata)
             changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
         except StoreError as error:
             logger.warning("progress of %s could not be kept: %s", live.data.title, error)
@@ -391,6 +406,25 @@ class Lifecycle:
             live.wake.set()  # the claim is gone; the next check finds out why
         else:
             self._announce(changed, wake=False)
+
+    def _with_snapshot(self, live: Operation) -> dict[str, Any] | None:
+        """The metadata with the state of the call; None when there is no state, or none that can be kept."""
+        snapshot = None if live.snapshot is None else live.snapshot()
+        if not snapshot:
+            return None
+        try:
+            codec.dumps(snapshot)
+        except TypeError as error:
+            logger.debug("the state of %s is not kept: %s", live.data.title, error)
+            return None
+        if self.redactor.value(snapshot) != snapshot:
+            return None  # without its secrets it would be another state
+        live.data.metadata.update(deepcopy(snapshot))
+        return self._kept_metadata(live)
+
+    def _kept_metadata(self, live: Operation) -> dict[str, Any]:
+        """What of the metadata can be kept, without secrets."""
+        return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if _is_storable(value)}
 
     def _final_progress(self, live: Operation) -> Progress | None:
         meter = self._meters.pop(live.operation_id, None)
@@ -423,6 +457,18 @@ class Lifecycle:
 
     # -- taking over --------------------------------------------------------------------------------
 
+    def give_back(self, live: Operation) -> RecoveryData:
+        """The process ends in the middle of the attempt: make the operation pending, for anybody to claim.
+
+        Raises:
+            RecoveryStateError: it does not run under this call's claim.
+        """
+        fields = {"state": RecoveryState.PENDING, "owner": None}
+        ended = {"outcome": "interrupted"}
+        return self._change(
+            live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=ended
+        )
+
     def release_orphans(self, dead: Collection[str]) -> list[RecoveryData]:
         """Make operations whose process is gone pending again, for anybody to claim."""
         changes = self.store.release_orphans(dead, to_datetime(self.clock.time()))
@@ -441,6 +487,13 @@ class Lifecycle:
         if self._handles.detach(live):
             self._meters.pop(live.operation_id, None)
 
+    def is_shared(self, live: Operation) -> bool:
+        """Whether others run or wait for the operation of this call as well."""
+        if self._handles.count(live.operation_id) > 1:
+            return True
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.owner not in (None, self.owner_id)
+
     def is_live(self, operation_id: str) -> bool:
         """Whether a call in this process runs, waits for or has joined the operation."""
         return operation_id in self._handles
@@ -456,7 +509,10 @@ class Lifecycle:
     # -- inside -------------------------------------------------------------------------------------
 
     def _kept_error(self, error: Exception) -> Exception:
-        stored = codec.error_to_stored(error)
+        try:
+            stored = codec.error_to_stored(error)
+        except Exception:  # its __str__ raised
+            stored = StoredError(type(error).__qualname__, text_of(error))
         text = self._text
         return type(stored)(
             stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
@@ -504,6 +560,14 @@ class Lifecycle:
             self.notify(changed.data.operation_id)
         for event in changed.events:
             signals.send(event, self)
+
+
+def _is_storable(value: Any) -> bool:
+    try:
+        codec.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _encodable(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import abc
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
+from launcher_recovery.bulkhead import Bulkhead, Ticket
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.errors import (
     OperationCancelled,
@@ -182,6 +184,10 @@ class Keeper(Protocol):
     def finish_step(self, live: Operation, name: str, result: Any) -> None: ...
 
 
+NOTHING: Any = object()
+"""Stands for "no item was yielded yet"; None is an item."""
+
+
 class Operation:
     """The handle of a running operation, for the code inside it; see `current_operation`.
 
@@ -195,6 +201,13 @@ class Operation:
         self.moved = False
         self.began = 0
         self.attempt_ends_at: float | None = None
+        self.waited_last = 0.0
+        self.paid = 0.0
+        self.unpaid: Exception | None = None
+        self.on_moved: Callable[[], None] | None = None
+        self.snapshot: Callable[[], Any] | None = None
+        self.last_item: Any = NOTHING
+        self._tickets: list[Ticket] = []
         self._keeper = keeper
         self._clock = clock
 
@@ -273,7 +286,7 @@ class Operation:
         """
         if done > self.data.watermark:
             self.data.watermark = done
-            self.moved = True
+            self._has_moved()
         self._keeper.report_progress(self, done, total, unit, message)
         self.check()
 
@@ -294,16 +307,58 @@ class Operation:
         self.check()
         result = function()
         self._keeper.finish_step(self, name, result)
-        self.moved = True
+        self._has_moved()
         return result
 
+    def _has_moved(self) -> None:
+        if not self.moved:
+            self.moved = True
+            if self.on_moved is not None:
+                self.on_moved()
 
-_current: contextvars.ContextVar[Operation | None] = contextvars.ContextVar("launcher_recovery", default=None)
+    def seconds_left(self) -> float | None:
+        """Seconds that the attempt may still take, None without limit."""
+        ends_at = self.attempt_ends_at
+        return None if ends_at is None else max(0.0, ends_at - self._clock.monotonic())
+
+    def keep_item(self, item: Any) -> None:
+        """Remember what a generator yielded last, for its next attempt."""
+        self.last_item = item
+
+    def enter_slots(self, bulkheads: Sequence[Bulkhead]) -> bool:
+        """Whether there is room for it everywhere; if not, it stands in the queue, and is woken."""
+        for position, bulkhead in enumerate(bulkheads):
+            if position == len(self._tickets):
+                self._tickets.append(bulkhead.enter(self.wake))
+            if not self._tickets[position].is_granted:
+                return False
+        return True
+
+    def leave_slots(self) -> None:
+        """Make room for others, or leave the queue."""
+        while self._tickets:
+            self._tickets.pop().leave()
+
+
+class LazyHandle(abc.ABC):
+    """Stands for an operation that has no record until somebody asks for it."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def materialize(self) -> Operation:
+        """The operation, made at the first call."""
+
+
+_current: contextvars.ContextVar[Operation | LazyHandle | None] = contextvars.ContextVar(
+    "launcher_recovery", default=None
+)
 
 
 def current_operation() -> Operation | None:
     """The handle of the operation in which this code runs; None outside of one."""
-    return _current.get()
+    found = _current.get()
+    return found.materialize() if isinstance(found, LazyHandle) else found
 
 
 class running:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from launcher_recovery.breaker import CircuitBreaker
+from launcher_recovery.budget import RetryBudget
+from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
@@ -30,6 +32,13 @@ class Policy:
         wait_for_breaker: an open breaker means waiting (True) or giving up (False).
         raise_original: give up with the original error (True) or with `RecoveryExhaustedError`.
         breaker: the circuit breaker of this operation, if any.
+        every_failure_counts: for the breaker, every failed attempt counts except those that say that the call
+            itself was wrong (True), or only those that speak about the far end (False).
+        budget: what retries are paid from, if anything; when it is empty, the operation waits or gives up as
+            `wait_for_breaker` says.
+        bulkheads: limits on how many run at a time; entered in this order, so the narrowest goes first.
+        policies: by category, a policy in whose terms errors of that category are decided instead (its
+            `max_attempts`, `strategy`, `deadline`, `unknown_attempts`); None as value: never retried.
     """
 
     max_attempts: int = 4
@@ -41,6 +50,10 @@ class Policy:
     wait_for_breaker: bool = False
     raise_original: bool = True
     breaker: CircuitBreaker | None = None
+    every_failure_counts: bool = False
+    budget: RetryBudget | None = None
+    bulkheads: Sequence[Bulkhead] = ()
+    policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,26 @@ class GiveUp:
     state: RecoveryState
 
 
+def counts_for_breaker(policy: Policy, verdict: Verdict) -> bool:
+    """Whether the failure counts for the circuit breaker."""
+    if verdict.about_far_end:
+        return True
+    return policy.every_failure_counts and not (
+        verdict.category.broad is ErrorCategory.VALIDATION or verdict.category is ErrorCategory.CANCELLED
+    )
+
+
+def _for_category(policy: Policy, category: ErrorCategory) -> Policy | None:
+    """The policy in whose terms an error of this category is decided; None: it is not retried."""
+    for key in (category, category.broad):
+        if key in policy.policies:
+            return policy.policies[key]
+    return policy
+
+
 def limit_for(policy: Policy, verdict: Verdict) -> int:
     """Attempts in a row without progress that this verdict allows."""
+    policy = _for_category(policy, verdict.category) or policy
     limit = policy.max_attempts
     if verdict.retry is Retry.ONCE:
         limit = min(limit, 2)
@@ -75,6 +106,7 @@ def decide(
     *,
     fruitless: int,
     age: float,
+    previous: float = 0.0,
 ) -> RetryAt | GiveUp:
     """What follows an attempt that failed.
 
@@ -83,28 +115,34 @@ def decide(
         fruitless: how many attempts in a row, this one included, failed without progress; 0 when this one
             moved something.
         age: seconds since the operation was created.
+        previous: the wait before this attempt in seconds, for strategies whose waits build on each other.
 
     A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
     the delay. `Retry-After` is a lower bound of any delay.
     """
+    breaker = policy.breaker
+    wait_for_breaker, whole = policy.wait_for_breaker, policy.deadline
+    chosen = _for_category(policy, verdict.category)
+    if chosen is None:
+        return GiveUp(RecoveryState.FAILED)
+    policy, is_special = chosen, chosen is not policy
     if policy.strategy.decides:
         # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
         if not policy.strategy.should_retry(error, max(1, fruitless), policy.max_attempts):
             return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
-    elif verdict.retry in (Retry.NO, Retry.AFTER_FIX):
+    elif verdict.retry in (Retry.NO, Retry.AFTER_FIX) and not is_special:
         return GiveUp(RecoveryState.FAILED)
     elif fruitless >= limit_for(policy, verdict):
         return GiveUp(RecoveryState.EXHAUSTED)
-    delay = min(policy.strategy.calculate_delay(max(1, fruitless)), _LONGEST_WAIT_S)
+    delay = min(policy.strategy.next_delay(max(1, fruitless), previous), _LONGEST_WAIT_S)
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
         delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER
-    breaker = policy.breaker
     if breaker is not None and breaker.is_open:
-        if not policy.wait_for_breaker:
+        if not wait_for_breaker:
             return GiveUp(RecoveryState.EXHAUSTED)
         if breaker.timeout_remaining > delay:
             delay, waiting_for = breaker.timeout_remaining, WaitingFor.BREAKER
-    if policy.deadline is not None and age + delay > policy.deadline:
+    if any(limit is not None and age + delay > limit for limit in (whole, policy.deadline)):
         return GiveUp(RecoveryState.EXHAUSTED)
     return RetryAt(delay, waiting_for)

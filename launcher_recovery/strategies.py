@@ -24,6 +24,11 @@ class Strategy:
         """Seconds to wait after attempt number `attempt` (the first is 1) failed."""
         raise NotImplementedError
 
+    def next_delay(self, attempt: int, previous: float) -> float:
+        """Like `calculate_delay`, for strategies whose waits build on each other: `previous` is the last one in
+        seconds, 0 when there was none."""
+        return self.calculate_delay(attempt)
+
     def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
         """Whether attempt number `attempt` of at most `max_attempts` is followed by another."""
         return attempt < max_attempts
@@ -38,7 +43,12 @@ class ExponentialBackoffStrategy(Strategy):
     """`initial_delay * backoff_factor ** (attempt - 1)` seconds, at most `max_delay`.
 
     With `jitter` the wait is drawn evenly between 0 and that ("full jitter": M. Brooker, "Exponential Backoff
-    and Jitter", AWS Architecture Blog, 2015). `random` is the source of randomness, for tests.
+    and Jitter", AWS Architecture Blog, 2015). With `jitter="decorrelated"` (same source) it is drawn between
+    `initial_delay` and three times the wait before, at most `max_delay`. `random` is the source of randomness,
+    for tests.
+
+    Raises:
+        RecoveryConfigError: a number is negative, or `jitter` is none of False, True, "full" and "decorrelated".
     """
 
     def __init__(
@@ -46,23 +56,39 @@ class ExponentialBackoffStrategy(Strategy):
         initial_delay: float = 1.0,
         backoff_factor: float = 2.0,
         max_delay: float = 60.0,
-        jitter: bool = False,
+        jitter: bool | str = False,
         *,
         random: _random.Random | None = None,
     ) -> None:
         self.initial_delay = _require("initial_delay", initial_delay, 0)
         self.backoff_factor = _require("backoff_factor", backoff_factor, 0)
         self.max_delay = _require("max_delay", max_delay, 0)
+        if jitter not in (False, True, "full", "decorrelated"):
+            raise RecoveryConfigError(
+                f'jitter={jitter!r} is not usable: it must be False, True, "full" or "decorrelated"'
+            )
         self.jitter = jitter
         self._random = random or _random.Random()
 
     def calculate_delay(self, attempt: int) -> float:
+        if self.jitter == "decorrelated":
+            delay = 0.0
+            # Further than this it has long been between the first wait and the longest.
+            for _ in range(min(attempt, 64)):
+                delay = self.next_delay(attempt, delay)
+            return delay
         try:
             delay = self.initial_delay * self.backoff_factor ** (attempt - 1)
         except OverflowError:
             delay = self.max_delay
         delay = min(delay, self.max_delay)
         return self._random.uniform(0, delay) if self.jitter else delay
+
+    def next_delay(self, attempt: int, previous: float) -> float:
+        if self.jitter != "decorrelated":
+            return self.calculate_delay(attempt)
+        highest = max(self.initial_delay, 3 * (previous or self.initial_delay / 3))
+        return min(self.max_delay, self._random.uniform(self.initial_delay, highest))
 
 
 class LinearBackoffStrategy(Strategy):

@@ -117,7 +117,8 @@ async def test_gives_up_with_the_original_error(kit: Kit, drive: Drive) -> None:
     with pytest.raises(ConnectionError) as caught:
         await drive(script(*errors))
     assert caught.value is errors[3]
-    assert notes_of(errors[3]) == [f"launcher-recovery: gave up after 4 attempts (operation {kit.data.operation_id})"]
+    note = f"launcher-recovery: gave up after 4 attempts and 7 s of waiting (operation {kit.data.operation_id})"
+    assert notes_of(errors[3]) == [note]
     assert notes_of(errors[0]) == []
     assert (kit.now.state, kit.now.attempt, kit.clock.slept) == (S.EXHAUSTED, 4, 7)
     assert outcomes(kit) == ["failed", "failed", "failed", "exhausted"]

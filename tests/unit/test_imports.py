@@ -16,12 +16,12 @@ ROOT = Path(launcher_recovery.__file__).parent
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
     ("errors", "clock", "redaction"),
-    ("strategies", "breaker", "classification", "operation", "config"),
+    ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
     ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
-    ("handles", "lifecycle", "owners"),
-    ("engine", "resume", "hookspecs"),
-    ("decorator", "manager", "defaults", "testing"),
+    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots"),
+    ("drivers", "engine", "resume", "hookspecs"),
+    ("decorator", "declaration", "light", "manager", "defaults", "testing"),
     ("integration", "health", "celery"),
     ("plugin", "web"),
 )

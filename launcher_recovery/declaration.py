@@ -1,0 +1,280 @@
+"""What `recoverable` knows of one function, and the calls that it makes of it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from launcher_recovery import signals
+from launcher_recovery.clock import Clock, to_datetime
+from launcher_recovery.engine import Engine
+from launcher_recovery.errors import (
+    CircuitBreakerOpenError,
+    OperationInterrupted,
+    RecoveryConfigError,
+    RecoveryStateError,
+    StoreError,
+)
+from launcher_recovery.lifecycle import RESULT_IS_PARTIAL, Lifecycle
+from launcher_recovery.light import Light
+from launcher_recovery.operation import (
+    FINAL,
+    NOTHING,
+    LazyHandle,
+    Operation,
+    RecoveryData,
+    RecoveryState,
+    current_operation,
+)
+from launcher_recovery.owners import OWNER, dead_owners, keep_alive
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.policy import Policy
+from launcher_recovery.snapshots import Resumption, States
+
+logger = logging.getLogger("launcher_recovery")
+
+# A function with keys but without a store remembers what is over for as long as a call may still look at it.
+_REMEMBERED_S = 60
+_CALLS_BETWEEN_CLEANUPS = 256
+
+
+@dataclass
+class Declaration:
+    """One decorated function; see `launcher_recovery.decorator.recoverable` for the meaning of the fields."""
+
+    target: Callable[..., Any]
+    policy: Policy
+    clock: Clock
+    store: Store | None = None
+    key: Callable[..., str] | None = None
+    reuse_result: bool = False
+    fallback: Callable[..., Any] | None = None
+    state_serializer: Callable[[Any], Any] | None = None
+    state_deserializer: Callable[[Any], Any] | None = None
+    resume_from: str | None = None
+
+    def __post_init__(self) -> None:
+        self.name, self.title = names_of(self.target)
+        self.is_generator = _is(inspect.isgeneratorfunction, self.target)
+        self.is_async_generator = _is(inspect.isasyncgenfunction, self.target)
+        self.is_coroutine = _is(inspect.iscoroutinefunction, self.target)
+        self.states = States(self.target, self.state_serializer, self.state_deserializer)
+        self.resumption: Resumption | None = None
+        if self.is_generator or self.is_async_generator:
+            if self.resume_from is None:
+                raise RecoveryConfigError(
+                    f"{self.name} is a generator: say with resume_from=... which of its parameters gets the last "
+                    "item that it yielded, so that another attempt can go on from there"
+                )
+            if self.fallback is not None:
+                raise RecoveryConfigError(f"{self.name} is a generator, which cannot have a fallback")
+            self.resumption = Resumption(self.target, self.resume_from)
+        elif self.resume_from is not None:
+            raise RecoveryConfigError(f"resume_from is for generators, and {self.name} is not one")
+        is_light = self.store is None and self.key is None and self.state_serializer is None
+        is_light = is_light and not self.policy.bulkheads and self.resumption is None
+        limits = (self.policy.timeout, self.policy.deadline)
+        self.is_light = is_light and limits == (None, None)
+        self._private = MemoryPersistence() if self.key is not None and self.store is None else None
+        self._calls = 0
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a plain function."""
+        try:
+            begun = self.begin(args, kwargs)
+            return begun.found if begun.is_over else begun.engine.run(begun.data, self.policy, begun.attempt)
+        except Exception as error:
+            return self.fall_back(error, args, kwargs)
+
+    async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a coroutine function."""
+        try:
+            begun = self.begin(args, kwargs)
+            if begun.is_over:
+                return begun.found
+            return await begun.engine.run_async(begun.data, self.policy, begun.attempt)
+        except Exception as error:
+            value = self.fall_back(error, args, kwargs)
+            return await value if inspect.isawaitable(value) else value
+
+    def iterate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
+        """Call a generator function."""
+        begun = self.begin(args, kwargs)
+        return (yield from begun.engine.iterate(begun.data, self.policy, begun.attempt))
+
+    async def iterate_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        """Call an async generator function."""
+        begun = self.begin(args, kwargs)
+        items = begun.engine.iterate_async(begun.data, self.policy, begun.attempt)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()
+
+    def resume(self, operation_id: str) -> Any:
+        """Run an operation of this function again from its record; a coroutine for a coroutine function.
+
+        Raises:
+            RecoveryStateError: it is unknown or another function's, or what it was called with is not kept.
+        """
+        data = None if self.store is None else self.store.get(operation_id)
+        if self.store is None or data is None or data.function_name != self.name:
+            raise RecoveryStateError(f"there is no operation {operation_id} of {self.name}")
+        engine = self.engine(self.store)
+        if data.state in FINAL and data.state is not RecoveryState.SUCCESS:
+            data = engine.lifecycle.retry(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
+        elif not data.resumable:
+            raise RecoveryStateError(
+                f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value
+            )
+        keep_alive(self.store)
+        self.release_orphans(engine.lifecycle)
+        begun = Begun(self, engine, data, data.args, data.kwargs, is_kept=True)
+        if self.is_coroutine:
+            return engine.run_async(data, self.policy, begun.attempt)
+        if self.is_generator:
+            return engine.iterate(data, self.policy, begun.attempt)
+        if self.is_async_generator:
+            return engine.iterate_async(data, self.policy, begun.attempt)
+        return engine.run(data, self.policy, begun.attempt)
+
+    # -- parts of a call ------------------------------------------------------------------------------
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        """Enter the call as an operation, or find the one that it joins."""
+        self.refuse_if_open()
+        store = self.store or self._private
+        engine = self.engine(MemoryPersistence() if store is None else store)
+        lifecycle = engine.lifecycle
+        if self.store is not None:
+            keep_alive(self.store)
+        key = None if self.key is None else self.key(*args, **kwargs)
+        if key is not None:
+            self._calls += 1
+            if self._private is not None and not self.reuse_result and self._calls % _CALLS_BETWEEN_CLEANUPS == 0:
+                self._private.cleanup(to_datetime(self.clock.time()) - timedelta(seconds=_REMEMBERED_S))
+            if self.store is not None:
+                self.release_orphans(lifecycle)
+            if self.reuse_result:
+                found = lifecycle.finished(key)
+                if found is not None and RESULT_IS_PARTIAL not in found.metadata:
+                    return Begun(self, engine, found, args, kwargs, is_over=True)
+        parent = current_operation()
+        data = lifecycle.open(
+            self.name,
+            self.states.storable(args),
+            kwargs,
+            key=key,
+            parent_id=None if parent is None else parent.operation_id,
+            title=self.title,
+            limit=self.policy.max_attempts,
+            revive=self.state_serializer is not None,
+        )
+        return Begun(self, engine, data, args, kwargs)
+
+    def engine(self, store: Store) -> Engine:
+        """What runs a call with `store`."""
+        lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=self.clock)
+        return Engine(lifecycle, self.clock, inline=self.store is None)
+
+    def release_orphans(self, lifecycle: Lifecycle) -> None:
+        """Free what processes left that are gone, so that this call may take it over."""
+        try:
+            lifecycle.release_orphans(dead_owners(lifecycle.store.owners(), self.clock.time()))
+        except StoreError as error:
+            logger.warning("interrupted operations cannot be looked for at the moment: %s", error)
+
+    def refuse_if_open(self) -> None:
+        """Raise CircuitBreakerOpenError while the breaker is open."""
+        breaker = self.policy.breaker
+        if breaker is not None and not breaker.is_closed and breaker.is_open:
+            raise CircuitBreakerOpenError(
+                f"{breaker.scope or self.name} has failed {breaker.failure_count} times in a row and is "
+                f"left alone for another {breaker.timeout_remaining:.0f} s",
+                breaker.timeout_remaining,
+            )
+
+    def fall_back(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the fallback gives instead of `error`; raises it when there is none, or a person ended the call."""
+        if self.fallback is None or isinstance(error, OperationInterrupted):
+            raise error
+        return self.fallback(error, *args, **kwargs)
+
+    # -- the quick way --------------------------------------------------------------------------------
+
+    def goes_light(self) -> bool:
+        """Whether a call needs no record until something happens."""
+        return self.is_light and not signals.recovery_updated.receivers and not signals.recovery_completed.receivers
+
+    def materialize(self, light: Light) -> tuple[Engine, Operation]:
+        """Make an operation of a light call, as if it had been one from the beginning: its first attempt runs."""
+        engine = self.engine(MemoryPersistence())
+        parent = light.parent.materialize() if isinstance(light.parent, LazyHandle) else light.parent
+        data = engine.lifecycle.open(
+            self.name,
+            light.args,
+            light.kwargs,
+            parent_id=None if parent is None else parent.operation_id,
+            title=self.title,
+            limit=self.policy.max_attempts,
+        )
+        live = Operation(data, engine.lifecycle, self.clock)
+        engine.lifecycle.attach(live)
+        live.data = engine.lifecycle.begin_attempt(data.operation_id, self.policy.max_attempts)
+        engine.begin(live, self.policy)
+        return engine, live
+
+
+@dataclass
+class Begun:
+    """A call that was entered: `attempt` runs it once, inside its operation."""
+
+    declaration: Declaration
+    engine: Engine
+    data: RecoveryData
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_over: bool = False
+    is_kept: bool = False
+
+    @property
+    def found(self) -> Any:
+        """The result of a finished operation."""
+        return self.data.result
+
+    def attempt(self) -> Any:
+        """Call the function with the arguments of this attempt."""
+        declaration = self.declaration
+        live = current_operation()
+        assert live is not None
+        args, kwargs = self.args, self.kwargs
+        if declaration.resumption is not None:
+            args, kwargs = declaration.resumption.arguments(live, args, kwargs)
+        elif live.snapshot is None:
+            # The first attempt of this call: the state may have come further in another process.
+            latest = States.latest(live)
+            if latest is not NOTHING or self.is_kept:
+                args = self.args = declaration.states.restored(args, latest)
+            declaration.states.attach(live, args)
+        return declaration.target(*args, **kwargs)
+
+
+def _is(check: Callable[[Any], bool], target: Any) -> bool:
+    """Whether a function, or the `__call__` of an object, is of a kind."""
+    return check(target) or (not inspect.isroutine(target) and check(type(target).__call__))
+
+
+def names_of(target: Any) -> tuple[str, str]:
+    """Full and short name of whatever can be called."""
+    while not hasattr(target, "__qualname__") and hasattr(target, "func"):  # functools.partial
+        target = target.func
+    named = target if hasattr(target, "__qualname__") else type(target)
+    return f"{named.__module__}.{named.__qualname__}", getattr(named, "__name__", named.__qualname__)

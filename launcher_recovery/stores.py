@@ -1,0 +1,162 @@
+"""Lets a store that has only the five async methods carry the engine: the rest is done in memory, and mirrored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Collection, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from launcher_recovery.errors import text_of
+from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
+from launcher_recovery.persistence.base import Change, Changed, StatePersistence, Store
+from launcher_recovery.persistence.memory import MemoryPersistence
+
+logger = logging.getLogger("launcher_recovery")
+
+# A store that takes longer is left to finish by itself; the operation goes on.
+_PATIENCE_S = 10.0
+_NEEDED = ("insert", "change", "get", "latest_with_key", "save_progress", "finish_step", "release_orphans")
+
+
+class _LoopThread:
+    """An event loop in a daemon thread, for the async methods of stores; made anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+                threading.Thread(target=self._loop.run_forever, name="recovery-store", daemon=True).start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop()).result(_PATIENCE_S)
+
+
+_thread = _LoopThread()
+
+
+class MirroredStore(MemoryPersistence):
+    """A store in memory of which every change is saved to a simpler one, from which it begins.
+
+    Leases and compare-and-set hold within this process only. A simpler store that fails never fails a call: it
+    is logged once, and tried again with the next change.
+    """
+
+    def __init__(self, inner: StatePersistence) -> None:
+        super().__init__()
+        self._inner = inner
+        self._has_failed = False
+        self._is_loaded = False
+        self._loading = threading.Lock()
+        self._order: asyncio.Lock | None = None
+
+    def insert(self, data: RecoveryData) -> Changed | None:
+        self._load_unfinished()
+        return self._mirrored(super().insert(data))
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        self._load_one(operation_id)
+        return self._mirrored(super().change(operation_id, change))
+
+    def get(self, operation_id: str) -> RecoveryData | None:
+        self._load_one(operation_id)
+        return super().get(operation_id)
+
+    def latest_with_key(self, key: str) -> RecoveryData | None:
+        self._load_unfinished()
+        return super().latest_with_key(key)
+
+    def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
+        done = super().update_metadata(operation_id, fence, metadata)
+        data = super().get(operation_id) if done else None
+        if data is not None:
+            self._save(data)
+        return done
+
+    def save_progress(
+        self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
+    ) -> Changed | None:
+        return self._mirrored(super().save_progress(operation_id, fence, progress, watermark, at))
+
+    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+        self._load_unfinished()
+        released = super().release_orphans(dead, at)
+        for changed in released:
+            self._save(changed.data)
+        return released
+
+    def _mirrored(self, changed: Changed | None) -> Changed | None:
+        if changed is not None:
+            self._save(changed.data)
+        return changed
+
+    def _save(self, data: RecoveryData) -> None:
+        self._try(self._in_order(data))
+
+    async def _in_order(self, data: RecoveryData) -> None:
+        if self._order is None:
+            self._order = asyncio.Lock()  # made in the loop that uses it
+        async with self._order:
+            await self._inner.save(data)
+
+    def _load_one(self, operation_id: str) -> None:
+        if super().get(operation_id) is None:
+            self._enter(self._try(self._inner.load(operation_id)))
+
+    def _load_unfinished(self) -> None:
+        with self._loading:
+            if self._is_loaded:
+                return
+            self._is_loaded = True
+            for state in (*UNFINISHED, RecoveryState.SUCCESS):
+                for data in self._try(self._inner.list_by_state(state)) or ():
+                    self._enter(data)
+
+    def _enter(self, data: RecoveryData | None) -> None:
+        if data is not None:
+            with self._changed:
+                self._operations.setdefault(data.operation_id, data)
+
+    def _try(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            result = _thread.run(work)
+        except Exception as error:
+            if not self._has_failed:
+                kind = type(self._inner).__qualname__
+                logger.warning(
+                    "the store %s failed (%s: %s); operations go on without it",
+                    kind,
+                    type(error).__name__,
+                    text_of(error),
+                )
+            self._has_failed = True
+            return None
+        self._has_failed = False
+        return result
+
+
+_mirrors: WeakKeyDictionary[StatePersistence, MirroredStore] = WeakKeyDictionary()
+_mirrors_lock = threading.Lock()
+
+
+def store_for(persistence: Store | StatePersistence) -> Store:
+    """What the engine can work with: the store itself when it can do everything, else its mirror in memory."""
+    if all(
+        getattr(type(persistence), name, None) not in (None, getattr(StatePersistence, name, None)) for name in _NEEDED
+    ):
+        return cast(Store, persistence)
+    simple = cast(StatePersistence, persistence)
+    with _mirrors_lock:
+        if simple not in _mirrors:
+            _mirrors[simple] = MirroredStore(simple)
+        return _mirrors[simple]

@@ -1,0 +1,604 @@
+"""`recoverable`: states, fallback, keys, generators, stores of one's own, and the quick way without a record."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher_recovery import (
+    CircuitBreakerOpenError,
+    OperationCancelled,
+    RecoveryConfigError,
+    RecoveryData,
+    RecoveryState,
+    RecoveryStateError,
+    RecoveryTimeoutError,
+    SQLitePersistence,
+    StatePersistence,
+    current_operation,
+    recoverable,
+)
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.owners import OWNER
+from launcher_recovery.persistence import MemoryPersistence, Store
+from launcher_recovery.signals import recovery_updated
+from launcher_recovery.stores import store_for
+from launcher_recovery.testing import VirtualClock
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@dataclass
+class Download:
+    url: str
+    done: int = 0
+
+
+STATE: dict[str, Any] = {
+    "state_serializer": lambda state: {"url": state.url, "done": state.done},
+    "state_deserializer": lambda data: Download(**data),
+}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+# -- state ---------------------------------------------------------------------------------------------
+
+
+def test_attempts_get_the_same_state(clock: VirtualClock, store: Store) -> None:
+    """In one process every attempt gets the very object of the call, as the attempt before left it; it is kept."""
+    seen: list[tuple[int, int]] = []
+
+    @recoverable(clock=clock, persistence=store, **STATE)
+    def fetch(state: Download) -> int:
+        seen.append((id(state), state.done))
+        state.done += 10
+        if state.done < 30:
+            raise ConnectionError("gone")
+        return state.done
+
+    state = Download("https://host/a")
+    assert fetch(state) == 30
+    assert seen == [(id(state), 0), (id(state), 10), (id(state), 20)]
+    [data] = store.find()
+    assert data.args == ({"url": "https://host/a", "done": 0},)
+    assert data.metadata["recovery_state"]["done"] == 20
+    assert data.resumable
+
+
+@pytest.mark.parametrize("by", ["key", "id"])
+@pytest.mark.parametrize("after", ["failure", "progress"])
+def test_a_new_process_gets_the_last_snapshot(clock: VirtualClock, store: Store, by: str, after: str) -> None:
+    """What a process left behind goes on with the state as it was after the last failure or progress."""
+    seen: list[Download] = []
+    dies = True
+
+    def fetch(state: Download) -> str:
+        seen.append(Download(state.url, state.done))
+        operation = current_operation()
+        assert operation is not None
+        state.done += 10
+        if not dies:
+            return "done"
+        if after == "failure" and operation.attempt == 1:
+            raise ConnectionError("gone")
+        if after == "progress":
+            operation.progress(state.done, 100)
+        raise Killed
+
+    options: dict[str, Any] = {"clock": clock, "persistence": store, "key": lambda state: state.url, **STATE}
+    with pytest.raises(Killed):
+        recoverable(**options)(fetch)(Download("https://host/a"))
+    [data] = store.find()
+    assert (data.state, data.owner) == (RecoveryState.PENDING, None)
+    dies = False
+    again: Any = recoverable(**options)(fetch)
+    result = again(Download("https://host/a")) if by == "key" else again.resume(data.operation_id)
+    assert result == "done"
+    assert seen[-1] == Download("https://host/a", 10)
+    assert len(store.find()) == 1
+
+
+def test_state_of_a_method(clock: VirtualClock, store: Store) -> None:
+    """The state of a method is what comes after `self`."""
+
+    class Loader:
+        @recoverable(clock=clock, persistence=store, **STATE)
+        def load(self, state: Download) -> int:
+            state.done += 1
+            if state.done < 2:
+                raise ConnectionError
+            return state.done
+
+    assert Loader().load(Download("u")) == 2
+    assert store.find()[0].metadata["recovery_state"] == {"url": "u", "done": 1}
+
+
+def test_serializer_that_fails(clock: VirtualClock, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A serializer that raises harms no call, and is logged once."""
+    calls: list[int] = []
+
+    @recoverable(clock=clock, persistence=store, state_serializer=lambda state: state.missing)
+    def fetch(state: Download) -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+        return "done"
+
+    assert fetch(Download("u")) == "done"
+    assert sum("state_serializer failed" in record.message for record in caplog.records) == 1
+
+
+def test_resume_refuses(clock: VirtualClock, store: Store) -> None:
+    """Only an operation of this function, with arguments that were kept, can be resumed."""
+    fetch: Any = recoverable(clock=clock, persistence=store)(lambda value: value)
+    with pytest.raises(RecoveryStateError, match="there is no operation x"):
+        fetch.resume("x")
+    fetch(object())
+    with pytest.raises(RecoveryStateError, match="is not kept"):
+        fetch.resume(store.find()[0].operation_id)
+
+
+# -- fallback, keys ------------------------------------------------------------------------------------
+
+
+async def test_fallback(clock: VirtualClock) -> None:
+    """When it gives up or is refused, the call gives what the fallback makes of the error and the arguments."""
+    errors: list[Exception] = []
+
+    def instead(error: Exception, name: str, *, size: int = 0) -> str:
+        errors.append(error)
+        return f"{name} from the cache, {size}"
+
+    @recoverable(clock=clock, fallback=instead, circuit_breaker_threshold=4, timeout=100)
+    def fetch(name: str, *, size: int = 0) -> str:
+        raise ConnectionError("gone")
+
+    assert fetch("a", size=2) == "a from the cache, 2"
+    assert fetch("a") == "a from the cache, 0"
+    assert [type(error) for error in errors] == [ConnectionError, CircuitBreakerOpenError]
+
+    async def instead_async(error: Exception) -> str:
+        return f"instead of {error}"
+
+    @recoverable(max_retries=0, fallback=instead_async)
+    async def fetch_async() -> str:
+        raise ConnectionError("gone")
+
+    assert await fetch_async() == "instead of gone"
+
+
+def test_no_fallback_for_what_a_person_ended(store: Store) -> None:
+    """A cancelled call is cancelled."""
+
+    @recoverable(persistence=store, fallback=lambda error: "instead")
+    def fetch() -> None:
+        operation = current_operation()
+        assert operation is not None
+        Lifecycle(store, owner_id="api").cancel(operation.operation_id)
+        operation.check()
+
+    with pytest.raises(OperationCancelled):
+        fetch()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_finished_result_is_reused_on_request(store: Store, durable: bool) -> None:
+    """With `reuse_result` a second call of the same key gets the result; without, it runs again."""
+    calls: list[str] = []
+    options: dict[str, Any] = {"key": lambda name: name, "persistence": store if durable else None}
+
+    def fetch(name: str) -> dict[str, str]:
+        calls.append(name)
+        return {"name": name}
+
+    reused = recoverable(reuse_result=True, **options)(fetch)
+    assert [reused("a"), reused("a"), reused("b")] == [{"name": "a"}, {"name": "a"}, {"name": "b"}]
+    assert calls == ["a", "b"]
+    again = recoverable(**options)(fetch)
+    again("a")
+    assert again("a") == {"name": "a"}
+    assert calls == ["a", "b", "a", "a"]
+
+
+def test_result_that_cannot_be_kept_is_made_again(store: Store) -> None:
+    """A result that the store cannot hold, or only without its secrets, is not given for the real one."""
+    results: list[Any] = [object(), object()]
+    fetch = recoverable(persistence=store, key=lambda: "k", reuse_result=True)(lambda: results.pop())
+    assert fetch() is not fetch()
+
+
+def test_key_joins_without_a_store() -> None:
+    """A key works within a process without any store."""
+    begun, go = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    @recoverable(key=lambda: "k")
+    def fetch() -> str:
+        calls.append("call")
+        begun.set()
+        assert go.wait(20)
+        return "done"
+
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(fetch())) for _ in range(3)]
+    threads[0].start()
+    assert begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert results == ["done"] * 3
+
+
+# -- what can be decorated -----------------------------------------------------------------------------
+
+
+async def test_partials_objects_and_classmethods(clock: VirtualClock) -> None:
+    """Whatever can be called can be decorated, named or not, plain or async."""
+
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    async def add_async(a: int, b: int) -> int:
+        return a + b
+
+    class Adder:
+        def __call__(self, a: int, b: int) -> int:
+            return a + b
+
+    class AsyncAdder:
+        async def __call__(self, a: int, b: int) -> int:
+            return a + b
+
+    class Group:
+        base = 1
+
+        @recoverable(clock=clock)
+        @classmethod
+        def above(cls, b: int) -> int:
+            return cls.base + b
+
+        @classmethod
+        @recoverable(clock=clock)
+        def below(cls, b: int) -> int:
+            return cls.base + b
+
+        @recoverable
+        @staticmethod
+        def static(a: int, b: int) -> int:
+            return a + b
+
+    assert recoverable(clock=clock, timeout=9)(functools.partial(add, 1))(2) == 3
+    assert await recoverable(clock=clock)(functools.partial(add_async, 1))(2) == 3
+    assert recoverable(clock=clock)(Adder())(1, 2) == 3
+    assert await recoverable(clock=clock)(AsyncAdder())(1, 2) == 3
+    assert (Group.above(2), Group().below(2), Group.static(1, 2)) == (3, 3, 3)
+
+
+def test_generator_goes_on_after_its_last_item(clock: VirtualClock, store: Store) -> None:
+    """A generator's next attempt gets the item yielded last; whoever iterates sees one stream, and its result."""
+    starts: list[Any] = []
+
+    @recoverable(clock=clock, persistence=store, resume_from="after")
+    def count(limit: int, after: int = 0) -> Iterator[int]:
+        starts.append(after)
+        for number in range(after + 1, limit + 1):
+            yield number
+            if number in (2, 4) and after != number:
+                raise ConnectionError
+        return "all"
+
+    def consume() -> Iterator[int]:
+        return (yield from count(6))
+
+    items = consume()
+    assert list(items) == [1, 2, 3, 4, 5, 6]
+    assert starts == [0, 2, 4]
+    [data] = store.find()
+    assert (data.state, data.attempt, data.result) == (RecoveryState.SUCCESS, 3, "all")
+
+
+async def test_async_generator_goes_on_after_its_last_item(clock: VirtualClock) -> None:
+    """So does an async one, also when the attempt took too long."""
+    starts: list[Any] = []
+
+    @recoverable(clock=clock, resume_from="after", timeout=30)
+    async def count(limit: int, after: int = 0) -> AsyncIterator[int]:
+        starts.append(after)
+        for number in range(after + 1, limit + 1):
+            yield number
+            if number == 1:
+                raise ConnectionError
+            if number == 2 and after == 1:
+                await asyncio.Event().wait()
+
+    assert [item async for item in count(4)] == [1, 2, 3, 4]
+    assert starts == [0, 1, 2]
+
+
+def test_generator_that_is_closed_early(store: Store) -> None:
+    """Whoever stops iterating cancels the operation, and the generator is closed."""
+    closed: list[str] = []
+
+    @recoverable(persistence=store, resume_from="after")
+    def count(after: int = 0) -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append("closed")
+
+    items: Any = count()
+    assert next(items) == 1
+    items.close()
+    assert closed == ["closed"]
+    assert store.find()[0].state is RecoveryState.CANCELLED
+
+
+def test_generators_need_resume_from() -> None:
+    """A generator without `resume_from`, one that names no parameter, or one on a plain function is refused."""
+
+    def items(after: int = 0) -> Iterator[int]:
+        yield after
+
+    with pytest.raises(RecoveryConfigError, match=r"items is a generator: say with resume_from=..."):
+        recoverable(items)
+    with pytest.raises(RecoveryConfigError, match="has no parameter of that name"):
+        recoverable(resume_from="before")(items)
+    with pytest.raises(RecoveryConfigError, match="is for generators"):
+        recoverable(resume_from="x")(lambda x: x)
+    with pytest.raises(RecoveryConfigError, match="cannot have a fallback"):
+        recoverable(resume_from="after", fallback=lambda error: None)(items)
+
+
+# -- a store of one's own ------------------------------------------------------------------------------
+
+
+class Simple(StatePersistence):
+    """The five methods, and nothing else."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, RecoveryData] = {}
+        self.states: list[str] = []
+        self.is_broken = False
+
+    async def save(self, recovery_data: RecoveryData) -> None:
+        await asyncio.sleep(0)
+        if self.is_broken:
+            raise OSError("no space")
+        self.saved[recovery_data.operation_id] = recovery_data
+        self.states.append(recovery_data.state.value)
+
+    async def load(self, operation_id: str) -> RecoveryData | None:
+        return self.saved.get(operation_id)
+
+    async def delete(self, operation_id: str) -> None:
+        self.saved.pop(operation_id, None)
+
+    async def list_by_state(self, state: RecoveryState) -> list[RecoveryData]:
+        return [data for data in self.saved.values() if data.state is state]
+
+    async def cleanup_old(self, days: int = 7) -> int:
+        return 0
+
+
+async def test_store_with_five_methods(clock: VirtualClock) -> None:
+    """A store that has only the five async methods gets every change of state."""
+    simple = Simple()
+    failing = [ConnectionError()]
+
+    @recoverable(clock=clock, persistence=simple)
+    async def fetch(value: str) -> str:
+        if failing:
+            raise failing.pop()
+        return value
+
+    assert await fetch("a") == "a"
+    assert simple.states == ["pending", "in_progress", "recovering", "in_progress", "success"]
+    [data] = simple.saved.values()
+    assert (data.args, data.result) == (("a",), "a")
+
+
+def test_store_with_five_methods_after_a_restart(clock: VirtualClock) -> None:
+    """What such a store holds is found again by its key and by its id."""
+    simple = Simple()
+    calls: list[str] = []
+
+    def fetch(value: str) -> str:
+        calls.append(value)
+        if len(calls) == 1:
+            raise Killed
+        return value
+
+    def decorated() -> Any:
+        return recoverable(clock=clock, persistence=simple, key=lambda value: value)(fetch)
+
+    with pytest.raises(Killed):
+        decorated()("a")
+    [data] = simple.saved.values()
+    restarted = Simple()
+    restarted.saved = dict(simple.saved)
+    again: Any = recoverable(clock=clock, persistence=restarted, key=lambda value: value)(fetch)
+    assert again("a") == "a"
+    assert list(restarted.saved) == [data.operation_id]
+    assert again.resume(data.operation_id) == "a"
+    assert calls == ["a", "a"]
+
+
+def test_store_that_fails(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A store of one's own that fails never fails the call; it is said once."""
+    simple = Simple()
+    simple.is_broken = True
+    assert recoverable(clock=clock, persistence=simple)(lambda: "done")() == "done"
+    assert [record.levelno for record in caplog.records if "Simple failed" in record.message] == [logging.WARNING]
+
+
+def test_whole_stores_are_used_as_they_are(tmp_path: Path) -> None:
+    """Only a store that lacks something is mirrored, and always by the same mirror."""
+    memory, simple = MemoryPersistence(), Simple()
+    disk = SQLitePersistence(tmp_path / "recovery.db")
+    assert store_for(memory) is memory
+    assert store_for(disk) is disk
+    assert store_for(simple) is store_for(simple)
+    disk.close()
+
+
+# -- the quick way -------------------------------------------------------------------------------------
+
+
+class Counting(MemoryPersistence):
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Counting.made += 1
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> type[Counting]:
+    Counting.made = 0
+    monkeypatch.setattr("launcher_recovery.declaration.MemoryPersistence", Counting)
+    return Counting
+
+
+async def test_no_record_until_it_fails(clock: VirtualClock, made: type[Counting]) -> None:
+    """Without store, key and receivers a call that works makes no record; one that fails makes it then."""
+    left = [ConnectionError(), ConnectionError()]
+
+    def work() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    async def work_async() -> str:
+        return work()
+
+    decorated, decorated_async = recoverable(clock=clock)(work), recoverable(clock=clock)(work_async)
+    assert (decorated(), made.made, clock.slept) == ("done", 1, 3)
+    assert (decorated(), made.made) == ("done", 1)
+    left.extend([ConnectionError(), ConnectionError()])
+    assert (await decorated_async(), made.made, clock.slept) == ("done", 2, 6)
+    assert (await decorated_async(), made.made) == ("done", 2)
+
+
+async def test_operation_is_there_when_asked_for(clock: VirtualClock, made: type[Counting]) -> None:
+    """`current_operation()` inside gives the same operation in every attempt; outside it is gone."""
+    seen: list[tuple[str, int]] = []
+
+    def work() -> str:
+        operation = current_operation()
+        assert operation is not None
+        assert operation is current_operation()
+        seen.append((operation.operation_id, operation.attempt))
+        operation.progress(1, 2)
+        if len(seen) % 2:
+            raise ConnectionError
+        return "done"
+
+    async def work_async() -> str:
+        return work()
+
+    assert recoverable(clock=clock)(work)() == "done"
+    assert await recoverable(clock=clock)(work_async)() == "done"
+    assert current_operation() is None
+    assert [attempt for _, attempt in seen] == [1, 2, 1, 2]
+    assert (seen[0][0], seen[2][0]) == (seen[1][0], seen[3][0])
+    assert made.made == 2
+
+
+def test_history_of_a_quick_call_is_complete(clock: VirtualClock) -> None:
+    """The note of the error counts the attempt that was made before there was a record."""
+    with pytest.raises(ConnectionError) as caught:
+        recoverable(clock=clock, max_retries=2)(lambda: (_ for _ in ()).throw(ConnectionError()))()
+    assert "gave up after 3 attempts and 3 s of waiting (operation " in caught.value.__notes__[0]
+
+
+def test_receivers_see_every_call(clock: VirtualClock, made: type[Counting]) -> None:
+    """While somebody listens, calls that work are told as well."""
+    states: list[str] = []
+
+    def listen(sender: object, event: Any) -> None:
+        states.append(event.payload["state"])
+
+    with recovery_updated.connected_to(listen):
+        recoverable(clock=clock)(lambda: 1)()
+    assert states == ["pending", "in_progress", "success"]
+
+
+async def test_cancelled_task_frees_the_probe(clock: VirtualClock) -> None:
+    """A quick call that is cancelled goes on as a cancellation, and leaves nothing behind."""
+    begun = asyncio.Event()
+
+    @recoverable(clock=clock, circuit_breaker_threshold=1)
+    async def work() -> None:
+        assert current_operation() is not None
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_time_limits_hold_for_the_first_attempt(clock: VirtualClock) -> None:
+    """A call with a time limit is timed from its beginning."""
+
+    @recoverable(clock=clock, timeout=5, max_retries=0)
+    def slow() -> None:
+        clock.advance(6)
+
+    with pytest.raises(RecoveryTimeoutError):
+        slow()
+
+
+def test_owner_is_this_process(store: Store) -> None:
+    """What a call keeps belongs to this process."""
+    owners: list[str | None] = []
+
+    @recoverable(persistence=store)
+    def work() -> None:
+        owners.extend(data.owner for data in store.find())
+
+    work()
+    assert owners == [OWNER.owner_id]
+
+
+def test_nothing_is_left_behind(clock: VirtualClock) -> None:
+    """A call that failed leaves no cycles that only the collector would find."""
+
+    class Big:
+        pass
+
+    alive: list[Any] = []
+
+    def work(big: Big) -> None:
+        import weakref
+
+        alive.append(weakref.ref(big))
+        raise ValueError("no")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no"):
+            recoverable(clock=clock)(work)(Big())
+        gc.collect()
+        assert alive[0]() is None
+    finally:
+        gc.enable()
