@@ -83,9 +83,17 @@ class RecoveryIntegrator:
         if not self.config.persistence_enabled:
             return MemoryPersistence()
         from launcher_recovery.persistence.database import SQLitePersistence
+        from launcher_recovery.persistence.resilient import ResilientPersistence
 
         try:
-            return SQLitePersistence(self.config.persistence_path)
+            store = SQLitePersistence(self.config.persistence_path)
+            if store.set_aside is not None:
+                self.report_problem(
+                    "damaged",
+                    f"The recovery database was damaged: it is kept as {store.set_aside}, and a new one was begun. "
+                    "What was under way has to be started again where you started it.",
+                )
+            return ResilientPersistence(store, self.clock)
         except StoreError as error:
             # Recovery within this process still works; the page says that it does not survive a restart.
             self.report_problem("store", f"{error} Until then nothing is kept over a restart.")
@@ -95,6 +103,11 @@ class RecoveryIntegrator:
     def is_durable(self) -> bool:
         """Whether operations are kept over a restart."""
         return not isinstance(self.persistence, MemoryPersistence)
+
+    @property
+    def store_problem(self) -> str | None:
+        """Why nothing is written to the disk at the moment, as a sentence; None when all is well."""
+        return getattr(self.persistence, "problem", None)
 
     @property
     def strategy(self) -> ExponentialBackoffStrategy:
@@ -262,7 +275,12 @@ class RecoveryIntegrator:
 
     def known_problems(self) -> list[dict[str, str]]:
         """What is wrong with recovery itself or an extension, as {"code", "message"}."""
-        return [*self.problems, *({"code": "extension", "message": text} for text in self.extensions.problems)]
+        failing = self.store_problem
+        return [
+            *self.problems,
+            *([] if failing is None else [{"code": "store", "message": f"{failing} Until then nothing is kept."}]),
+            *({"code": "extension", "message": text} for text in self.extensions.problems),
+        ]
 
     def breakers(self) -> list[CircuitBreakerUpdate]:
         """Every circuit breaker of this integrator, as it is now."""

@@ -441,18 +441,36 @@ def test_a_store_of_ones_own_is_used(tmp_path: Path) -> None:
     assert not (tmp_path / "recovery.db").exists()
 
 
-def test_a_database_that_breaks_later_is_a_store_error_and_no_other(
+def test_a_database_that_breaks_later_is_told_and_operations_go_on(
     make: Callable[..., RecoveryIntegrator], tmp_path: Path
 ) -> None:
     path = tmp_path / "mine" / "r.db"
     integrator = make(persistence_enabled=True, persistence_path=str(path))
-    assert isinstance(integrator.persistence, SQLitePersistence)
+    assert integrator.store_problem is None
     with sqlite3.connect(path) as other:
         other.executescript("DROP TABLE recovery_outbox; DROP TABLE recovery_data;")
     other.close()
-    for use in (integrator.status, integrator.persistence.event_range, lambda: opened(integrator)):
-        with pytest.raises(StoreError, match=r"r\.db cannot be used"):
-            use()
+    data = opened(integrator)
+    found = integrator.persistence.get(data.operation_id)
+    assert found is not None
+    assert found.state is RecoveryState.PENDING
+    [problem] = integrator.status()["problems"]
+    assert problem["code"] == "store"
+    assert "r.db cannot be used" in problem["message"]
+    with pytest.raises(StoreError, match=r"r\.db cannot be used"):
+        integrator.persistence.check()
+
+
+def test_a_damaged_database_is_kept_and_told(make: Callable[..., RecoveryIntegrator], tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    SQLitePersistence(path).close()
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 20_000)
+    integrator = make(persistence_enabled=True, persistence_path=str(path))
+    [problem] = integrator.status()["problems"]
+    assert problem["code"] == "damaged"
+    [kept] = tmp_path.glob("r.db.corrupt-*")
+    assert str(kept) in problem["message"]
+    assert opened(integrator).state is RecoveryState.PENDING
 
 
 # -- running ------------------------------------------------------------------------------------------
@@ -518,7 +536,7 @@ def test_a_change_made_by_another_process_wakes_the_call_here(make: Callable[...
     data = opened(integrator)
     live = Operation(data, integrator.lifecycle, integrator.clock)
     integrator.lifecycle.attach(live)
-    elsewhere = SQLitePersistence(integrator.persistence.path)
+    elsewhere = SQLitePersistence(integrator.persistence.store.path)
     RecoveryIntegrator(RecoveryConfig(), persistence=elsewhere).cancel(data.operation_id)
     elsewhere.close()
     assert live.wake.wait(30)
