@@ -88,9 +88,10 @@ class Telemetry:
             _end(spans, at)
 
     def _open(self, payload: Mapping[str, Any]) -> _Spans:
-        around = self._spans.get(payload["parent_id"] or "")
+        found = self._spans.get(payload["parent_id"] or "")
+        around = None if found is None else found.attempt or found.operation
         begun = _nanoseconds(payload["created_at"])
-        span = self._start(payload["function_name"], payload, begun, around and (around.attempt or around.operation))
+        span = self._start(payload["function_name"], payload, begun, around)
         spans = self._spans[payload["operation_id"]] = _Spans(span)
         if len(self._spans) > _OPEN:
             _end(self._spans.popitem(last=False)[1], None)
