@@ -49,11 +49,13 @@ class Telemetry:
 
     def attach(self) -> None:
         """Make spans from now on."""
+        _attached.add(self)
         self._follower.attach()
 
     def detach(self) -> None:
         """Undo `attach`; spans that are open are ended as they are."""
         self._follower.detach()
+        _attached.discard(self)
         with self._lock:
             left = list(self._spans.values())
             self._spans.clear()
@@ -107,6 +109,10 @@ class Telemetry:
             if payload[field] is not None
         }
         return self._tracer.start_span(name, context, start_time=at, attributes=attributes)
+
+
+# Signals hold their receivers weakly, and a caller of `enable_telemetry` need not keep what it returns.
+_attached: set[Telemetry] = set()
 
 
 def _describe(span: Span, payload: Mapping[str, Any], failed: bool) -> None:
