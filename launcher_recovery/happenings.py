@@ -39,8 +39,8 @@ class Follower:
     """Tells `listener` what happens to the operations of this process.
 
     A `recovery_update` says how an operation is, many times over while it moves on; this says each change once, as
-    `listener(happening, payload)` with the fields of `RecoveryUpdate`, in the thread in which it was made. An
-    operation that ended between two attempts of somebody else's is told as it is seen here.
+    `listener(happening, payload)` with the fields of `RecoveryUpdate`, in the thread in which it was made.
+    What other processes do to an operation is not seen.
     """
 
     def __init__(self, listener: Listener) -> None:

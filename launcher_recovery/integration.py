@@ -33,6 +33,7 @@ from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.signals import CircuitBreakerUpdate
 from launcher_recovery.strategies import ExponentialBackoffStrategy
+from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -78,6 +79,7 @@ class RecoveryIntegrator:
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
         self._resumer: Resumer | None = None
+        self._telemetry: Telemetry | None = None
 
     def _open_store(self) -> Store:
         if not self.config.persistence_enabled:
@@ -122,11 +124,15 @@ class RecoveryIntegrator:
         self.extensions.start()
 
     def start(self, rerun: Callable[[RecoveryData], object] | None = None) -> None:
-        """Begin, after `load`: forward events, resume what was interrupted.
+        """Begin, after `load`: forward events, resume what was interrupted, make spans where OpenTelemetry is there.
 
         Args:
             rerun: runs an operation of one of `kinds` again from its record; None: this process resumes nothing.
         """
+        try:
+            self._telemetry = enable_telemetry()
+        except TelemetryMissingError:
+            pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
         self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
         self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
@@ -143,6 +149,8 @@ class RecoveryIntegrator:
             self._resumer.stop()
         self.tail.stop()
         self.metrics.detach()
+        if self._telemetry is not None:
+            self._telemetry.detach()
         let_go(self.persistence)
         self.persistence.close()
 

@@ -49,11 +49,13 @@ class Telemetry:
 
     def attach(self) -> None:
         """Make spans from now on."""
+        _attached.add(self)
         self._follower.attach()
 
     def detach(self) -> None:
         """Undo `attach`; spans that are open are ended as they are."""
         self._follower.detach()
+        _attached.discard(self)
         with self._lock:
             left = list(self._spans.values())
             self._spans.clear()
@@ -88,10 +90,10 @@ class Telemetry:
             _end(spans, at)
 
     def _open(self, payload: Mapping[str, Any]) -> _Spans:
-        around = self._spans.get(payload["parent_id"] or "")
+        found = self._spans.get(payload["parent_id"] or "")
+        around = None if found is None else found.attempt or found.operation
         begun = _nanoseconds(payload["created_at"])
-        outer = None if around is None else around.attempt or around.operation
-        span = self._start(payload["function_name"], payload, begun, outer)
+        span = self._start(payload["function_name"], payload, begun, around)
         spans = self._spans[payload["operation_id"]] = _Spans(span)
         if len(self._spans) > _OPEN:
             _end(self._spans.popitem(last=False)[1], None)
@@ -107,6 +109,10 @@ class Telemetry:
             if payload[field] is not None
         }
         return self._tracer.start_span(name, context, start_time=at, attributes=attributes)
+
+
+# Signals hold their receivers weakly, and a caller of `enable_telemetry` need not keep what it returns.
+_attached: set[Telemetry] = set()
 
 
 def _describe(span: Span, payload: Mapping[str, Any], failed: bool) -> None:

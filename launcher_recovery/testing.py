@@ -23,7 +23,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher_recovery.classification import Verdict
@@ -71,8 +71,13 @@ def _hurried(policy: Policy, attempts: int | None) -> Policy:
     )
 
 
-# The innermost test mode that is on, for all threads: the code under test may start some.
-_modes: list[int | None] = []
+@dataclass(frozen=True, eq=False)
+class _Mode:
+    attempts: int | None
+
+
+# The test modes that are on, the innermost last; for all threads, because the code under test may start some.
+_modes: list[_Mode] = []
 _modes_lock = threading.Lock()
 
 
@@ -94,16 +99,17 @@ def recovery_test_mode(attempts: int | None = 3) -> Iterator[None]:
     """
     if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1):
         raise RecoveryConfigError(f"attempts={attempts!r} is not usable: it must be a whole number of at least 1")
+    mode = _Mode(attempts)
     with _modes_lock:
         if not _modes:
             _original.append(Engine._loop)
             setattr(Engine, "_loop", _loop_in_test_mode)
-        _modes.append(attempts)
+        _modes.append(mode)
     try:
         yield
     finally:
         with _modes_lock:
-            _modes.pop()
+            _modes.remove(mode)
             if not _modes:
                 setattr(Engine, "_loop", _original.pop())
 
@@ -115,7 +121,7 @@ _original: list[Callable[..., Any]] = []
 def _loop_in_test_mode(engine: Engine, live: Any, policy: Policy, *rest: Any, **more: Any) -> Any:
     with _modes_lock:
         loop = _original[-1]
-        hurried = _hurried(policy, _modes[-1])
+        hurried = _hurried(policy, _modes[-1].attempts)
     return loop(engine, live, hurried, *rest, **more)
 
 

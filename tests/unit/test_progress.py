@@ -6,6 +6,7 @@ import pytest
 
 from launcher_recovery import MemoryPersistence, ProgressTracker, recoverable
 from launcher_recovery.operation import Operation
+from launcher_recovery.owners import let_go
 from launcher_recovery.testing import VirtualClock
 from tests.unit.kit import Kit
 
@@ -104,7 +105,9 @@ def test_as_an_argument() -> None:
     tracker = ProgressTracker()
     seen: list[float] = []
 
-    @recoverable(persistence=MemoryPersistence(), clock=VirtualClock())
+    store = MemoryPersistence()
+
+    @recoverable(persistence=store, clock=VirtualClock())
     def download(progress_tracker: ProgressTracker) -> str:
         seen.append(progress_tracker.done)
         progress_tracker.update(50, 100)
@@ -114,4 +117,5 @@ def test_as_an_argument() -> None:
         return "done"
 
     assert download(tracker) == "done"
+    let_go(store)
     assert seen == [0, 50]

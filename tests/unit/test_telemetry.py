@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from launcher_recovery import enable_telemetry
+from launcher_recovery import RecoveryConfig, RecoveryIntegrator, enable_telemetry, telemetry
 from launcher_recovery.policy import Policy
 from launcher_recovery.telemetry import Telemetry
 from tests.unit.kit import Kit
@@ -136,3 +137,39 @@ except ImportError as error: print(error)
     assert done.stdout.strip() == (
         "spans need the OpenTelemetry API, which is not installed: pip install 'launcher-recovery[telemetry]'"
     )
+
+
+def test_what_is_returned_need_not_be_kept(kit: Kit, spans: Spans) -> None:
+    """A program that only switches spans on has them until its end."""
+    spans.telemetry.detach()
+    exporter = InMemorySpanExporter()
+    spans.provider.add_span_processor(SimpleSpanProcessor(exporter))
+    before = set(telemetry._attached)
+    enable_telemetry(spans.provider)
+    gc.collect()
+    kit.run(flaky(0))
+    for item in telemetry._attached - before:
+        item.detach()
+    assert [span.name for span in exporter.get_finished_spans()] == ["attempt 1", "work"]
+
+
+def test_an_integrator_makes_spans_from_its_start_to_its_stop(
+    kit: Kit, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where OpenTelemetry is installed a host has spans without asking for them."""
+    spans.telemetry.detach()
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: spans.provider)
+    integrator = RecoveryIntegrator(RecoveryConfig(persistence_enabled=False))
+    integrator.start()
+    kit.run(flaky(0))
+    integrator.stop()
+    kit.run(flaky(0))
+    assert spans.names() == ["attempt 1", "work"]
+
+
+def test_an_integrator_starts_without_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is missed where it is not installed."""
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    integrator = RecoveryIntegrator(RecoveryConfig(persistence_enabled=False))
+    integrator.start()
+    integrator.stop()

@@ -9,6 +9,7 @@ import pytest
 
 from launcher_recovery import FixedDelayStrategy, MemoryPersistence, RecoveryConfigError, RecoveryState, recoverable
 from launcher_recovery.engine import Engine
+from launcher_recovery.owners import let_go
 from launcher_recovery.testing import recovery_test_mode
 
 
@@ -82,6 +83,7 @@ async def test_coroutines_and_what_is_kept() -> None:
 
     with recovery_test_mode():
         assert await work() == "done"
+    let_go(store)
     (data,) = store.find()
     assert (data.state, data.attempt) == (RecoveryState.SUCCESS, 3)
 
