@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import FINAL, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     Change,
     Changed,
@@ -51,6 +52,18 @@ class ResilientPersistence(StatePersistence):
         self._lock = threading.RLock()
         self._retry_at = 0.0
         self._newest = store.event_range()[1]
+        forks.register(self)
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+        self._memory.before_fork()
+
+    def after_fork(self, in_child: bool) -> None:
+        self._memory.after_fork(in_child)
+        if in_child:
+            self._lock = threading.RLock()
+        else:
+            self._lock.release()
 
     # -- failing and coming back --------------------------------------------------------------------
 
