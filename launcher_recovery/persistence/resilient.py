@@ -344,13 +344,22 @@ class ResilientPersistence(StatePersistence):
         self.store.close()
 
     async def save(self, recovery_data: RecoveryData) -> None:
-        try:
-            if self.problem is None and isinstance(self.store, StatePersistence):
+        if self.problem is None and isinstance(self.store, StatePersistence):
+            try:
                 await self.store.save(recovery_data)
                 return
-        except StoreError as error:
-            self._fails(error)
+            except StoreError:
+                self._look()
+                if self.problem is None:
+                    raise  # the store is fine, and refuses this record
         await self._memory.save(recovery_data)
+
+    def _look(self) -> None:
+        """Like `check`; a store that fails is noticed, and raises nothing."""
+        try:
+            self.check()
+        except StoreError:
+            pass  # `problem` says why
 
     async def load(self, operation_id: str) -> RecoveryData | None:
         return self.get(operation_id)
