@@ -9,8 +9,9 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 
 if TYPE_CHECKING:
     from launcher_recovery.persistence.database import SQLitePersistence
+    from launcher_recovery.persistence.resilient import ResilientPersistence
 
-__all__ = ["MemoryPersistence", "SQLitePersistence", "StatePersistence", "Store"]
+__all__ = ["MemoryPersistence", "ResilientPersistence", "SQLitePersistence", "StatePersistence", "Store"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from launcher_recovery.persistence.database import SQLitePersistence
 
         return SQLitePersistence
+    if name == "ResilientPersistence":
+        from launcher_recovery.persistence.resilient import ResilientPersistence
+
+        return ResilientPersistence
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

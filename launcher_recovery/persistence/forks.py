@@ -45,12 +45,13 @@ def _living() -> list[Forkable]:
 
 def _before() -> None:
     _lock.acquire()
-    for item in _living():
+    # Who stands before another one registers later, and lets go of it first.
+    for item in reversed(_living()):
         item.before_fork()
 
 
 def _after(child: bool) -> None:
-    for item in reversed(_living()):
+    for item in _living():
         item.after_fork(child)
     _lock.release()
     for function in _in_child if child else ():

@@ -43,6 +43,17 @@ class MemoryPersistence(StatePersistence):
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
         return tuple(self.append_event(name, payload) for name, payload in events_of(data))
 
+    def before_fork(self) -> None:
+        """Wait until nobody is in here; for who owns this store and registers with `forks`."""
+        self._changed.acquire()
+
+    def after_fork(self, in_child: bool) -> None:
+        """Undo `before_fork`."""
+        if in_child:
+            self._changed = threading.Condition(threading.RLock())
+        else:
+            self._changed.release()
+
     def adopt(
         self, data: RecoveryData, attempts: list[AttemptRecord], steps: Collection[StepRecord] | None = None
     ) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import FINAL, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     Change,
     Changed,
@@ -51,6 +52,18 @@ class ResilientPersistence(StatePersistence):
         self._lock = threading.RLock()
         self._retry_at = 0.0
         self._newest = store.event_range()[1]
+        forks.register(self)
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+        self._memory.before_fork()
+
+    def after_fork(self, in_child: bool) -> None:
+        self._memory.after_fork(in_child)
+        if in_child:
+            self._lock = threading.RLock()
+        else:
+            self._lock.release()
 
     # -- failing and coming back --------------------------------------------------------------------
 
@@ -331,13 +344,22 @@ class ResilientPersistence(StatePersistence):
         self.store.close()
 
     async def save(self, recovery_data: RecoveryData) -> None:
-        try:
-            if self.problem is None and isinstance(self.store, StatePersistence):
+        if self.problem is None and isinstance(self.store, StatePersistence):
+            try:
                 await self.store.save(recovery_data)
                 return
-        except StoreError as error:
-            self._fails(error)
+            except StoreError:
+                self._look()
+                if self.problem is None:
+                    raise  # the store is fine, and refuses this record
         await self._memory.save(recovery_data)
+
+    def _look(self) -> None:
+        """Like `check`; a store that fails is noticed, and raises nothing."""
+        try:
+            self.check()
+        except StoreError:
+            pass  # `problem` says why
 
     async def load(self, operation_id: str) -> RecoveryData | None:
         return self.get(operation_id)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +21,27 @@ THREADS = 3
 # Runs operations of three steps in three threads. First those that an earlier life left, then new ones. Prints a fact
 # after the call that made it lasting has returned, and notes on the disk each time that a step's work is done.
 WRITER = """
-import os, sys, threading
+import os, signal, sys, threading
 from launcher_recovery import SQLitePersistence
 from launcher_recovery.clock import Clock
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryState
 from launcher_recovery.owners import OWNER, dead_owners
+from launcher_recovery.persistence.connections import Connections
 
 path, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+kill_at = int(sys.argv[4])
+if kill_at:
+    execute, said = Connections.execute, 0
+
+    def killing(self, sql, parameters=()):
+        global said
+        said += 1
+        if said == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(self, sql, parameters)
+
+    Connections.execute = killing
 clock = Clock()
 store = SQLitePersistence(path)
 store.heartbeat(OWNER, clock.time())
@@ -74,9 +90,13 @@ for _ in range(threads):
 """
 
 
-def life(path: Path, seconds: float) -> list[list[str]]:
-    """Facts that one process printed in whole before it was killed, that many seconds after its first one."""
-    command = [sys.executable, "-c", WRITER, str(path), str(STEPS), str(THREADS)]
+def life(path: Path, seconds: float, statement: int = 0) -> list[list[str]]:
+    """Facts that one process printed in whole before it was killed.
+
+    That many seconds after its first fact, or, with one thread, right before it writes its nth `statement`.
+    """
+    threads = 1 if statement else THREADS
+    command = [sys.executable, "-c", WRITER, *map(str, (path, STEPS, threads, statement))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines: list[str] = []
@@ -91,6 +111,10 @@ def life(path: Path, seconds: float) -> list[list[str]]:
     reader = threading.Thread(target=read)
     reader.start()
     try:
+        if statement:
+            assert process.wait(30) == -signal.SIGKILL
+            reader.join(20)
+            return facts_of(lines)
         assert first.wait(30)
         time.sleep(seconds)
         assert process.poll() is None, "the writer ended by itself"
@@ -99,6 +123,10 @@ def life(path: Path, seconds: float) -> list[list[str]]:
         process.wait(20)
         reader.join(20)
         process.stdout.close()
+    return facts_of(lines)
+
+
+def facts_of(lines: list[str]) -> list[list[str]]:
     return [line.split() for line in lines if line.endswith("\n")]
 
 
@@ -155,11 +183,10 @@ class Facts:
         database.close()
 
 
-def torture(path: Path, seed: int, kills: int) -> None:
-    rng = random.Random(seed)
+def torture(path: Path, lives: Iterable[Callable[[Path], list[list[str]]]]) -> None:
     facts = Facts()
-    for _ in range(kills):
-        told = life(path, rng.uniform(0, 0.3))
+    for live in lives:
+        told = live(path)
         facts.take(told)
         # The last due time that was told of each operation, if nothing was told of it afterwards.
         last = {fact[1]: fact for fact in told}
@@ -169,13 +196,31 @@ def torture(path: Path, seed: int, kills: int) -> None:
     assert facts.steps
 
 
+def at_random(seed: int, kills: int) -> Iterator[Callable[[Path], list[list[str]]]]:
+    rng = random.Random(seed)
+    for _ in range(kills):
+        yield functools.partial(life, seconds=rng.uniform(0, 0.3))
+
+
+def at_statements(statements: Iterable[int]) -> Iterator[Callable[[Path], list[list[str]]]]:
+    for statement in statements:
+        yield functools.partial(life, seconds=0, statement=statement)
+
+
 @pytest.mark.parametrize("seed", [7])
 def test_six_kills(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path / "recovery.db", seed, kills=6)
+    torture(tmp_path / "recovery.db", at_random(seed, 6))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(5))
 def test_hundred_kills(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path / "recovery.db", seed, kills=100)
+    torture(tmp_path / "recovery.db", at_random(seed, 100))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kill_at_every_write(tmp_path: Path) -> None:
+    """Long enough for two operations: every boundary of every kind of write is met, and those of taking over."""
+    torture(tmp_path / "recovery.db", at_statements([90, *range(1, 90)]))

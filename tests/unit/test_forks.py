@@ -9,13 +9,17 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import gc, json, os, sys, threading, time
 from pathlib import Path
 from launcher_recovery import RecoveryData, SQLitePersistence, owners
-from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.persistence import ResilientPersistence
 
 store = SQLitePersistence(sys.argv[1])
+if sys.argv[2] == "resilient":
+    store = ResilientPersistence(store)
 memory = SQLitePersistence(":memory:")
 memory.insert(RecoveryData("parent", "work"))
 parent = owners.OWNER.owner_id
@@ -65,10 +69,11 @@ store.close()
 """
 
 
-def test_forked_children_and_their_parent_work_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "resilient"])
+def test_forked_children_and_their_parent_work_side_by_side(tmp_path: Path, kind: str) -> None:
     """Children forked while threads write, and the parent, all write on; each is an owner of its own that beats."""
     path = tmp_path / "recovery.db"
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path)]
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), kind]
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, timeout=100, check=True)
     told = json.loads(done.stdout)
     ids = [report["owner"] for report in told["reports"]]

@@ -237,6 +237,10 @@ async def test_async_methods(kit: Kit, path: Path) -> None:
     assert loaded is not None
     assert [data.operation_id for data in await store.list_by_state(S.PENDING)] == ["a"]
     assert await store.cleanup_old() == 0
+    await store.save(RecoveryData("k", "work", key="k"))
+    with pytest.raises(StoreError, match="has the key 'k' already"):
+        await store.save(RecoveryData("other", "work", key="k"))
+    assert store.problem is None
     delete(path)
     await store.save(RecoveryData("b", "work"))
     assert await store.load("b") is not None
