@@ -35,6 +35,7 @@ from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.snapshots import Resumption, States
+from launcher_recovery.stores import MirroredStore
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -135,7 +136,7 @@ class Declaration:
             raise RecoveryStateError(
                 f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value
             )
-        keep_alive(self.store)
+        self.stay_alive()
         self.release_orphans(engine.lifecycle)
         begun = Begun(self, engine, data, data.args, data.kwargs, is_kept=True)
         if self.is_coroutine:
@@ -154,8 +155,7 @@ class Declaration:
         store = self.store or self._private
         engine = self.engine(MemoryPersistence() if store is None else store)
         lifecycle = engine.lifecycle
-        if self.store is not None:
-            keep_alive(self.store)
+        self.stay_alive()
         key = None if self.key is None else self.key(*args, **kwargs)
         if key is not None:
             self._calls += 1
@@ -179,6 +179,11 @@ class Declaration:
             revive=self.state_serializer is not None,
         )
         return Begun(self, engine, data, args, kwargs)
+
+    def stay_alive(self) -> None:
+        """Show other processes that this one lives, through the store that they share."""
+        if self.store is not None and not isinstance(self.store, MirroredStore):
+            keep_alive(self.store)
 
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
