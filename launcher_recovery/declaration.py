@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import signals
+from launcher_recovery import isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
@@ -58,6 +58,7 @@ class Declaration:
     state_serializer: Callable[[Any], Any] | None = None
     state_deserializer: Callable[[Any], Any] | None = None
     resume_from: str | None = None
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         self.name, self.title = names_of(self.target)
@@ -77,7 +78,13 @@ class Declaration:
             self.resumption = Resumption(self.target, self.resume_from)
         elif self.resume_from is not None:
             raise RecoveryConfigError(f"resume_from is for generators, and {self.name} is not one")
-        is_light = self.store is None and self.key is None and self.state_serializer is None
+        if self.isolate:
+            if self.is_coroutine or self.resumption is not None or self.state_serializer is not None:
+                raise RecoveryConfigError(
+                    f"isolate=True is not usable for {self.name}: it is for plain functions without a state_serializer"
+                )
+            isolate.check_target(self.target)
+        is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
         is_light = is_light and not self.policy.bulkheads and self.resumption is None
         limits = (self.policy.timeout, self.policy.deadline)
         self.is_light = is_light and limits == (None, None)
@@ -269,6 +276,8 @@ class Begun:
             if latest is not NOTHING or self.is_kept:
                 args = self.args = declaration.states.restored(args, latest)
             declaration.states.attach(live, args)
+        if declaration.isolate:
+            return isolate.run(declaration.target, live, args, kwargs)
         return declaration.target(*args, **kwargs)
 
 

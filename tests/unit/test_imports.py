@@ -19,7 +19,7 @@ LAYERS = (
     ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
     ("kinds", "policy", "signals", "transfer", "meter"),
     ("persistence",),
-    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots"),
+    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots", "isolate"),
     ("drivers", "engine", "resume", "hookspecs"),
     ("decorator", "declaration", "light", "manager", "defaults", "testing"),
     ("integration",),
