@@ -159,7 +159,6 @@ class CircuitBreaker:
         """Whether every call may go; failures are counted."""
         return self.state is CircuitState.CLOSED
 
-    @property
     def is_open(self) -> bool:
         """Whether a call would be held back now."""
         with self._lock:

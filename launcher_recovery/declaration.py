@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import signals
+from launcher_recovery import isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
@@ -35,6 +35,7 @@ from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.snapshots import Resumption, States
+from launcher_recovery.stores import MirroredStore
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -57,6 +58,7 @@ class Declaration:
     state_serializer: Callable[[Any], Any] | None = None
     state_deserializer: Callable[[Any], Any] | None = None
     resume_from: str | None = None
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         self.name, self.title = names_of(self.target)
@@ -76,7 +78,13 @@ class Declaration:
             self.resumption = Resumption(self.target, self.resume_from)
         elif self.resume_from is not None:
             raise RecoveryConfigError(f"resume_from is for generators, and {self.name} is not one")
-        is_light = self.store is None and self.key is None and self.state_serializer is None
+        if self.isolate:
+            if self.is_coroutine or self.resumption is not None or self.state_serializer is not None:
+                raise RecoveryConfigError(
+                    f"isolate=True is not usable for {self.name}: it is for plain functions without a state_serializer"
+                )
+            isolate.check_target(self.target)
+        is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
         is_light = is_light and not self.policy.bulkheads and self.resumption is None
         limits = (self.policy.timeout, self.policy.deadline)
         self.is_light = is_light and limits == (None, None)
@@ -135,7 +143,7 @@ class Declaration:
             raise RecoveryStateError(
                 f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value
             )
-        keep_alive(self.store)
+        self.stay_alive()
         self.release_orphans(engine.lifecycle)
         begun = Begun(self, engine, data, data.args, data.kwargs, is_kept=True)
         if self.is_coroutine:
@@ -154,8 +162,7 @@ class Declaration:
         store = self.store or self._private
         engine = self.engine(MemoryPersistence() if store is None else store)
         lifecycle = engine.lifecycle
-        if self.store is not None:
-            keep_alive(self.store)
+        self.stay_alive()
         key = None if self.key is None else self.key(*args, **kwargs)
         if key is not None:
             self._calls += 1
@@ -180,6 +187,11 @@ class Declaration:
         )
         return Begun(self, engine, data, args, kwargs)
 
+    def stay_alive(self) -> None:
+        """Show other processes that this one lives, through the store that they share."""
+        if self.store is not None and not isinstance(self.store, MirroredStore):
+            keep_alive(self.store)
+
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
         lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=self.clock)
@@ -195,7 +207,7 @@ class Declaration:
     def refuse_if_open(self) -> None:
         """Raise CircuitBreakerOpenError while the breaker is open."""
         breaker = self.policy.breaker
-        if breaker is not None and not breaker.is_closed and breaker.is_open:
+        if breaker is not None and not breaker.is_closed and breaker.is_open():
             raise CircuitBreakerOpenError(
                 f"{breaker.scope or self.name} has failed {breaker.failure_count} times in a row and is "
                 f"left alone for another {breaker.timeout_remaining:.0f} s",
@@ -264,6 +276,8 @@ class Begun:
             if latest is not NOTHING or self.is_kept:
                 args = self.args = declaration.states.restored(args, latest)
             declaration.states.attach(live, args)
+        if declaration.isolate:
+            return isolate.run(declaration.target, live, args, kwargs)
         return declaration.target(*args, **kwargs)
 
 

@@ -47,6 +47,7 @@ def recoverable(
     state_serializer: Callable[[Any], Any] | None = None,
     state_deserializer: Callable[[Any], Any] | None = None,
     resume_from: str | None = None,
+    isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
     policies: Mapping[ErrorCategory, Policy | None] | None = None,
@@ -78,6 +79,7 @@ def recoverable(
     state_serializer: Callable[[Any], Any] | None = None,
     state_deserializer: Callable[[Any], Any] | None = None,
     resume_from: str | None = None,
+    isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
     policies: Mapping[ErrorCategory, Policy | None] | None = None,
@@ -112,6 +114,9 @@ def recoverable(
             it back.
         resume_from: for generators, which need it: the parameter that gets the item yielded last, in the attempts
             that follow one that yielded something.
+        isolate: each attempt runs in a process of its own, which a timeout, a pause or a cancellation ends at once,
+            with all that it started. For plain functions of an importable module; arguments and result have to be
+            of the types that can be stored.
         budget: what retries are paid from; when it is empty, the last error is raised.
         bulkhead: how many calls run at a time, or a shared `Bulkhead`; others wait, first come, first served.
         policies: by category of error, a `Policy` by which it is decided instead; None: not retried.
@@ -163,6 +168,7 @@ def recoverable(
             state_serializer,
             state_deserializer,
             resume_from,
+            isolate,
         )
         wrapper: Any = functools.wraps(target)(_wrapper(declaration))
         wrapper.resume = declaration.resume

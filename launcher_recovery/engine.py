@@ -169,7 +169,7 @@ class Engine:
         if data.next_attempt_at is None:
             return 0.0
         breaker = policy.breaker
-        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open:
+        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open():
             return 0.0  # the probe of another operation got through
         return data.next_attempt_at.timestamp() - self.clock.time()
 

@@ -300,15 +300,23 @@ class Operation:
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
         so of it (what the step made may have been deleted since).
         """
-        kept = self._keeper.kept_step(self.operation_id, name)
+        kept = self.kept_step(name)
         if kept is not None and still_valid(kept.result):
             result: T = kept.result
             return result
         self.check()
         result = function()
+        self.finish_step(name, result)
+        return result
+
+    def kept_step(self, name: str) -> StepRecord | None:
+        """The step, if it has finished before; see `step`."""
+        return self._keeper.kept_step(self.operation_id, name)
+
+    def finish_step(self, name: str, result: Any) -> None:
+        """Keep that a step is done; see `step`."""
         self._keeper.finish_step(self, name, result)
         self._has_moved()
-        return result
 
     def _has_moved(self) -> None:
         if not self.moved:

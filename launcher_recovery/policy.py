@@ -138,7 +138,7 @@ def decide(
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
         delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER
-    if breaker is not None and breaker.is_open:
+    if breaker is not None and breaker.is_open():
         if not wait_for_breaker:
             return GiveUp(RecoveryState.EXHAUSTED)
         if breaker.timeout_remaining > delay:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Collection, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, cast
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from launcher_recovery.errors import text_of
 from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
+from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.base import Change, Changed, StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 
@@ -35,14 +37,28 @@ class _LoopThread:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=self._loop.run_forever, name="recovery-store", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="recovery-store", daemon=True)
+                self._thread.start()
             return self._loop
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop()).result(_PATIENCE_S)
 
+    def stop(self) -> None:
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None and self._pid == os.getpid():
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(_PATIENCE_S)
+            loop.close()
+
 
 _thread = _LoopThread()
+
+
+def stop() -> None:
+    """End the thread in which stores of one's own are called; the next call begins a new one."""
+    _thread.stop()
 
 
 class MirroredStore(MemoryPersistence):
@@ -58,7 +74,9 @@ class MirroredStore(MemoryPersistence):
         self._has_failed = False
         self._is_loaded = False
         self._loading = threading.Lock()
-        self._order: asyncio.Lock | None = None
+        self._order: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        # Others do not see this memory, so that there is nobody to prove again and again that this process lives.
+        self.heartbeat(OWNER, time.time())
 
     def insert(self, data: RecoveryData) -> Changed | None:
         self._load_unfinished()
@@ -104,9 +122,10 @@ class MirroredStore(MemoryPersistence):
         self._try(self._in_order(data))
 
     async def _in_order(self, data: RecoveryData) -> None:
-        if self._order is None:
-            self._order = asyncio.Lock()  # made in the loop that uses it
-        async with self._order:
+        loop = asyncio.get_running_loop()
+        if self._order is None or self._order[0] is not loop:  # the first time, and in a forked child
+            self._order = (loop, asyncio.Lock())
+        async with self._order[1]:
             await self._inner.save(data)
 
     def _load_one(self, operation_id: str) -> None:

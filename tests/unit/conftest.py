@@ -8,9 +8,21 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery import owners
+from launcher_recovery.logs import disable_logging
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Store
+from launcher_recovery.signals import circuit_breaker_updated, recovery_completed, recovery_updated
 from tests.unit.kit import Kit
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens_any_more() -> Iterator[None]:
+    """Receivers that a test leaves (an integrator switches logging on) are not those of the next one."""
+    yield
+    disable_logging()
+    for signal in (recovery_updated, recovery_completed, circuit_breaker_updated):
+        for receiver in list(signal.receivers_for(None)):
+            signal.disconnect(receiver)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def open_it(breaker: CircuitBreaker) -> None:
 def test_starts_closed(breaker: CircuitBreaker, changes: list[str]) -> None:
     """A new breaker lets every call through."""
     assert breaker.state is CircuitState.CLOSED
-    assert (breaker.acquire(), breaker.is_open, breaker.timeout_remaining, breaker.failure_count) == (0, False, 0, 0)
+    assert (breaker.acquire(), breaker.is_open(), breaker.timeout_remaining, breaker.failure_count) == (0, False, 0, 0)
     assert (breaker.scope, breaker.operation_type, breaker.last_failure_time) == ("host", "download", None)
     assert changes == []
 
@@ -49,7 +49,7 @@ def test_opens_at_the_threshold(breaker: CircuitBreaker, clock: VirtualClock, ch
     breaker.failure()
     breaker.failure()
     assert (breaker.state, breaker.failure_count, breaker.acquire()) == (CircuitState.OPEN, 4, 60)
-    assert breaker.is_open
+    assert breaker.is_open()
     assert breaker.last_failure_time == clock.time()
     assert changes == ["open"]
 
@@ -68,9 +68,9 @@ def test_holds_back_until_its_time(breaker: CircuitBreaker, clock: VirtualClock)
     """While open it says how many seconds remain."""
     open_it(breaker)
     clock.advance(59)
-    assert (breaker.acquire(), breaker.timeout_remaining, breaker.is_open) == (1, 1, True)
+    assert (breaker.acquire(), breaker.timeout_remaining, breaker.is_open()) == (1, 1, True)
     clock.advance(1)
-    assert (breaker.timeout_remaining, breaker.is_open) == (0, False)
+    assert (breaker.timeout_remaining, breaker.is_open()) == (0, False)
 
 
 def test_lets_one_probe_through(breaker: CircuitBreaker, clock: VirtualClock, changes: list[str]) -> None:
@@ -91,7 +91,7 @@ def test_lets_one_probe_through(breaker: CircuitBreaker, clock: VirtualClock, ch
         thread.join(10)
     assert sorted(waits) == [0] + [60] * 7
     assert breaker.state is CircuitState.HALF_OPEN
-    assert breaker.is_open
+    assert breaker.is_open()
     assert changes == ["open", "half_open"]
 
 
@@ -127,7 +127,7 @@ def test_probe_that_says_nothing_is_given_to_another(
     breaker.acquire()
     breaker.release()
     assert breaker.state is CircuitState.OPEN
-    assert not breaker.is_open
+    assert not breaker.is_open()
     assert breaker.acquire() == 0
     assert changes == ["open", "half_open", "open", "half_open"]
 

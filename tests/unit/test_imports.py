@@ -19,7 +19,7 @@ LAYERS = (
     ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
     ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
-    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots"),
+    ("handles", "lifecycle", "owners", "effects", "stores", "snapshots", "isolate"),
     ("drivers", "engine", "resume", "hookspecs"),
     ("decorator", "declaration", "light", "manager", "defaults", "testing"),
     ("integration", "health", "celery"),

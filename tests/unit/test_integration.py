@@ -193,9 +193,9 @@ def test_new_settings_hold_for_breakers_that_exist(make: Callable[..., RecoveryI
     breaker = integrator.breaker("h", "download")
     integrator.update_config({"circuit_breaker_threshold": 2, "circuit_breaker_timeout": 7})
     breaker.failure()
-    assert not breaker.is_open
+    assert not breaker.is_open()
     breaker.failure()
-    assert breaker.is_open
+    assert breaker.is_open()
     assert 6 < breaker.timeout_remaining <= 7
 
 

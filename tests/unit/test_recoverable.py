@@ -26,6 +26,7 @@ from launcher_recovery import (
     StatePersistence,
     current_operation,
     recoverable,
+    stores,
 )
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.owners import OWNER
@@ -38,6 +39,12 @@ from launcher_recovery.testing import VirtualClock
 @pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    stores.stop()
 
 
 @dataclass

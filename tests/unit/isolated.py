@@ -1,0 +1,60 @@
+"""Functions that the tests of isolation run in other processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery import current_operation
+
+
+class Peculiar(Exception):
+    def __init__(self, one: int, two: object) -> None:
+        super().__init__(f"{one} and more")
+
+
+def add(a: int, b: int) -> dict[str, Any]:
+    print("this goes elsewhere")
+    return {"sum": a + b, "pid": os.getpid()}
+
+
+def steps(folder: Path) -> str:
+    operation = current_operation()
+    assert operation is not None
+    operation.progress(operation.attempt, 2, "steps", "on the way")
+
+    def once() -> str:
+        with (folder / "runs").open("a") as file:
+            file.write("x")
+        return "made"
+
+    made = operation.step("make", once)
+    operation.metadata["seen"] = made
+    operation.save_metadata()
+    if operation.attempt == 1:
+        raise ConnectionError("gone")
+    return made
+
+
+def fails(kind: str) -> None:
+    if kind == "missing":
+        raise FileNotFoundError(2, "No such file", "x")
+    if kind == "peculiar":
+        raise Peculiar(1, object())
+    if kind == "killed":
+        os.kill(os.getpid(), 9)
+
+
+def hangs(pids: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    pids.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
+    pids.with_suffix(".new").rename(pids)
+    time.sleep(600)
+
+
+def unstorable() -> object:
+    return object()
