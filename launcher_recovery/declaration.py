@@ -86,8 +86,10 @@ class Declaration:
             isolate.check_target(self.target)
         is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
         is_light = is_light and not self.policy.bulkheads and self.resumption is None
-        limits = (self.policy.timeout, self.policy.deadline)
-        self.is_light = is_light and limits == (None, None)
+        limits = [limit for limit in (self.policy.timeout, self.policy.deadline) if limit is not None]
+        self.limit = min(limits, default=None)
+        # A coroutine with a limit needs somebody who ends it.
+        self.is_light = is_light and not (limits and self.is_coroutine)
         self._private = MemoryPersistence() if self.key is not None and self.store is None else None
         self._calls = 0
 
@@ -237,11 +239,14 @@ class Declaration:
             parent_id=None if parent is None else parent.operation_id,
             title=self.title,
             limit=self.policy.max_attempts,
+            created_at=to_datetime(self.clock.time() - light.elapsed()),
         )
         live = Operation(data, engine.lifecycle, self.clock)
         engine.lifecycle.attach(live)
         live.data = engine.lifecycle.begin_attempt(data.operation_id, self.policy.max_attempts)
         engine.begin(live, self.policy)
+        if self.limit is not None:
+            live.attempt_ends_at = light.started + self.limit
         return engine, live
 
 

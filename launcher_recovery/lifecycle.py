@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from launcher_recovery import signals
@@ -84,6 +85,7 @@ class Lifecycle:
         title: str = "",
         limit: int | None = None,
         revive: bool = False,
+        created_at: datetime | None = None,
     ) -> RecoveryData:
         """The record of a call: a new one, or the unfinished one that has the same key (the call joins it).
 
@@ -92,10 +94,11 @@ class Lifecycle:
                 anything had to be left out, the operation is not resumable after a restart.
             limit: attempts in a row without progress after which it gives up.
             revive: continue the latest operation of that key if it failed, instead of beginning a new one.
+            created_at: when the call was made; default: now.
         """
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
         key = None if key is None else self._kept_key(key)
-        now = to_datetime(self.clock.time())
+        now = created_at or to_datetime(self.clock.time())
         while True:
             if key is not None and revive:
                 revived = self._revive(key, kept_args, kept_kwargs, resumable, limit)

@@ -17,7 +17,7 @@ _lock = threading.RLock()
 class Light(LazyHandle):
     """What a call holds on to that may become an operation."""
 
-    __slots__ = ("args", "declaration", "engine", "kwargs", "live", "parent")
+    __slots__ = ("args", "declaration", "engine", "kwargs", "live", "parent", "started")
 
     def __init__(self, declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.declaration = declaration
@@ -25,6 +25,17 @@ class Light(LazyHandle):
         self.kwargs = kwargs
         self.parent = _current.get()
         self.live: Operation | None = None
+        self.started = 0.0 if declaration.limit is None else declaration.clock.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since the call was made, 0 for one without limits."""
+        declaration = self.declaration
+        return 0.0 if declaration.limit is None else declaration.clock.monotonic() - self.started
+
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        limit = self.declaration.limit
+        return limit is not None and self.elapsed() >= limit
 
     def materialize(self) -> Operation:
         with _lock:
@@ -49,6 +60,8 @@ def call(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]
     light = Light(declaration, args, kwargs)
     if breaker is not None and not breaker.is_closed:
         return declaration.call(args, kwargs)
+    failure: Exception | None = None
+    result: Any = None
     token = _current.set(light)
     try:
         result = declaration.target(*args, **kwargs)
@@ -58,16 +71,15 @@ def call(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]
         light.release()
         raise
     else:
-        if light.live is None:
+        if light.live is None and not light.is_late():
             if breaker is not None:
                 breaker.success(light)
             if policy.budget is not None:
                 policy.budget.succeeded(0.0)
             return result
-        return light.engine.run(light.live.data, policy, lambda: result, light.live)
     finally:
         _current.reset(token)
-    replay = _Replay(declaration, light, failure)
+    replay = _Replay(declaration, light, failure, result)
     del failure  # whose traceback holds this frame
     try:
         live = light.materialize()

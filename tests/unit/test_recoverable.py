@@ -575,6 +575,21 @@ def test_time_limits_hold_for_the_first_attempt(clock: VirtualClock) -> None:
         slow()
 
 
+def test_deadline_counts_from_the_call(clock: VirtualClock) -> None:
+    """The deadline of a quick call counts from the call, not from its first failure."""
+    calls: list[float] = []
+
+    @recoverable(clock=clock, deadline=9, max_retries=9, initial_delay=1, backoff_factor=1)
+    def slow() -> None:
+        calls.append(clock.monotonic())
+        clock.advance(4)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        slow()
+    assert calls == [0, 5]
+
+
 def test_owner_is_this_process(store: Store) -> None:
     """What a call keeps belongs to this process."""
     owners: list[str | None] = []
