@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher_recovery.breaker import CircuitBreaker, CircuitState
+    from launcher_recovery.budget import RetryBudget
+    from launcher_recovery.bulkhead import Bulkhead
     from launcher_recovery.celery import RecoverableTask
     from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
@@ -53,6 +55,8 @@ __version__ = "0.1.0"
 # in no Flask, Peewee or requests.
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitState"),
+    "budget": ("RetryBudget",),
+    "bulkhead": ("Bulkhead",),
     "celery": ("RecoverableTask",),
     "classification": ("ErrorCategory", "ErrorClassifier", "Retry", "Verdict"),
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
@@ -97,6 +101,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "Bulkhead",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitState",
@@ -130,6 +135,7 @@ __all__ = [
     "RecoveryTimeoutError",
     "RefusedError",
     "Retry",
+    "RetryBudget",
     "SQLitePersistence",
     "StatePersistence",
     "StoreError",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
+from launcher_recovery.budget import RetryBudget
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime, to_iso
 from launcher_recovery.config import RecoveryConfig, load_config
@@ -25,7 +26,7 @@ from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER, keep_alive, let_go
-from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
@@ -76,6 +77,7 @@ class RecoveryIntegrator:
         self.metrics = RecoveryMetrics()
         self.metrics.attach()
         enable_logging()
+        self._budgets: dict[str, RetryBudget] = {}
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
         self._resumer: Resumer | None = None
@@ -137,7 +139,8 @@ class RecoveryIntegrator:
         self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
         self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
         if rerun is not None:
-            self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock)
+            retention = Retention(age=timedelta(days=self.config.retention_days))
+            self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock, retention)
             self.tail.subscribe(self._resumer.on_event)
         self.tail.start()
         if self._resumer is not None:
@@ -169,11 +172,17 @@ class RecoveryIntegrator:
             unknown_attempts=_UNKNOWN_ATTEMPTS,
             wait_for_breaker=True,
             breaker=None if scope is None else self.breaker(scope, kind.name),
+            budget=None if scope is None else self.budget(scope),
         )
 
     def classify(self, error: BaseException, data: RecoveryData | None = None) -> Verdict:
         """The verdict on an error: the extensions' opinion, else the built-in rules'."""
         return self.extensions.classify(error, data) or self.classifier.classify(error, operation=data)
+
+    def budget(self, scope: str) -> RetryBudget:
+        """What retries of a scope are paid from."""
+        with self._lock:
+            return self._budgets.setdefault(scope, RetryBudget(scope=scope, clock=self.clock))
 
     def breaker(self, scope: str, kind: str) -> CircuitBreaker:
         """The circuit breaker of a scope and kind of operation."""
