@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,20 @@ from launcher_recovery.testing import VirtualClock
 from sample_launcher import hookspecs
 
 T = TypeVar("T")
+
+_earlier: set[threading.Thread] = set()
+
+
+def forget_threads() -> None:
+    """Threads of tests before this one are not to be counted by `recovery_threads`."""
+    _earlier.clear()
+    _earlier.update(threading.enumerate())
+
+
+def recovery_threads() -> list[str]:
+    """Names of recovery's threads that were begun since `forget_threads`."""
+    begun = [thread for thread in threading.enumerate() if thread not in _earlier]
+    return sorted(thread.name for thread in begun if thread.name.startswith("recovery-"))
 
 
 def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:

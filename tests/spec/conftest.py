@@ -26,6 +26,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     with recovery_test_mode(attempts=None):
         yield
     integration.set_recovery_integrator(None)
-    for store in opened:
+    for store in list(owners._beating):
         owners.let_go(store)
-        store.close()
+    for opened_store in opened:
+        opened_store.close()

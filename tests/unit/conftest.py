@@ -12,12 +12,14 @@ from launcher_recovery.logs import disable_logging
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.signals import circuit_breaker_updated, recovery_completed, recovery_updated
+from tests.support import forget_threads
 from tests.unit.kit import Kit
 
 
 @pytest.fixture(autouse=True)
 def _nobody_listens_any_more() -> Iterator[None]:
-    """Receivers that a test leaves (an integrator switches logging on) are not those of the next one."""
+    """Receivers and threads that a test leaves (an integrator switches logging on) are not those of the next one."""
+    forget_threads()
     yield
     disable_logging()
     for signal in (recovery_updated, recovery_completed, circuit_breaker_updated):

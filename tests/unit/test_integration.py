@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from launcher_recovery.persistence.database import SQLitePersistence
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.signals import Event
 from launcher_recovery.strategies import FixedDelayStrategy
-from tests.support import Ticking, wait_for
+from tests.support import Ticking, recovery_threads, wait_for
 
 KIND = OperationKind("download", "launcher_download", key=str, title=str)
 
@@ -474,10 +473,6 @@ def test_a_damaged_database_is_kept_and_told(make: Callable[..., RecoveryIntegra
 
 
 # -- running ------------------------------------------------------------------------------------------
-
-
-def recovery_threads() -> list[str]:
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("recovery-"))
 
 
 def test_start_enters_the_process_and_stop_takes_it_out(

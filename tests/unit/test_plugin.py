@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from sample_launcher import hookspecs
 from sample_launcher.hookspecs import hookimpl
 from sample_launcher.hub import Drop, Hub
-from tests.support import Host, wait_for
+from tests.support import Host, recovery_threads, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -376,10 +375,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., pluggy.Pl
         if attached is not None:
             attached.detach()
     integration.set_recovery_integrator(None)
-
-
-def recovery_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("recovery-")]
 
 
 @pytest.mark.parametrize("settings", [{}, {"enabled": "false"}, {"enabled": False, "mode": "recover"}])
