@@ -259,6 +259,8 @@ def test_two_people_see_the_same(place: Place, open_page: OpenPage) -> None:
     button(pages[0], download, "confirm-cancel").click()
     for page in pages:
         expect_state(page, download, "cancelled")
+        # The import around it ends a moment after its part, and the two pages are read one after the other.
+        expect(page.locator("article[data-state=in_progress]")).to_have_count(0)
     states = [page.locator("article").evaluate_all(STATES_OF_CARDS) for page in pages]
     assert states[0] == states[1]
 
