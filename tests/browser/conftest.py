@@ -43,15 +43,20 @@ def _installed(playwright: Playwright) -> str | None:
 def _install() -> str:
     """Install Chromium; returns what was tried and what it said."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        argv = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+        # A new machine has no list of packages yet.
+        commands = [["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
     else:
-        argv = [sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"]
+        commands = [[sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"]]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
-    )
-    said = (done.stdout + done.stderr).strip().splitlines()
-    return f"{' '.join(argv)} ended with exit status {done.returncode}: {said[-1] if said else 'it said nothing'}"
+    told = []
+    for argv in commands:
+        done = subprocess.run(
+            argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
+        )
+        said = (done.stdout + done.stderr).strip().splitlines()
+        last = said[-1] if said else "it said nothing"
+        told.append(f"{' '.join(argv)} ended with exit status {done.returncode}: {last}")
+    return "; ".join(told)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from tests.browser.conftest import OpenPage, Place
 from tests.launcher import Launcher, sha256, wanted
 from tests.support import wait_for
 
-pytestmark = pytest.mark.browser
+# The first one may have to install the browser.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 MIB = 1 << 20
 DEMO = "demo-model.safetensors"
