@@ -43,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # The launcher policy: more patient than a bare `recoverable`, because an attempt that moved on does not count.
 _LAUNCHER_ATTEMPTS = 8
 _UNKNOWN_ATTEMPTS = 2
+_SQLITE_URL = "sqlite:///"
 
 
 class RecoveryIntegrator:
@@ -89,8 +90,13 @@ class RecoveryIntegrator:
         from launcher_recovery.persistence.resilient import ResilientPersistence
         from launcher_recovery.persistence.sqlite import SQLitePersistence
 
+        url = self.config.database_url
         try:
-            store = SQLitePersistence(self.config.persistence_path)
+            if url is not None and not url.startswith(_SQLITE_URL):
+                from launcher_recovery.persistence.postgres import PostgresPersistence
+
+                return ResilientPersistence(PostgresPersistence(url), self.clock)
+            store = SQLitePersistence(self.config.persistence_path if url is None else url.removeprefix(_SQLITE_URL))
             if store.set_aside is not None:
                 self.report_problem(
                     "damaged",

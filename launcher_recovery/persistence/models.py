@@ -71,6 +71,8 @@ class AttemptRow(peewee.Model):
     outcome = peewee.TextField(null=True)
     category = peewee.TextField(null=True)
     error = peewee.TextField(null=True)
+    error_type = peewee.TextField(null=True)
+    traceback = peewee.TextField(null=True)
     delay_s = peewee.DoubleField(null=True)
 
     class Meta:
@@ -178,6 +180,8 @@ def to_attempt(row: Mapping[str, Any]) -> AttemptRecord:
         outcome=row["outcome"],
         category=row["category"],
         error=row["error"],
+        error_type=row["error_type"],
+        traceback=row["traceback"],
         delay_s=row["delay_s"],
     )
 
