@@ -140,7 +140,7 @@ class Declaration:
             raise RecoveryStateError(f"there is no operation {operation_id} of {self.name}")
         engine = self.engine(self.store)
         if data.state in FINAL and data.state is not RecoveryState.SUCCESS:
-            data = engine.lifecycle.retry(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
+            data = engine.lifecycle.begin_again(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
         elif not data.resumable:
             raise RecoveryStateError(
                 f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value
@@ -196,7 +196,7 @@ class Declaration:
 
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
-        lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=self.clock)
+        lifecycle = Lifecycle(store, clock=self.clock)
         return Engine(lifecycle, self.clock, inline=self.store is None)
 
     def release_orphans(self, lifecycle: Lifecycle) -> None:

@@ -18,14 +18,14 @@ from launcher_recovery.config import RecoveryConfig, load_config
 from launcher_recovery.decorator import recoverable
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
-from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.errors import StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
-from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
-from launcher_recovery.owners import OWNER, keep_alive, let_go
+from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.outbox import OutboxTail
@@ -70,7 +70,7 @@ class RecoveryIntegrator:
         self.persistence = persistence or self._open_store()
         self.redactor = Redactor()
         self.classifier = ErrorClassifier(now=self.clock.time)
-        self.lifecycle = Lifecycle(self.persistence, owner_id=OWNER.owner_id, clock=self.clock, redactor=self.redactor)
+        self.lifecycle = Lifecycle(self.persistence, clock=self.clock, redactor=self.redactor)
         self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
         self.kinds: dict[str, OperationKind] = {}
         self.tail = OutboxTail(self.persistence)
@@ -245,45 +245,20 @@ class RecoveryIntegrator:
         )(operation_func)
 
     def pause(self, operation_id: str) -> RecoveryData:
-        """Pause an operation and those inside it; see `Lifecycle.pause`."""
-        return self._with_parts(operation_id, self.lifecycle.pause)
+        """See `Controls.pause`."""
+        return self.lifecycle.pause(operation_id)
 
     def resume(self, operation_id: str) -> RecoveryData:
-        """Resume an operation and those inside it; see `Lifecycle.resume`."""
-        return self._with_parts(operation_id, self.lifecycle.resume)
+        """See `Controls.resume`."""
+        return self.lifecycle.resume(operation_id)
 
     def cancel(self, operation_id: str) -> RecoveryData:
-        """Cancel an operation and those inside it; see `Lifecycle.cancel`."""
-        return self._with_parts(operation_id, self.lifecycle.cancel)
-
-    def _with_parts(self, operation_id: str, control: Callable[[str], RecoveryData]) -> RecoveryData:
-        # The outer one first: its handler sees an inner one end only when it is itself out of the race.
-        data = control(operation_id)
-        for part in self.persistence.find(states=UNFINISHED, parent_id=operation_id, limit=-1):
-            try:
-                self._with_parts(part.operation_id, control)
-            except RecoveryStateError:
-                continue  # it ended meanwhile
-        return data
+        """See `Controls.cancel`."""
+        return self.lifecycle.cancel(operation_id)
 
     def retry(self, operation_id: str) -> RecoveryData:
-        """Begin an operation again; one that is part of another that ended as well takes that one along.
-
-        Raises:
-            RecoveryStateError: it cannot be begun again now.
-        """
-        data = self.lifecycle.retry(operation_id)
-        parent_id = data.parent_id
-        while parent_id is not None:
-            parent = self.persistence.get(parent_id)
-            if parent is None or parent.state not in FINAL or parent.state is RecoveryState.SUCCESS:
-                break
-            try:
-                self.lifecycle.retry(parent.operation_id)
-            except RecoveryStateError:
-                break  # it cannot be run from its record; the part is run by itself
-            parent_id = parent.parent_id
-        return data
+        """See `Controls.retry`."""
+        return self.lifecycle.retry(operation_id)
 
     def report_problem(self, code: str, message: str) -> None:
         """Have the status and the page say that something about recovery itself is wrong."""

@@ -1,74 +1,35 @@
-"""The one place where an operation changes: every transition, its events, and who is woken by it."""
+"""The life of an operation: how it begins, is claimed, ends, and is given back or taken over."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import uuid
 from collections.abc import Collection, Mapping
-from copy import deepcopy
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from launcher_recovery import signals
-from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError, StoredError, StoreError, text_of
-from launcher_recovery.handles import handles_of
-from launcher_recovery.meter import Meter
+from launcher_recovery.clock import to_datetime
+from launcher_recovery.controls import Controls
+from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
+from launcher_recovery.keeping import Keeping, is_storable
 from launcher_recovery.operation import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
     Operation,
-    Progress,
     RecoveryData,
     RecoveryState,
-    StepRecord,
     WaitingFor,
-    sources_of,
 )
 from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Change, Changed, Store
-from launcher_recovery.redaction import Redactor
-
-logger = logging.getLogger("launcher_recovery")
 
 _MAX_ERROR_TEXT = 4000
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""
-_IN_WORDS = {
-    RecoveryState.PENDING: "started again",
-    RecoveryState.IN_PROGRESS: "begun",
-    RecoveryState.RECOVERING: "tried again",
-    RecoveryState.PAUSED: "paused",
-    RecoveryState.CANCELLED: "cancelled",
-    RecoveryState.SUCCESS: "finished",
-    RecoveryState.FAILED: "given up",
-    RecoveryState.EXHAUSTED: "given up",
-}
 
 
-class Lifecycle:
-    """Makes state changes through a store, sends the signals, and wakes whoever waits for them.
-
-    Args:
-        store: where records are kept.
-        owner_id: this process, as entered in the store's owners.
-        clock: source of time.
-        redactor: takes secrets out of everything that is kept.
-    """
-
-    def __init__(
-        self, store: Store, *, owner_id: str, clock: Clock | None = None, redactor: Redactor | None = None
-    ) -> None:
-        self.store = store
-        self.owner_id = owner_id
-        self.clock = clock or Clock()
-        self.redactor = redactor or Redactor()
-        self._handles = handles_of(store)
-        self._meters: dict[str, Meter] = {}
+class Lifecycle(Controls, Keeping):
+    """Begins, claims and ends operations; with a person's controls, and what running ones keep of themselves."""
 
     # -- beginning ----------------------------------------------------------------------------------
 
@@ -137,17 +98,9 @@ class Lifecycle:
             return None
         again = {"args": args, "kwargs": kwargs, "resumable": resumable, "owner": self.owner_id}
         try:
-            return self.retry(latest.operation_id, limit=limit, **again)
+            return self.begin_again(latest.operation_id, limit=limit, **again)
         except RecoveryStateError:
             return None  # somebody else was faster; then there is an unfinished one to join
-
-    def _kept_key(self, key: str) -> str:
-        """The key without secrets, and still another one for another secret."""
-        kept = self._text(key)
-        return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
-
-    def _text(self, text: str) -> str:
-        return self.redactor.text(_encodable(text))
 
     def _storable(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -183,10 +136,6 @@ class Lifecycle:
             "fix": None,
         }
         return self._change(operation_id, RUNNABLE, fields, claim=True)
-
-    def current(self, operation_id: str) -> RecoveryData | None:
-        """The record as the store has it now."""
-        return self.store.get(operation_id)
 
     def finished(self, key: str) -> RecoveryData | None:
         """The newest operation of that key, if it ended well."""
@@ -266,8 +215,8 @@ class Lifecycle:
         Raises:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile; the result is void.
         """
-        is_storable = _is_storable(result)
-        kept = self.redactor.value(result) if is_storable else None
+        can_be_kept = is_storable(result)
+        kept = self.redactor.value(result) if can_be_kept else None
         fields: dict[str, Any] = {
             "state": RecoveryState.SUCCESS,
             "result": kept,
@@ -275,7 +224,7 @@ class Lifecycle:
             "owner": None,
             "watermark": live.data.watermark,
         }
-        if not is_storable or kept != result:
+        if not can_be_kept or kept != result:
             live.data.metadata[RESULT_IS_PARTIAL] = True
             fields["metadata"] = self._kept_metadata(live)
         progress = self._final_progress(live)
@@ -288,175 +237,6 @@ class Lifecycle:
             fence=live.data.fence,
             attempt={"outcome": "success"},
         )
-
-    # -- a person's controls ------------------------------------------------------------------------
-
-    def pause(self, operation_id: str) -> RecoveryData:
-        """Stop until `resume`. Pausing what is paused is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or already over.
-        """
-        return self._control(operation_id, RecoveryState.PAUSED, {"waiting_for": None, "next_attempt_at": None})
-
-    def resume(self, operation_id: str) -> RecoveryData:
-        """Go on after `pause`; resuming what is not paused but unfinished is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or already over.
-        """
-        try:
-            return self._change(operation_id, {RecoveryState.PAUSED}, {"state": RecoveryState.PENDING})
-        except RecoveryStateError as error:
-            if error.state is not None and RecoveryState(error.state) in UNFINISHED:
-                return self._known(operation_id)
-            raise
-
-    def cancel(self, operation_id: str) -> RecoveryData:
-        """End it; what was done so far stays on the disk. Cancelling twice is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or ended in another way.
-        """
-        now = to_datetime(self.clock.time())
-        fields = {"waiting_for": None, "next_attempt_at": None, "owner": None, "completed_at": now}
-        return self._control(operation_id, RecoveryState.CANCELLED, fields)
-
-    def retry(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
-        """Begin again what failed, gave up or was cancelled; end the wait of what is waiting.
-
-        Raises:
-            RecoveryStateError: it is unknown, running, paused, finished well, or cannot be run again because
-                its arguments could not be kept.
-        """
-        data = self._known(operation_id)
-        if data.state in RUNNABLE:
-            return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
-        if not data.resumable and "kwargs" not in fields:
-            raise RecoveryStateError(
-                f"{data.title} cannot be started again from here, because what it was called with could not be kept "
-                "(it may have held a password or a signed address): start it again where it was started first.",
-                state=data.state.value,
-            )
-        return self._change(
-            operation_id,
-            sources_of(RecoveryState.PENDING) & FINAL,
-            {
-                "owner": None,
-                "fruitless": 0,
-                "watermark": 0.0,
-                "max_attempts": None if limit is None else data.attempt + limit,
-                "next_attempt_at": None,
-                "waiting_for": None,
-                "completed_at": None,
-                "begun_at": to_datetime(self.clock.time()),
-                **fields,
-                "state": RecoveryState.PENDING,
-            },
-        )
-
-    def _control(self, operation_id: str, target: RecoveryState, fields: Mapping[str, Any]) -> RecoveryData:
-        try:
-            return self._change(
-                operation_id,
-                sources_of(target),
-                {**fields, "state": target},
-                attempt={"outcome": target.value},
-            )
-        except RecoveryStateError as error:
-            if error.state == target.value:
-                return self._known(operation_id)
-            raise
-
-    def _known(self, operation_id: str) -> RecoveryData:
-        data = self.store.get(operation_id)
-        if data is None:
-            raise RecoveryStateError(f"there is no operation {operation_id}")
-        return data
-
-    # -- progress, metadata, steps ------------------------------------------------------------------
-
-    def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
-        """Set the point from which an attempt goes on."""
-        meter = self._meters[live.operation_id] = Meter(resumed=done)
-        meter.latest = Progress(done, total, unit, resumed=done)
-        self._keep_progress(live, meter.latest)
-
-    def report_progress(
-        self, live: Operation, done: float, total: float | None, unit: str, message: str | None
-    ) -> None:
-        """Keep and announce progress, at most five times a second for each operation."""
-        meter = self._meters.get(live.operation_id)
-        if meter is None:
-            meter = self._meters[live.operation_id] = Meter()
-        now = self.clock.monotonic()
-        progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
-        if meter.is_due(now):
-            self._keep_progress(live, progress)
-
-    def _keep_progress(self, live: Operation, progress: Progress) -> None:
-        at = to_datetime(self.clock.time())
-        live.data.progress = progress
-        try:
-            metadata = self._with_snapshot(live)
-            if metadata is not None:
-                self.store.update_metadata(live.operation_id, live.data.fence, metadata)
-            changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
-        except StoreError as error:
-            logger.warning("progress of %s could not be kept: %s", live.data.title, error)
-            return
-        if changed is None:
-            live.wake.set()  # the claim is gone; the next check finds out why
-        else:
-            self._announce(changed, wake=False)
-
-    def _with_snapshot(self, live: Operation) -> dict[str, Any] | None:
-        """The metadata with the state of the call; None when there is no state, or none that can be kept."""
-        snapshot = None if live.snapshot is None else live.snapshot()
-        if not snapshot:
-            return None
-        try:
-            codec.dumps(snapshot)
-        except TypeError as error:
-            logger.debug("the state of %s is not kept: %s", live.data.title, error)
-            return None
-        if self.redactor.value(snapshot) != snapshot:
-            return None  # without its secrets it would be another state
-        live.data.metadata.update(deepcopy(snapshot))
-        return self._kept_metadata(live)
-
-    def _kept_metadata(self, live: Operation) -> dict[str, Any]:
-        """What of the metadata can be kept, without secrets."""
-        return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if _is_storable(value)}
-
-    def _final_progress(self, live: Operation) -> Progress | None:
-        meter = self._meters.pop(live.operation_id, None)
-        if meter is None or meter.latest is None:
-            return live.data.progress
-        return replace(meter.latest, rate=None, eta_s=None)
-
-    def save_metadata(self, live: Operation) -> None:
-        """Keep the metadata of a running operation, without secrets.
-
-        Raises:
-            TypeError: it holds something that cannot be kept.
-        """
-        self.store.update_metadata(live.operation_id, live.data.fence, self.redactor.value(live.data.metadata))
-
-    def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
-        """The step, if it has finished in an earlier attempt or process."""
-        return self.store.load_step(operation_id, name)
-
-    def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done.
-
-        Raises:
-            RecoveryStateError: the operation no longer belongs to this call.
-            TypeError: the result cannot be kept.
-        """
-        step = StepRecord(name, to_datetime(self.clock.time()), result)
-        if not self.store.finish_step(live.operation_id, live.data.fence, step):
-            raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
 
     # -- taking over --------------------------------------------------------------------------------
 
@@ -479,36 +259,6 @@ class Lifecycle:
             self._announce(changed)
         return [changed.data for changed in changes]
 
-    # -- who is woken -------------------------------------------------------------------------------
-
-    def attach(self, live: Operation) -> None:
-        """From now on changes of the operation wake `live`."""
-        self._handles.attach(live)
-
-    def detach(self, live: Operation) -> None:
-        """Undo `attach`."""
-        if self._handles.detach(live):
-            self._meters.pop(live.operation_id, None)
-
-    def is_shared(self, live: Operation) -> bool:
-        """Whether others run or wait for the operation of this call as well."""
-        if self._handles.count(live.operation_id) > 1:
-            return True
-        stored = self.store.get(live.operation_id)
-        return stored is not None and stored.owner not in (None, self.owner_id)
-
-    def is_live(self, operation_id: str) -> bool:
-        """Whether a call in this process runs, waits for or has joined the operation."""
-        return operation_id in self._handles
-
-    def notify(self, operation_id: str) -> None:
-        """Wake this process's calls that are about the operation; it changed elsewhere."""
-        self._handles.notify(operation_id)
-
-    def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Store and send an event that belongs to no operation."""
-        signals.send(self.store.append_event(name, payload), self)
-
     # -- inside -------------------------------------------------------------------------------------
 
     def _kept_error(self, error: Exception) -> Exception:
@@ -520,59 +270,3 @@ class Lifecycle:
         return type(stored)(
             stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
         )
-
-    def _change(
-        self,
-        operation_id: str,
-        expected: Collection[RecoveryState],
-        fields: Mapping[str, Any],
-        *,
-        fence: int | None = None,
-        claim: bool = False,
-        attempt: Mapping[str, Any] | None = None,
-    ) -> RecoveryData:
-        target = fields.get("state")
-        if target is not None:
-            expected = frozenset(expected) & sources_of(target)
-        at = to_datetime(self.clock.time())
-        changed = self.store.change(operation_id, Change(expected, fields, at, fence, claim, attempt))
-        if changed is None:
-            raise self._lost(operation_id, target)
-        self._announce(changed)
-        return changed.data
-
-    def _lost(self, operation_id: str, target: RecoveryState | None) -> RecoveryStateError:
-        data = self.store.get(operation_id)
-        if data is None:
-            return RecoveryStateError(f"there is no operation {operation_id}")
-        wanted = "changed" if target is None else _IN_WORDS[target]
-        if data.key is not None and data.state in FINAL and target is RecoveryState.PENDING:
-            other = self.store.latest_with_key(data.key)
-            if other is not None and other.state in UNFINISHED:
-                return RecoveryStateError(
-                    f"{data.title} cannot be started again now, because the same is under way in "
-                    f"operation {other.operation_id}",
-                    state=data.state.value,
-                )
-        return RecoveryStateError(
-            f"{data.title} cannot be {wanted} now: its state is {data.state}", state=data.state.value
-        )
-
-    def _announce(self, changed: Changed, wake: bool = True) -> None:
-        if wake:
-            self.notify(changed.data.operation_id)
-        for event in changed.events:
-            signals.send(event, self)
-
-
-def _is_storable(value: Any) -> bool:
-    try:
-        codec.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _encodable(text: str) -> str:
-    """`text` as every database takes it: file names that are not UTF-8 come with lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
