@@ -33,7 +33,7 @@ from launcher_recovery.operation import (
 from launcher_recovery.owners import OWNER, dead_owners, keep_alive
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
-from launcher_recovery.policy import Policy
+from launcher_recovery.policy import Policy, Rules, reader
 from launcher_recovery.snapshots import Resumption, States
 from launcher_recovery.stores import MirroredStore
 
@@ -49,7 +49,7 @@ class Declaration:
     """One decorated function; see `launcher_recovery.decorator.recoverable` for the meaning of the fields."""
 
     target: Callable[..., Any]
-    policy: Policy
+    rules: Rules
     clock: Clock
     store: Store | None = None
     key: Callable[..., str] | None = None
@@ -62,6 +62,7 @@ class Declaration:
 
     def __post_init__(self) -> None:
         self.name, self.title = names_of(self.target)
+        self._read = reader(self.rules)
         self.is_generator = _is(inspect.isgeneratorfunction, self.target)
         self.is_async_generator = _is(inspect.isasyncgenfunction, self.target)
         self.is_coroutine = _is(inspect.iscoroutinefunction, self.target)
@@ -93,13 +94,18 @@ class Declaration:
         self._private = MemoryPersistence() if self.key is not None and self.store is None else None
         self._calls = 0
 
+    @property
+    def policy(self) -> Policy:
+        """As it is now."""
+        return self._read()
+
     # -- calls ----------------------------------------------------------------------------------------
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain function."""
         try:
             begun = self.begin(args, kwargs)
-            return begun.found if begun.is_over else begun.engine.run(begun.data, self.policy, begun.attempt)
+            return begun.found if begun.is_over else begun.engine.run(begun.data, self.rules, begun.attempt)
         except Exception as error:
             return self.fall_back(error, args, kwargs)
 
@@ -109,7 +115,7 @@ class Declaration:
             begun = self.begin(args, kwargs)
             if begun.is_over:
                 return begun.found
-            return await begun.engine.run_async(begun.data, self.policy, begun.attempt)
+            return await begun.engine.run_async(begun.data, self.rules, begun.attempt)
         except Exception as error:
             value = self.fall_back(error, args, kwargs)
             return await value if inspect.isawaitable(value) else value
@@ -117,12 +123,12 @@ class Declaration:
     def iterate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
         """Call a generator function."""
         begun = self.begin(args, kwargs)
-        return (yield from begun.engine.iterate(begun.data, self.policy, begun.attempt))
+        return (yield from begun.engine.iterate(begun.data, self.rules, begun.attempt))
 
     async def iterate_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
         """Call an async generator function."""
         begun = self.begin(args, kwargs)
-        items = begun.engine.iterate_async(begun.data, self.policy, begun.attempt)
+        items = begun.engine.iterate_async(begun.data, self.rules, begun.attempt)
         try:
             async for item in items:
                 yield item
@@ -149,12 +155,12 @@ class Declaration:
         self.release_orphans(engine.lifecycle)
         begun = Begun(self, engine, data, data.args, data.kwargs, is_kept=True)
         if self.is_coroutine:
-            return engine.run_async(data, self.policy, begun.attempt)
+            return engine.run_async(data, self.rules, begun.attempt)
         if self.is_generator:
-            return engine.iterate(data, self.policy, begun.attempt)
+            return engine.iterate(data, self.rules, begun.attempt)
         if self.is_async_generator:
-            return engine.iterate_async(data, self.policy, begun.attempt)
-        return engine.run(data, self.policy, begun.attempt)
+            return engine.iterate_async(data, self.rules, begun.attempt)
+        return engine.run(data, self.rules, begun.attempt)
 
     # -- parts of a call ------------------------------------------------------------------------------
 

@@ -209,6 +209,22 @@ class Lifecycle(Controls, Keeping):
         fields = {"next_attempt_at": due, "waiting_for": waiting_for, "explanation": explanation}
         return self._change(operation_id, RUNNABLE, fields)
 
+    def run_out(self, operation_id: str) -> RecoveryData:
+        """Give up an operation that waits, because there is no time any more.
+
+        Raises:
+            RecoveryStateError: it does not wait any more.
+        """
+        now = to_datetime(self.clock.time())
+        fields = {
+            "state": RecoveryState.EXHAUSTED,
+            "next_attempt_at": None,
+            "waiting_for": None,
+            "completed_at": now,
+            "owner": None,
+        }
+        return self._change(operation_id, {RecoveryState.RECOVERING}, fields)
+
     def succeed(self, live: Operation, result: Any) -> RecoveryData:
         """The running attempt returned `result`, which is kept when it can be.
 

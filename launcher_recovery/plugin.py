@@ -179,8 +179,8 @@ class LauncherPlugin:
         return latest if kind.still_there(latest) else None
 
     def _run(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Any:
-        policy = self.integrator.policy_for(kind, data, kind.scope(arguments))
-        return self.integrator.engine.run(data, policy, lambda: self._attempt(kind, arguments))
+        rules = self.integrator.rules_for(kind, data, kind.scope(arguments))
+        return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments))
 
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""

@@ -137,6 +137,10 @@ class Transitions:
         """Wake this process's calls that are about the operation; it changed elsewhere."""
         self._handles.notify(operation_id)
 
+    def notify_all(self) -> None:
+        """Wake all calls of this process, since what they go by has changed."""
+        self._handles.notify_all()
+
     def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
         """Store and send an event that belongs to no operation."""
         signals.send(self.store.append_event(name, payload), self)
