@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,11 +73,16 @@ class Engine:
             return drivers.drive(live, self._loop(live, policy, begun is not None), handler, self.clock)
 
     def iterate(
-        self, data: RecoveryData, policy: Rules, handler: Callable[[], Generator[Any, Any, Any]]
+        self,
+        data: RecoveryData,
+        policy: Rules,
+        handler: Callable[[], Generator[Any, Any, Any]],
+        begun: Operation | None = None,
     ) -> Generator[Any, Any, Any]:
         """Like `run`, for a handler that gives a generator; closing it early cancels the operation."""
-        with self._attached(data, policy) as live:
-            return (yield from drivers.drive_generator(live, self._loop(live, policy), handler, self.clock))
+        with self._attached(data, policy, begun) as live:
+            loop = self._loop(live, policy, begun is not None)
+            return (yield from drivers.drive_generator(live, loop, handler, self.clock))
 
     async def run_async(
         self,
@@ -93,11 +100,15 @@ class Engine:
             return await drivers.drive_async(live, loop, handler, self.clock, self.inline)
 
     async def iterate_async(
-        self, data: RecoveryData, policy: Rules, handler: Callable[[], AsyncIterator[Any]]
+        self,
+        data: RecoveryData,
+        policy: Rules,
+        handler: Callable[[], AsyncIterator[Any]],
+        begun: Operation | None = None,
     ) -> AsyncGenerator[Any, None]:
         """Like `iterate`, for a handler that gives an async generator."""
-        with self._attached(data, policy) as live:
-            loop = self._loop(live, policy)
+        with self._attached(data, policy, begun) as live:
+            loop = self._loop(live, policy, begun is not None)
             items = drivers.drive_async_generator(live, loop, handler, self.clock, self.inline)
             try:
                 async for item in items:
@@ -110,6 +121,11 @@ class Engine:
         if begun is None:
             self.lifecycle.attach(live)
         return Attached(self.lifecycle, reader(rules)().breaker, live)
+
+    def abandon(self, data: RecoveryData, policy: Rules, begun: Operation | None) -> None:
+        """End an operation like a call whose task is cancelled before it came to `run_async`."""
+        with suppress(asyncio.CancelledError), self._attached(data, policy, begun):
+            raise asyncio.CancelledError
 
     def begin(self, live: Operation, policy: Rules) -> None:
         """Note that the attempt begins now with which the record of `live` was entered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from launcher_recovery.operation import (
     WaitingFor,
 )
 from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Changed
 
 _MAX_ERROR_TEXT = 4000
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
@@ -33,7 +35,7 @@ class Lifecycle(Controls, Keeping):
 
     # -- beginning ----------------------------------------------------------------------------------
 
-    def open(
+    def draft(
         self,
         function_name: str,
         args: tuple[Any, ...],
@@ -45,60 +47,97 @@ class Lifecycle(Controls, Keeping):
         parent_id: str | None = None,
         title: str = "",
         limit: int | None = None,
-        revive: bool = False,
         created_at: datetime | None = None,
     ) -> RecoveryData:
-        """The record of a call: a new one, or the unfinished one that has the same key (the call joins it).
+        """The record of a call that is not yet entered anywhere.
 
         Args:
             function_name, args, kwargs: what is called; kept redacted, and only if of storable types. If
                 anything had to be left out, the operation is not resumable after a restart.
             limit: attempts in a row without progress after which it gives up.
-            revive: continue the latest operation of that key if it failed, instead of beginning a new one.
             created_at: when the call was made; default: now.
         """
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
-        key = None if key is None else self._kept_key(key)
         now = created_at or to_datetime(self.clock.time())
+        return RecoveryData(
+            operation_id=uuid.uuid4().hex,
+            function_name=function_name,
+            args=kept_args,
+            kwargs=kept_kwargs,
+            created_at=now,
+            updated_at=now,
+            kind=kind,
+            key=None if key is None else self._kept_key(key),
+            project=project,
+            parent_id=parent_id,
+            title=self._text(title) or function_name,
+            max_attempts=limit,
+            owner=self.owner_id,
+            resumable=resumable,
+        )
+
+    def open(
+        self,
+        function_name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        revive: bool = False,
+        **about: Any,
+    ) -> RecoveryData:
+        """`enter` the `draft` of a call."""
+        return self.enter(self.draft(function_name, args, kwargs, **about), revive)
+
+    def enter(self, draft: RecoveryData, revive: bool = False) -> RecoveryData:
+        """The record of a call: the draft, or the unfinished one that has the same key (the call joins it).
+
+        Args:
+            revive: continue the latest operation of that key if it failed, instead of beginning a new one.
+        """
         while True:
-            if key is not None and revive:
-                revived = self._revive(key, kept_args, kept_kwargs, resumable, limit)
-                if revived is not None:
-                    return revived
-            data = RecoveryData(
-                operation_id=uuid.uuid4().hex,
-                function_name=function_name,
-                args=kept_args,
-                kwargs=kept_kwargs,
-                created_at=now,
-                updated_at=now,
-                kind=kind,
-                key=key,
-                project=project,
-                parent_id=parent_id,
-                title=self._text(title) or function_name,
-                max_attempts=limit,
-                owner=self.owner_id,
-                resumable=resumable,
-            )
-            changed = self.store.insert(data)
+            revived = self._revive(draft) if revive else None
+            if revived is not None:
+                return revived
+            changed = self.store.insert(draft)
             if changed is not None:
                 self._announce(changed)
                 return changed.data
-            assert key is not None
-            existing = self.store.latest_with_key(key)
+            assert draft.key is not None
+            existing = self.store.latest_with_key(draft.key)
             if existing is not None and existing.state in UNFINISHED:
                 return existing
 
-    def _revive(
-        self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], resumable: bool, limit: int | None
-    ) -> RecoveryData | None:
-        latest = self.store.latest_with_key(key)
+    def start(self, draft: RecoveryData, revive: bool = False) -> tuple[RecoveryData, Operation | None]:
+        """Like `enter`, and with the same write begin the first attempt; gives its handle, attached, as well.
+
+        A call that joins or revives another one has no handle: its attempt, if it is to have one, is begun by
+        `begin_attempt`.
+        """
+        revived = self._revive(draft) if revive else None
+        if revived is not None:
+            return revived, None
+        live = Operation(replace(draft, state=RecoveryState.IN_PROGRESS, attempt=1, fence=1), self, self.clock)
+        # Before it can be seen by anybody: who cancels it from then on has to reach it.
+        self.attach(live)
+        changed: Changed | None = None
+        try:
+            changed = self.store.insert(live.data)
+        finally:
+            if changed is None:
+                self.detach(live)
+        if changed is None:
+            return self.enter(draft, revive), None
+        live.data = changed.data
+        self._announce(changed, wake=False)
+        return live.data, live
+
+    def _revive(self, draft: RecoveryData) -> RecoveryData | None:
+        latest = None if draft.key is None else self.store.latest_with_key(draft.key)
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
-        again = {"args": args, "kwargs": kwargs, "resumable": resumable, "owner": self.owner_id}
+        again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable, "owner": draft.owner}
         try:
-            return self.begin_again(latest.operation_id, limit=limit, **again)
+            return self.begin_again(latest.operation_id, limit=draft.max_attempts, **again)
         except RecoveryStateError:
             return None  # somebody else was faster; then there is an unfinished one to join
 
@@ -136,11 +175,6 @@ class Lifecycle(Controls, Keeping):
             "fix": None,
         }
         return self._change(operation_id, RUNNABLE, fields, claim=True)
-
-    def finished(self, key: str) -> RecoveryData | None:
-        """The newest operation of that key, if it ended well."""
-        found = self.store.latest_with_key(self._kept_key(key))
-        return found if found is not None and found.state is RecoveryState.SUCCESS else None
 
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""

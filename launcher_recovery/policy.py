@@ -56,6 +56,11 @@ class Policy:
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether a first attempt may have to wait."""
+        return bool(self.bulkheads) or (self.breaker is not None and not self.breaker.is_closed)
+
 
 Rules = Union[Policy, Callable[[], Policy]]
 """A policy, or what gives it as it is now."""

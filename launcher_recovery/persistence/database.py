@@ -27,7 +27,7 @@ from launcher_recovery.operation import (
     StepRecord,
 )
 from launcher_recovery.persistence import codec, forks, schema, statements
-from launcher_recovery.persistence.base import Change, Changed, Kept, Owner, OwnerRow, StatePersistence
+from launcher_recovery.persistence.base import Change, Changed, Kept, Owner, OwnerRow, StatePersistence, begins
 from launcher_recovery.persistence.connections import MEMORY, Connections, is_open_here
 from launcher_recovery.persistence.file import check_file, default_path, is_damage, refusal, set_aside
 from launcher_recovery.persistence.group import GroupCommit
@@ -226,7 +226,7 @@ class SQLitePersistence(StatePersistence):
         plan = statements.plan_insert(data)
         try:
             # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
-            return self._changed(self._write(lambda: self._carry_out(plan), durable=False))
+            return self._changed(self._write(lambda: self._carry_out(plan), durable=begins(data)))
         except peewee.IntegrityError:
             return None
 
