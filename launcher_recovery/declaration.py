@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import isolate, signals
+from launcher_recovery import drivers, isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
@@ -33,7 +33,7 @@ from launcher_recovery.operation import (
 from launcher_recovery.owners import OWNER, dead_owners, keep_alive
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
-from launcher_recovery.policy import Policy
+from launcher_recovery.policy import Policy, Rules, reader
 from launcher_recovery.snapshots import Resumption, States
 from launcher_recovery.stores import MirroredStore
 
@@ -49,7 +49,7 @@ class Declaration:
     """One decorated function; see `launcher_recovery.decorator.recoverable` for the meaning of the fields."""
 
     target: Callable[..., Any]
-    policy: Policy
+    rules: Rules
     clock: Clock
     store: Store | None = None
     key: Callable[..., str] | None = None
@@ -62,6 +62,7 @@ class Declaration:
 
     def __post_init__(self) -> None:
         self.name, self.title = names_of(self.target)
+        self._read = reader(self.rules)
         self.is_generator = _is(inspect.isgeneratorfunction, self.target)
         self.is_async_generator = _is(inspect.isasyncgenfunction, self.target)
         self.is_coroutine = _is(inspect.iscoroutinefunction, self.target)
@@ -93,23 +94,30 @@ class Declaration:
         self._private = MemoryPersistence() if self.key is not None and self.store is None else None
         self._calls = 0
 
+    @property
+    def policy(self) -> Policy:
+        """As it is now."""
+        return self._read()
+
     # -- calls ----------------------------------------------------------------------------------------
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain function."""
         try:
             begun = self.begin(args, kwargs)
-            return begun.found if begun.is_over else begun.engine.run(begun.data, self.policy, begun.attempt)
+            if begun.is_over:
+                return begun.data.result
+            return begun.engine.run(begun.data, self.rules, begun.attempt, begun.live)
         except Exception as error:
             return self.fall_back(error, args, kwargs)
 
     async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a coroutine function."""
         try:
-            begun = self.begin(args, kwargs)
+            begun = await self.begin_async(args, kwargs)
             if begun.is_over:
-                return begun.found
-            return await begun.engine.run_async(begun.data, self.policy, begun.attempt)
+                return begun.data.result
+            return await begun.engine.run_async(begun.data, self.rules, begun.attempt, begun.live)
         except Exception as error:
             value = self.fall_back(error, args, kwargs)
             return await value if inspect.isawaitable(value) else value
@@ -117,12 +125,12 @@ class Declaration:
     def iterate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
         """Call a generator function."""
         begun = self.begin(args, kwargs)
-        return (yield from begun.engine.iterate(begun.data, self.policy, begun.attempt))
+        return (yield from begun.engine.iterate(begun.data, self.rules, begun.attempt, begun.live))
 
     async def iterate_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
         """Call an async generator function."""
-        begun = self.begin(args, kwargs)
-        items = begun.engine.iterate_async(begun.data, self.policy, begun.attempt)
+        begun = await self.begin_async(args, kwargs)
+        items = begun.engine.iterate_async(begun.data, self.rules, begun.attempt, begun.live)
         try:
             async for item in items:
                 yield item
@@ -140,7 +148,7 @@ class Declaration:
             raise RecoveryStateError(f"there is no operation {operation_id} of {self.name}")
         engine = self.engine(self.store)
         if data.state in FINAL and data.state is not RecoveryState.SUCCESS:
-            data = engine.lifecycle.retry(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
+            data = engine.lifecycle.begin_again(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
         elif not data.resumable:
             raise RecoveryStateError(
                 f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value
@@ -149,45 +157,65 @@ class Declaration:
         self.release_orphans(engine.lifecycle)
         begun = Begun(self, engine, data, data.args, data.kwargs, is_kept=True)
         if self.is_coroutine:
-            return engine.run_async(data, self.policy, begun.attempt)
+            return engine.run_async(data, self.rules, begun.attempt)
         if self.is_generator:
-            return engine.iterate(data, self.policy, begun.attempt)
+            return engine.iterate(data, self.rules, begun.attempt)
         if self.is_async_generator:
-            return engine.iterate_async(data, self.policy, begun.attempt)
-        return engine.run(data, self.policy, begun.attempt)
+            return engine.iterate_async(data, self.rules, begun.attempt)
+        return engine.run(data, self.rules, begun.attempt)
 
     # -- parts of a call ------------------------------------------------------------------------------
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         """Enter the call as an operation, or find the one that it joins."""
+        return self._enter(self._prepare(args, kwargs))
+
+    async def begin_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        """Like `begin`, without blocking the event loop."""
+        prepared = self._prepare(args, kwargs)
+        if self.store is None:
+            return self._enter(prepared)
+        return await drivers.in_thread(lambda: self._enter(prepared), Begun.abandon)
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        """What is done of `begin` without the store."""
         self.refuse_if_open()
         store = self.store or self._private
         engine = self.engine(MemoryPersistence() if store is None else store)
-        lifecycle = engine.lifecycle
+        parent = current_operation()
+        draft = engine.lifecycle.draft(
+            self.name,
+            self.states.storable(args),
+            kwargs,
+            key=None if self.key is None else self.key(*args, **kwargs),
+            parent_id=None if parent is None else parent.operation_id,
+            title=self.title,
+            limit=self.policy.max_attempts,
+        )
+        return Begun(self, engine, draft, args, kwargs)
+
+    def _enter(self, begun: Begun) -> Begun:
+        lifecycle, draft = begun.engine.lifecycle, begun.data
         self.stay_alive()
-        key = None if self.key is None else self.key(*args, **kwargs)
-        if key is not None:
+        if draft.key is not None:
             self._calls += 1
             if self._private is not None and not self.reuse_result and self._calls % _CALLS_BETWEEN_CLEANUPS == 0:
                 self._private.cleanup(to_datetime(self.clock.time()) - timedelta(seconds=_REMEMBERED_S))
             if self.store is not None:
                 self.release_orphans(lifecycle)
             if self.reuse_result:
-                found = lifecycle.finished(key)
-                if found is not None and RESULT_IS_PARTIAL not in found.metadata:
-                    return Begun(self, engine, found, args, kwargs, is_over=True)
-        parent = current_operation()
-        data = lifecycle.open(
-            self.name,
-            self.states.storable(args),
-            kwargs,
-            key=key,
-            parent_id=None if parent is None else parent.operation_id,
-            title=self.title,
-            limit=self.policy.max_attempts,
-            revive=self.state_serializer is not None,
-        )
-        return Begun(self, engine, data, args, kwargs)
+                found = lifecycle.store.latest_with_key(draft.key)
+                if found is not None and _can_be_given_again(found):
+                    begun.data, begun.is_over = found, True
+                    return begun
+        revive = self.state_serializer is not None
+        if self.policy.holds_back:
+            begun.data = lifecycle.enter(draft, revive)
+        else:
+            begun.data, begun.live = lifecycle.start(draft, revive)
+            if begun.live is not None:
+                begun.engine.begin(begun.live, self.rules)
+        return begun
 
     def stay_alive(self) -> None:
         """Show other processes that this one lives, through the store that they share."""
@@ -196,7 +224,7 @@ class Declaration:
 
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
-        lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=self.clock)
+        lifecycle = Lifecycle(store, clock=self.clock)
         return Engine(lifecycle, self.clock, inline=self.store is None)
 
     def release_orphans(self, lifecycle: Lifecycle) -> None:
@@ -232,7 +260,7 @@ class Declaration:
         """Make an operation of a light call, as if it had been one from the beginning: its first attempt runs."""
         engine = self.engine(MemoryPersistence())
         parent = light.parent.materialize() if isinstance(light.parent, LazyHandle) else light.parent
-        data = engine.lifecycle.open(
+        draft = engine.lifecycle.draft(
             self.name,
             light.args,
             light.kwargs,
@@ -241,9 +269,8 @@ class Declaration:
             limit=self.policy.max_attempts,
             created_at=to_datetime(self.clock.time() - light.elapsed()),
         )
-        live = Operation(data, engine.lifecycle, self.clock)
-        engine.lifecycle.attach(live)
-        live.data = engine.lifecycle.begin_attempt(data.operation_id, self.policy.max_attempts)
+        live = engine.lifecycle.start(draft)[1]
+        assert live is not None
         engine.begin(live, self.policy)
         if self.limit is not None:
             live.attempt_ends_at = light.started + self.limit
@@ -252,20 +279,21 @@ class Declaration:
 
 @dataclass
 class Begun:
-    """A call that was entered: `attempt` runs it once, inside its operation."""
+    """A call that is entered: `attempt` runs it once, inside its operation; `live` runs its first one already."""
 
     declaration: Declaration
     engine: Engine
     data: RecoveryData
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    live: Operation | None = None
     is_over: bool = False
     is_kept: bool = False
 
-    @property
-    def found(self) -> Any:
-        """The result of a finished operation."""
-        return self.data.result
+    def abandon(self) -> None:
+        """Nobody waits for the call any more."""
+        if not self.is_over:
+            self.engine.abandon(self.data, self.declaration.rules, self.live)
 
     def attempt(self) -> Any:
         """Call the function with the arguments of this attempt."""
@@ -289,6 +317,10 @@ class Begun:
 def _is(check: Callable[[Any], bool], target: Any) -> bool:
     """Whether a function, or the `__call__` of an object, is of a kind."""
     return check(target) or (not inspect.isroutine(target) and check(type(target).__call__))
+
+
+def _can_be_given_again(found: RecoveryData) -> bool:
+    return found.state is RecoveryState.SUCCESS and RESULT_IS_PARTIAL not in found.metadata
 
 
 def names_of(target: Any) -> tuple[str, str]:

@@ -155,26 +155,34 @@ def recoverable(
     store = None if persistence is None else store_for(persistence)
 
     def decorate(target: Any) -> Any:
-        if isinstance(target, (classmethod, staticmethod)):
-            return type(target)(decorate(target.__func__))
-        declaration = Declaration(
+        return declared(
             target,
-            policy,
-            clock,
-            store,
-            key,
-            reuse_result,
-            fallback,
-            state_serializer,
-            state_deserializer,
-            resume_from,
-            isolate,
+            lambda function: Declaration(
+                function,
+                policy,
+                clock,
+                store,
+                key,
+                reuse_result,
+                fallback,
+                state_serializer,
+                state_deserializer,
+                resume_from,
+                isolate,
+            ),
         )
-        wrapper: Any = functools.wraps(target)(_wrapper(declaration))
-        wrapper.resume = declaration.resume
-        return wrapper
 
     return decorate if function is None else decorate(function)
+
+
+def declared(target: Any, declare: Callable[[Any], Declaration]) -> Any:
+    """What stands for `target`, of which `declare` makes the declaration."""
+    if isinstance(target, (classmethod, staticmethod)):
+        return type(target)(declared(target.__func__, declare))
+    declaration = declare(target)
+    wrapper: Any = functools.wraps(target)(_wrapper(declaration))
+    wrapper.resume = declaration.resume
+    return wrapper
 
 
 def _wrapper(declaration: Declaration) -> Any:

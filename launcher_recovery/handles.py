@@ -47,6 +47,13 @@ class Handles:
         for live in handles:
             live.wake.set()
 
+    def notify_all(self) -> None:
+        """Wake every call."""
+        with self._lock:
+            handles = [live for lives in self._by_operation.values() for live in lives]
+        for live in handles:
+            live.wake.set()
+
 
 _of_store: WeakKeyDictionary[Store, Handles] = WeakKeyDictionary()
 _of_store_lock = threading.Lock()

@@ -70,11 +70,12 @@ class Follower:
                 while len(self._last) > _REMEMBERED:
                     self._last.popitem(last=False)
         before, attempts_before = known or ("", 0)
+        is_new = known is None and attempt <= 1 and payload["created_at"] == payload["updated_at"]
+        opened = [_H.OPENED] if is_new and attempt == (state == "in_progress") else []
         if state == "pending":
-            is_new = known is None and attempt == 0 and payload["created_at"] == payload["updated_at"]
-            return [_H.OPENED] if is_new else []
+            return opened
         if state == "in_progress":
-            return [_H.ATTEMPT_STARTED] if attempt > attempts_before else []
+            return [*opened, _H.ATTEMPT_STARTED] if attempt > attempts_before else []
         ran = [_H.ATTEMPT_FAILED] if before == "in_progress" else []
         if state == "recovering":
             return [*ran, _H.WAITING]

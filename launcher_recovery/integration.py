@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,17 +16,18 @@ from launcher_recovery.budget import RetryBudget
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime, to_iso
 from launcher_recovery.config import RecoveryConfig, load_config
-from launcher_recovery.decorator import recoverable
+from launcher_recovery.declaration import Declaration, names_of
+from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
-from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.errors import StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
-from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
-from launcher_recovery.owners import OWNER, keep_alive, let_go
+from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.outbox import OutboxTail
@@ -33,6 +35,7 @@ from launcher_recovery.policy import Policy
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.signals import CircuitBreakerUpdate
+from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
 from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
 
@@ -71,7 +74,7 @@ class RecoveryIntegrator:
         self.persistence = persistence or self._open_store()
         self.redactor = Redactor()
         self.classifier = ErrorClassifier(now=self.clock.time)
-        self.lifecycle = Lifecycle(self.persistence, owner_id=OWNER.owner_id, clock=self.clock, redactor=self.redactor)
+        self.lifecycle = Lifecycle(self.persistence, clock=self.clock, redactor=self.redactor)
         self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
         self.kinds: dict[str, OperationKind] = {}
         self.tail = OutboxTail(self.persistence)
@@ -168,9 +171,8 @@ class RecoveryIntegrator:
     def policy_for(self, kind: OperationKind, data: RecoveryData, scope: str | None) -> Policy:
         """The launcher policy for one operation."""
         config = self.config
-        attempts = config.max_retries + 1 if config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
         return Policy(
-            max_attempts=attempts,
+            max_attempts=self.max_attempts,
             strategy=self.extensions.choose_strategy(data) or self._backoff,
             classify=lambda error: self.classify(error, data),
             timeout=config.timeout,
@@ -180,6 +182,28 @@ class RecoveryIntegrator:
             breaker=None if scope is None else self.breaker(scope, kind.name),
             budget=None if scope is None else self.budget(scope),
         )
+
+    def rules_for(self, kind: OperationKind, data: RecoveryData, scope: str | None) -> Callable[[], Policy]:
+        """The launcher policy for one operation, for every decision as the settings are then."""
+        return self._following(self.policy_for(kind, data, scope), lambda: self.max_attempts)
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts in a row without progress of the launcher policy."""
+        return self.config.max_retries + 1 if self.config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
+
+    def _following(self, policy: Policy, max_attempts: Callable[[], int]) -> Callable[[], Policy]:
+        known = (self.config, policy)
+
+        def now() -> Policy:
+            nonlocal known
+            config = self.config
+            if known[0] is not config:
+                fresh = replace(policy, max_attempts=max_attempts(), timeout=config.timeout, deadline=config.deadline)
+                known = (config, fresh)
+            return known[1]
+
+        return now
 
     def classify(self, error: BaseException, data: RecoveryData | None = None) -> Verdict:
         """The verdict on an error: the extensions' opinion, else the built-in rules'."""
@@ -226,8 +250,9 @@ class RecoveryIntegrator:
     def update_config(self, config: RecoveryConfig | Mapping[str, Any]) -> None:
         """Put settings in force: a `RecoveryConfig` replaces, a mapping is merged.
 
-        The delays, the mode and what the circuit breakers go by count from the next decision of operations that run
-        already; `max_retries`, `timeout` and `deadline` for operations that begin from now on.
+        All of it counts from the next decision of operations that run already: the delays, `max_retries` and what the
+        circuit breakers go by after the next failure, `timeout` from the next attempt on, and a shorter `deadline`
+        also ends a wait that goes past it. The mode is decided once, when an operation begins.
 
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
@@ -237,59 +262,46 @@ class RecoveryIntegrator:
             for breaker in self._breakers.values():
                 breaker.threshold = self.config.circuit_breaker_threshold
                 breaker.timeout = self.config.circuit_breaker_timeout
+        self.lifecycle.notify_all()
 
     def apply_to_operation(self, operation_func: F) -> F:
-        """`operation_func` as a recoverable function with this integrator's settings, store and classifier."""
-        return recoverable(
-            max_retries=self.config.max_retries,
-            strategy=ConfiguredBackoff(lambda: self.config),
-            timeout=self.config.timeout,
-            deadline=self.config.deadline,
-            persistence=self.persistence,
-            classifier=self.classifier,
-            clock=self.clock,
-        )(operation_func)
+        """`operation_func` as a recoverable function with this integrator's settings, store and classifier.
+
+        The settings are followed as `update_config` says. It has a circuit breaker of its own, named after it.
+        """
+        store = store_for(self.persistence)
+
+        def declare(function: Callable[..., Any]) -> Declaration:
+            policy = Policy(
+                max_attempts=self.config.max_retries + 1,
+                strategy=ConfiguredBackoff(lambda: self.config),
+                classify=self.classifier.classify,
+                timeout=self.config.timeout,
+                deadline=self.config.deadline,
+                breaker=self.breaker(names_of(function)[0], "function"),
+                every_failure_counts=True,
+            )
+            rules = self._following(policy, lambda: self.config.max_retries + 1)
+            return Declaration(function, rules, self.clock, store)
+
+        found: F = declared(operation_func, declare)
+        return found
 
     def pause(self, operation_id: str) -> RecoveryData:
-        """Pause an operation and those inside it; see `Lifecycle.pause`."""
-        return self._with_parts(operation_id, self.lifecycle.pause)
+        """See `Controls.pause`."""
+        return self.lifecycle.pause(operation_id)
 
     def resume(self, operation_id: str) -> RecoveryData:
-        """Resume an operation and those inside it; see `Lifecycle.resume`."""
-        return self._with_parts(operation_id, self.lifecycle.resume)
+        """See `Controls.resume`."""
+        return self.lifecycle.resume(operation_id)
 
     def cancel(self, operation_id: str) -> RecoveryData:
-        """Cancel an operation and those inside it; see `Lifecycle.cancel`."""
-        return self._with_parts(operation_id, self.lifecycle.cancel)
-
-    def _with_parts(self, operation_id: str, control: Callable[[str], RecoveryData]) -> RecoveryData:
-        # The outer one first: its handler sees an inner one end only when it is itself out of the race.
-        data = control(operation_id)
-        for part in self.persistence.find(states=UNFINISHED, parent_id=operation_id, limit=-1):
-            try:
-                self._with_parts(part.operation_id, control)
-            except RecoveryStateError:
-                continue  # it ended meanwhile
-        return data
+        """See `Controls.cancel`."""
+        return self.lifecycle.cancel(operation_id)
 
     def retry(self, operation_id: str) -> RecoveryData:
-        """Begin an operation again; one that is part of another that ended as well takes that one along.
-
-        Raises:
-            RecoveryStateError: it cannot be begun again now.
-        """
-        data = self.lifecycle.retry(operation_id)
-        parent_id = data.parent_id
-        while parent_id is not None:
-            parent = self.persistence.get(parent_id)
-            if parent is None or parent.state not in FINAL or parent.state is RecoveryState.SUCCESS:
-                break
-            try:
-                self.lifecycle.retry(parent.operation_id)
-            except RecoveryStateError:
-                break  # it cannot be run from its record; the part is run by itself
-            parent_id = parent.parent_id
-        return data
+        """See `Controls.retry`."""
+        return self.lifecycle.retry(operation_id)
 
     def report_problem(self, code: str, message: str) -> None:
         """Have the status and the page say that something about recovery itself is wrong."""

@@ -1,78 +1,41 @@
-"""The one place where an operation changes: every transition, its events, and who is woken by it."""
+"""The life of an operation: how it begins, is claimed, ends, and is given back or taken over."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import uuid
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from launcher_recovery import signals
-from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError, StoredError, StoreError, text_of
-from launcher_recovery.handles import handles_of
-from launcher_recovery.meter import Meter
+from launcher_recovery.clock import to_datetime
+from launcher_recovery.controls import Controls
+from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
+from launcher_recovery.keeping import Keeping, is_storable
 from launcher_recovery.operation import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
     Operation,
-    Progress,
     RecoveryData,
     RecoveryState,
-    StepRecord,
     WaitingFor,
-    sources_of,
 )
 from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Change, Changed, Store
-from launcher_recovery.redaction import Redactor
-
-logger = logging.getLogger("launcher_recovery")
+from launcher_recovery.persistence.base import Changed
 
 _MAX_ERROR_TEXT = 4000
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""
-_IN_WORDS = {
-    RecoveryState.PENDING: "started again",
-    RecoveryState.IN_PROGRESS: "begun",
-    RecoveryState.RECOVERING: "tried again",
-    RecoveryState.PAUSED: "paused",
-    RecoveryState.CANCELLED: "cancelled",
-    RecoveryState.SUCCESS: "finished",
-    RecoveryState.FAILED: "given up",
-    RecoveryState.EXHAUSTED: "given up",
-}
 
 
-class Lifecycle:
-    """Makes state changes through a store, sends the signals, and wakes whoever waits for them.
-
-    Args:
-        store: where records are kept.
-        owner_id: this process, as entered in the store's owners.
-        clock: source of time.
-        redactor: takes secrets out of everything that is kept.
-    """
-
-    def __init__(
-        self, store: Store, *, owner_id: str, clock: Clock | None = None, redactor: Redactor | None = None
-    ) -> None:
-        self.store = store
-        self.owner_id = owner_id
-        self.clock = clock or Clock()
-        self.redactor = redactor or Redactor()
-        self._handles = handles_of(store)
-        self._meters: dict[str, Meter] = {}
+class Lifecycle(Controls, Keeping):
+    """Begins, claims and ends operations; with a person's controls, and what running ones keep of themselves."""
 
     # -- beginning ----------------------------------------------------------------------------------
 
-    def open(
+    def draft(
         self,
         function_name: str,
         args: tuple[Any, ...],
@@ -84,70 +47,99 @@ class Lifecycle:
         parent_id: str | None = None,
         title: str = "",
         limit: int | None = None,
-        revive: bool = False,
         created_at: datetime | None = None,
     ) -> RecoveryData:
-        """The record of a call: a new one, or the unfinished one that has the same key (the call joins it).
+        """The record of a call that is not yet entered anywhere.
 
         Args:
             function_name, args, kwargs: what is called; kept redacted, and only if of storable types. If
                 anything had to be left out, the operation is not resumable after a restart.
             limit: attempts in a row without progress after which it gives up.
-            revive: continue the latest operation of that key if it failed, instead of beginning a new one.
             created_at: when the call was made; default: now.
         """
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
-        key = None if key is None else self._kept_key(key)
         now = created_at or to_datetime(self.clock.time())
+        return RecoveryData(
+            operation_id=uuid.uuid4().hex,
+            function_name=function_name,
+            args=kept_args,
+            kwargs=kept_kwargs,
+            created_at=now,
+            updated_at=now,
+            kind=kind,
+            key=None if key is None else self._kept_key(key),
+            project=project,
+            parent_id=parent_id,
+            title=self._text(title) or function_name,
+            max_attempts=limit,
+            owner=self.owner_id,
+            resumable=resumable,
+        )
+
+    def open(
+        self,
+        function_name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        revive: bool = False,
+        **about: Any,
+    ) -> RecoveryData:
+        """`enter` the `draft` of a call."""
+        return self.enter(self.draft(function_name, args, kwargs, **about), revive)
+
+    def enter(self, draft: RecoveryData, revive: bool = False) -> RecoveryData:
+        """The record of a call: the draft, or the unfinished one that has the same key (the call joins it).
+
+        Args:
+            revive: continue the latest operation of that key if it failed, instead of beginning a new one.
+        """
         while True:
-            if key is not None and revive:
-                revived = self._revive(key, kept_args, kept_kwargs, resumable, limit)
-                if revived is not None:
-                    return revived
-            data = RecoveryData(
-                operation_id=uuid.uuid4().hex,
-                function_name=function_name,
-                args=kept_args,
-                kwargs=kept_kwargs,
-                created_at=now,
-                updated_at=now,
-                kind=kind,
-                key=key,
-                project=project,
-                parent_id=parent_id,
-                title=self._text(title) or function_name,
-                max_attempts=limit,
-                owner=self.owner_id,
-                resumable=resumable,
-            )
-            changed = self.store.insert(data)
+            revived = self._revive(draft) if revive else None
+            if revived is not None:
+                return revived
+            changed = self.store.insert(draft)
             if changed is not None:
                 self._announce(changed)
                 return changed.data
-            assert key is not None
-            existing = self.store.latest_with_key(key)
+            assert draft.key is not None
+            existing = self.store.latest_with_key(draft.key)
             if existing is not None and existing.state in UNFINISHED:
                 return existing
 
-    def _revive(
-        self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], resumable: bool, limit: int | None
-    ) -> RecoveryData | None:
-        latest = self.store.latest_with_key(key)
+    def start(self, draft: RecoveryData, revive: bool = False) -> tuple[RecoveryData, Operation | None]:
+        """Like `enter`, and with the same write begin the first attempt; gives its handle, attached, as well.
+
+        A call that joins or revives another one has no handle: its attempt, if it is to have one, is begun by
+        `begin_attempt`.
+        """
+        revived = self._revive(draft) if revive else None
+        if revived is not None:
+            return revived, None
+        live = Operation(replace(draft, state=RecoveryState.IN_PROGRESS, attempt=1, fence=1), self, self.clock)
+        # Before it can be seen by anybody: who cancels it from then on has to reach it.
+        self.attach(live)
+        changed: Changed | None = None
+        try:
+            changed = self.store.insert(live.data)
+        finally:
+            if changed is None:
+                self.detach(live)
+        if changed is None:
+            return self.enter(draft, revive), None
+        live.data = changed.data
+        self._announce(changed, wake=False)
+        return live.data, live
+
+    def _revive(self, draft: RecoveryData) -> RecoveryData | None:
+        latest = None if draft.key is None else self.store.latest_with_key(draft.key)
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
-        again = {"args": args, "kwargs": kwargs, "resumable": resumable, "owner": self.owner_id}
+        again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable, "owner": draft.owner}
         try:
-            return self.retry(latest.operation_id, limit=limit, **again)
+            return self.begin_again(latest.operation_id, limit=draft.max_attempts, **again)
         except RecoveryStateError:
             return None  # somebody else was faster; then there is an unfinished one to join
-
-    def _kept_key(self, key: str) -> str:
-        """The key without secrets, and still another one for another secret."""
-        kept = self._text(key)
-        return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
-
-    def _text(self, text: str) -> str:
-        return self.redactor.text(_encodable(text))
 
     def _storable(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -183,15 +175,6 @@ class Lifecycle:
             "fix": None,
         }
         return self._change(operation_id, RUNNABLE, fields, claim=True)
-
-    def current(self, operation_id: str) -> RecoveryData | None:
-        """The record as the store has it now."""
-        return self.store.get(operation_id)
-
-    def finished(self, key: str) -> RecoveryData | None:
-        """The newest operation of that key, if it ended well."""
-        found = self.store.latest_with_key(self._kept_key(key))
-        return found if found is not None and found.state is RecoveryState.SUCCESS else None
 
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
@@ -262,14 +245,30 @@ class Lifecycle:
         fields = {"next_attempt_at": due, "waiting_for": waiting_for, "explanation": explanation}
         return self._change(operation_id, RUNNABLE, fields)
 
+    def run_out(self, operation_id: str) -> RecoveryData:
+        """Give up an operation that waits, because there is no time any more.
+
+        Raises:
+            RecoveryStateError: it does not wait any more.
+        """
+        now = to_datetime(self.clock.time())
+        fields = {
+            "state": RecoveryState.EXHAUSTED,
+            "next_attempt_at": None,
+            "waiting_for": None,
+            "completed_at": now,
+            "owner": None,
+        }
+        return self._change(operation_id, {RecoveryState.RECOVERING}, fields)
+
     def succeed(self, live: Operation, result: Any) -> RecoveryData:
         """The running attempt returned `result`, which is kept when it can be.
 
         Raises:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile; the result is void.
         """
-        is_storable = _is_storable(result)
-        kept = self.redactor.value(result) if is_storable else None
+        can_be_kept = is_storable(result)
+        kept = self.redactor.value(result) if can_be_kept else None
         fields: dict[str, Any] = {
             "state": RecoveryState.SUCCESS,
             "result": kept,
@@ -277,7 +276,7 @@ class Lifecycle:
             "owner": None,
             "watermark": live.data.watermark,
         }
-        if not is_storable or kept != result:
+        if not can_be_kept or kept != result:
             live.data.metadata[RESULT_IS_PARTIAL] = True
             fields["metadata"] = self._kept_metadata(live)
         progress = self._final_progress(live)
@@ -290,175 +289,6 @@ class Lifecycle:
             fence=live.data.fence,
             attempt={"outcome": "success"},
         )
-
-    # -- a person's controls ------------------------------------------------------------------------
-
-    def pause(self, operation_id: str) -> RecoveryData:
-        """Stop until `resume`. Pausing what is paused is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or already over.
-        """
-        return self._control(operation_id, RecoveryState.PAUSED, {"waiting_for": None, "next_attempt_at": None})
-
-    def resume(self, operation_id: str) -> RecoveryData:
-        """Go on after `pause`; resuming what is not paused but unfinished is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or already over.
-        """
-        try:
-            return self._change(operation_id, {RecoveryState.PAUSED}, {"state": RecoveryState.PENDING})
-        except RecoveryStateError as error:
-            if error.state is not None and RecoveryState(error.state) in UNFINISHED:
-                return self._known(operation_id)
-            raise
-
-    def cancel(self, operation_id: str) -> RecoveryData:
-        """End it; what was done so far stays on the disk. Cancelling twice is fine.
-
-        Raises:
-            RecoveryStateError: it is unknown, or ended in another way.
-        """
-        now = to_datetime(self.clock.time())
-        fields = {"waiting_for": None, "next_attempt_at": None, "owner": None, "completed_at": now}
-        return self._control(operation_id, RecoveryState.CANCELLED, fields)
-
-    def retry(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
-        """Begin again what failed, gave up or was cancelled; end the wait of what is waiting.
-
-        Raises:
-            RecoveryStateError: it is unknown, running, paused, finished well, or cannot be run again because
-                its arguments could not be kept.
-        """
-        data = self._known(operation_id)
-        if data.state in RUNNABLE:
-            return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
-        if not data.resumable and "kwargs" not in fields:
-            raise RecoveryStateError(
-                f"{data.title} cannot be started again from here, because what it was called with could not be kept "
-                "(it may have held a password or a signed address): start it again where it was started first.",
-                state=data.state.value,
-            )
-        return self._change(
-            operation_id,
-            sources_of(RecoveryState.PENDING) & FINAL,
-            {
-                "owner": None,
-                "fruitless": 0,
-                "watermark": 0.0,
-                "max_attempts": None if limit is None else data.attempt + limit,
-                "next_attempt_at": None,
-                "waiting_for": None,
-                "completed_at": None,
-                "begun_at": to_datetime(self.clock.time()),
-                **fields,
-                "state": RecoveryState.PENDING,
-            },
-        )
-
-    def _control(self, operation_id: str, target: RecoveryState, fields: Mapping[str, Any]) -> RecoveryData:
-        try:
-            return self._change(
-                operation_id,
-                sources_of(target),
-                {**fields, "state": target},
-                attempt={"outcome": target.value},
-            )
-        except RecoveryStateError as error:
-            if error.state == target.value:
-                return self._known(operation_id)
-            raise
-
-    def _known(self, operation_id: str) -> RecoveryData:
-        data = self.store.get(operation_id)
-        if data is None:
-            raise RecoveryStateError(f"there is no operation {operation_id}")
-        return data
-
-    # -- progress, metadata, steps ------------------------------------------------------------------
-
-    def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
-        """Set the point from which an attempt goes on."""
-        meter = self._meters[live.operation_id] = Meter(resumed=done)
-        meter.latest = Progress(done, total, unit, resumed=done)
-        self._keep_progress(live, meter.latest)
-
-    def report_progress(
-        self, live: Operation, done: float, total: float | None, unit: str, message: str | None
-    ) -> None:
-        """Keep and announce progress, at most five times a second for each operation."""
-        meter = self._meters.get(live.operation_id)
-        if meter is None:
-            meter = self._meters[live.operation_id] = Meter()
-        now = self.clock.monotonic()
-        progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
-        if meter.is_due(now):
-            self._keep_progress(live, progress)
-
-    def _keep_progress(self, live: Operation, progress: Progress) -> None:
-        at = to_datetime(self.clock.time())
-        live.data.progress = progress
-        try:
-            metadata = self._with_snapshot(live)
-            if metadata is not None:
-                self.store.update_metadata(live.operation_id, live.data.fence, metadata)
-            changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
-        except StoreError as error:
-            logger.warning("progress of %s could not be kept: %s", live.data.title, error)
-            return
-        if changed is None:
-            live.wake.set()  # the claim is gone; the next check finds out why
-        else:
-            self._announce(changed, wake=False)
-
-    def _with_snapshot(self, live: Operation) -> dict[str, Any] | None:
-        """The metadata with the state of the call; None when there is no state, or none that can be kept."""
-        snapshot = None if live.snapshot is None else live.snapshot()
-        if not snapshot:
-            return None
-        try:
-            codec.dumps(snapshot)
-        except TypeError as error:
-            logger.debug("the state of %s is not kept: %s", live.data.title, error)
-            return None
-        if self.redactor.value(snapshot) != snapshot:
-            return None  # without its secrets it would be another state
-        live.data.metadata.update(deepcopy(snapshot))
-        return self._kept_metadata(live)
-
-    def _kept_metadata(self, live: Operation) -> dict[str, Any]:
-        """What of the metadata can be kept, without secrets."""
-        return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if _is_storable(value)}
-
-    def _final_progress(self, live: Operation) -> Progress | None:
-        meter = self._meters.pop(live.operation_id, None)
-        if meter is None or meter.latest is None:
-            return live.data.progress
-        return replace(meter.latest, rate=None, eta_s=None)
-
-    def save_metadata(self, live: Operation) -> None:
-        """Keep the metadata of a running operation, without secrets.
-
-        Raises:
-            TypeError: it holds something that cannot be kept.
-        """
-        self.store.update_metadata(live.operation_id, live.data.fence, self.redactor.value(live.data.metadata))
-
-    def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
-        """The step, if it has finished in an earlier attempt or process."""
-        return self.store.load_step(operation_id, name)
-
-    def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done.
-
-        Raises:
-            RecoveryStateError: the operation no longer belongs to this call.
-            TypeError: the result cannot be kept.
-        """
-        step = StepRecord(name, to_datetime(self.clock.time()), result)
-        if not self.store.finish_step(live.operation_id, live.data.fence, step):
-            raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
 
     # -- taking over --------------------------------------------------------------------------------
 
@@ -481,36 +311,6 @@ class Lifecycle:
             self._announce(changed)
         return [changed.data for changed in changes]
 
-    # -- who is woken -------------------------------------------------------------------------------
-
-    def attach(self, live: Operation) -> None:
-        """From now on changes of the operation wake `live`."""
-        self._handles.attach(live)
-
-    def detach(self, live: Operation) -> None:
-        """Undo `attach`."""
-        if self._handles.detach(live):
-            self._meters.pop(live.operation_id, None)
-
-    def is_shared(self, live: Operation) -> bool:
-        """Whether others run or wait for the operation of this call as well."""
-        if self._handles.count(live.operation_id) > 1:
-            return True
-        stored = self.store.get(live.operation_id)
-        return stored is not None and stored.owner not in (None, self.owner_id)
-
-    def is_live(self, operation_id: str) -> bool:
-        """Whether a call in this process runs, waits for or has joined the operation."""
-        return operation_id in self._handles
-
-    def notify(self, operation_id: str) -> None:
-        """Wake this process's calls that are about the operation; it changed elsewhere."""
-        self._handles.notify(operation_id)
-
-    def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Store and send an event that belongs to no operation."""
-        signals.send(self.store.append_event(name, payload), self)
-
     # -- inside -------------------------------------------------------------------------------------
 
     def _kept_error(self, error: Exception) -> StoredError:
@@ -522,59 +322,3 @@ class Lifecycle:
         return type(stored)(
             stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
         )
-
-    def _change(
-        self,
-        operation_id: str,
-        expected: Collection[RecoveryState],
-        fields: Mapping[str, Any],
-        *,
-        fence: int | None = None,
-        claim: bool = False,
-        attempt: Mapping[str, Any] | None = None,
-    ) -> RecoveryData:
-        target = fields.get("state")
-        if target is not None:
-            expected = frozenset(expected) & sources_of(target)
-        at = to_datetime(self.clock.time())
-        changed = self.store.change(operation_id, Change(expected, fields, at, fence, claim, attempt))
-        if changed is None:
-            raise self._lost(operation_id, target)
-        self._announce(changed)
-        return changed.data
-
-    def _lost(self, operation_id: str, target: RecoveryState | None) -> RecoveryStateError:
-        data = self.store.get(operation_id)
-        if data is None:
-            return RecoveryStateError(f"there is no operation {operation_id}")
-        wanted = "changed" if target is None else _IN_WORDS[target]
-        if data.key is not None and data.state in FINAL and target is RecoveryState.PENDING:
-            other = self.store.latest_with_key(data.key)
-            if other is not None and other.state in UNFINISHED:
-                return RecoveryStateError(
-                    f"{data.title} cannot be started again now, because the same is under way in "
-                    f"operation {other.operation_id}",
-                    state=data.state.value,
-                )
-        return RecoveryStateError(
-            f"{data.title} cannot be {wanted} now: its state is {data.state}", state=data.state.value
-        )
-
-    def _announce(self, changed: Changed, wake: bool = True) -> None:
-        if wake:
-            self.notify(changed.data.operation_id)
-        for event in changed.events:
-            signals.send(event, self)
-
-
-def _is_storable(value: Any) -> bool:
-    try:
-        codec.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _encodable(text: str) -> str:
-    """`text` as every database takes it: file names that are not UTF-8 come with lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

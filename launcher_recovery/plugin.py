@@ -145,18 +145,25 @@ class LauncherPlugin:
             if mode == "observe":
                 return self._observe(kind, arguments)
             kind.check(arguments, integrator.config.allowed_roots)
-            kept = self._kept_result(kind, arguments)
+            draft = self._draft(kind, arguments, key=kind.key(arguments))
+            kept = self._kept_result(kind, draft)
             if kept is not None and kept.result is not None:
                 return kept.result
-            data = self._open(kind, arguments, key=kind.key(arguments))
+            rules = integrator.rules_for(kind, draft, kind.scope(arguments))
+            if rules().holds_back:
+                data, live = integrator.lifecycle.enter(draft, revive=True), None
+            else:
+                data, live = integrator.lifecycle.start(draft, revive=True)
         except StoreError as error:
             logger.warning("%s runs without recovery: %s", kind.title(arguments), error)
             return None
-        return self._run(kind, data, arguments)
+        if live is not None:
+            integrator.engine.begin(live, rules)
+        return integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
 
-    def _open(self, kind: OperationKind, arguments: dict[str, Any], key: str | None) -> RecoveryData:
+    def _draft(self, kind: OperationKind, arguments: dict[str, Any], key: str | None) -> RecoveryData:
         around = current_operation()
-        return self.integrator.lifecycle.open(
+        return self.integrator.lifecycle.draft(
             kind.hook,
             (),
             arguments,
@@ -165,22 +172,17 @@ class LauncherPlugin:
             project=arguments.get("project_id"),
             parent_id=None if around is None else around.operation_id,
             title=kind.title(arguments),
-            revive=key is not None,
+            limit=self.integrator.max_attempts,
         )
 
-    def _kept_result(self, kind: OperationKind, arguments: dict[str, Any]) -> RecoveryData | None:
+    def _kept_result(self, kind: OperationKind, draft: RecoveryData) -> RecoveryData | None:
         """An earlier success inside the same operation around it: done once over attempts and restarts."""
-        around = current_operation()
-        if around is None:
+        if draft.parent_id is None or draft.key is None:
             return None
-        latest = self.integrator.persistence.latest_with_key(kind.key(arguments))
-        if latest is None or latest.state is not RecoveryState.SUCCESS or latest.parent_id != around.operation_id:
+        latest = self.integrator.persistence.latest_with_key(draft.key)
+        if latest is None or latest.state is not RecoveryState.SUCCESS or latest.parent_id != draft.parent_id:
             return None
         return latest if kind.still_there(latest) else None
-
-    def _run(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Any:
-        policy = self.integrator.policy_for(kind, data, kind.scope(arguments))
-        return self.integrator.engine.run(data, policy, lambda: self._attempt(kind, arguments))
 
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
@@ -193,7 +195,8 @@ class LauncherPlugin:
         except RefusedError as error:
             self._fail(data, error, "It is not allowed any more; the settings have changed since.", None)
             return None
-        return self._run(kind, data, data.kwargs)
+        rules = self.integrator.rules_for(kind, data, kind.scope(data.kwargs))
+        return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
         self._fail(
@@ -248,8 +251,8 @@ class LauncherPlugin:
     def _observe(self, kind: OperationKind, arguments: dict[str, Any]) -> Any:
         """Let the launcher's handlers run once as they are, and record what recovery would have done."""
         lifecycle = self.integrator.lifecycle
-        data = self._open(kind, arguments, key=None)
-        live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, self.integrator.clock)
+        data = self._draft(kind, arguments, key=None)
+        live = Operation(lifecycle.begin_attempt(lifecycle.enter(data).operation_id, 1), lifecycle, lifecycle.clock)
         live.metadata["observed"] = True
         try:
             with running(live):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Union
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
@@ -54,6 +55,20 @@ class Policy:
     budget: RetryBudget | None = None
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a first attempt may have to wait."""
+        return bool(self.bulkheads) or (self.breaker is not None and not self.breaker.is_closed)
+
+
+Rules = Union[Policy, Callable[[], Policy]]
+"""A policy, or what gives it as it is now."""
+
+
+def reader(rules: Rules) -> Callable[[], Policy]:
+    """What gives the policy as it is now."""
+    return (lambda: rules) if isinstance(rules, Policy) else rules
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.policy import Classify, Policy
+from launcher_recovery.policy import Classify, Policy, Rules, reader
 from launcher_recovery.strategies import Strategy
 
 
@@ -118,11 +118,12 @@ def recovery_test_mode(attempts: int | None = 3) -> Iterator[None]:
 _original: list[Callable[..., Any]] = []
 
 
-def _loop_in_test_mode(engine: Engine, live: Any, policy: Policy, *rest: Any, **more: Any) -> Any:
+def _loop_in_test_mode(engine: Engine, live: Any, rules: Rules, *rest: Any, **more: Any) -> Any:
     with _modes_lock:
         loop = _original[-1]
-        hurried = _hurried(policy, _modes[-1].attempts)
-    return loop(engine, live, hurried, *rest, **more)
+        attempts = _modes[-1].attempts
+    read = reader(rules)
+    return loop(engine, live, lambda: _hurried(read(), attempts), *rest, **more)
 
 
 class VirtualClock(Clock):

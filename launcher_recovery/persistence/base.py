@@ -100,11 +100,20 @@ class Retention:
     max_bytes: int | None = 256 << 20
 
 
+def begins(data: RecoveryData) -> bool:
+    """Whether a new record is entered with its first attempt begun."""
+    return data.state is RecoveryState.IN_PROGRESS and data.attempt == 1
+
+
 class Store(Protocol):
     """What the engine needs of a store. Every method is safe to call from any thread."""
 
     def insert(self, data: RecoveryData) -> Changed | None:
-        """Keep a new record with its event; None when an unfinished operation has the same key."""
+        """Keep a new record with its events; None when an unfinished operation has the same key.
+
+        One that is in progress as attempt 1 is entered with that attempt, begun when it was updated; it is the intent,
+        which survives a power cut. One that has not begun need not: nothing has been done for it yet.
+        """
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         """Compare and set; None when the operation is elsewhere, under another fence, or unknown, or when it would

@@ -22,7 +22,7 @@ from launcher_recovery.operation import (
 )
 from launcher_recovery.persistence import codec, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
-from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence
+from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
     AttemptRow,
@@ -61,7 +61,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         plan = statements.plan_insert(data)
         try:
             # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
-            return self._changed(self._write(lambda: self._carry_out(plan), durable=False))
+            return self._changed(self._write(lambda: self._carry_out(plan), durable=begins(data)))
         except peewee.IntegrityError:
             return None
 

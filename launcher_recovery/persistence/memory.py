@@ -21,7 +21,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
+from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence, begins
 from launcher_recovery.signals import Event, events_of
 
 _KEPT_EVENTS = 10_000
@@ -83,6 +83,8 @@ class MemoryPersistence(StatePersistence):
             if data.operation_id in self._operations or (data.state in UNFINISHED and self._is_key_taken(data)):
                 return None
             self._operations[data.operation_id] = deepcopy(data)
+            if begins(data):
+                self._attempts[data.operation_id] = [AttemptRecord(data.attempt, data.updated_at)]
             return Changed(data, self._store_events(data))
 
     def _is_key_taken(self, data: RecoveryData) -> bool:

@@ -21,6 +21,7 @@ from launcher_recovery.persistence.base import (
     OwnerRow,
     RenewableStore,
     StatePersistence,
+    begins,
 )
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.signals import Event
@@ -147,7 +148,8 @@ class ResilientPersistence(StatePersistence):
     # -- writing ------------------------------------------------------------------------------------
 
     def insert(self, data: RecoveryData) -> Changed | None:
-        return self._either(lambda: self._remember(self.store.insert(data)), lambda: self._memory.insert(data))
+        claim = Change((), {}, data.updated_at, claim=True) if begins(data) else None
+        return self._either(lambda: self._remember(self.store.insert(data), claim), lambda: self._memory.insert(data))
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         return self._either(

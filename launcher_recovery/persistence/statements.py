@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher_recovery.operation import RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Change, Kept
+from launcher_recovery.persistence.base import Change, Kept, begins
 from launcher_recovery.persistence.models import OperationRow, to_columns, to_data
 from launcher_recovery.signals import events_of
 
@@ -79,10 +79,13 @@ def record_of(row: tuple[Any, ...]) -> RecoveryData:
 
 
 def plan_insert(data: RecoveryData) -> Plan:
-    """Enter a new record."""
+    """Enter a new record, with its first attempt if that is under way."""
     columns = to_columns(vars(data))
     row = tuple(columns[name] for name in COLUMNS)
-    return Plan(((_INSERT, row),), data, _planned(data), row)
+    statements: tuple[Statement, ...] = ((_INSERT, row),)
+    if begins(data):
+        statements += ((_BEGIN_ATTEMPT, (data.operation_id, data.attempt, columns["updated_at"])),)
+    return Plan(statements, data, _planned(data), row)
 
 
 def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:

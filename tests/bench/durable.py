@@ -49,19 +49,17 @@ def timed(work: Callable[[], object], threads: int, each: int) -> tuple[float, f
 
 
 def ours(path: Path) -> Callable[[], object]:
-    """One operation: entered, claimed (the intent), ended well."""
+    """One operation: entered with its first attempt (the intent), ended well."""
     from launcher_recovery import SQLitePersistence
-    from launcher_recovery.clock import Clock
     from launcher_recovery.lifecycle import Lifecycle
-    from launcher_recovery.operation import Operation
 
-    clock = Clock()
-    lifecycle = Lifecycle(SQLitePersistence(path), owner_id="bench", clock=clock)
+    lifecycle = Lifecycle(SQLitePersistence(path), owner_id="bench")
 
     def once() -> None:
-        data = lifecycle.open("work", (1,), {})
-        data = lifecycle.begin_attempt(data.operation_id, 3)
-        lifecycle.succeed(Operation(data, lifecycle, clock), 1)
+        live = lifecycle.start(lifecycle.draft("work", (1,), {}, limit=3))[1]
+        assert live is not None
+        lifecycle.succeed(live, 1)
+        lifecycle.detach(live)
 
     return once
 

@@ -224,7 +224,8 @@ def test_key_joins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def attach_and_tell(lifecycle: Lifecycle, live: Operation) -> None:
         attach(lifecycle, live)
-        joined.set()
+        if live.operation_id == data.operation_id:
+            joined.set()
 
     monkeypatch.setattr(Lifecycle, "attach", attach_and_tell)
     second.start()

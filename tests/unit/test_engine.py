@@ -820,8 +820,8 @@ async def test_outer_retries_its_own_errors(kit: Kit, drive: Drive) -> None:
     assert kit.now.attempt == 2
 
 
-async def test_cancelled_inner_fails_the_outer(kit: Kit, drive: Drive) -> None:
-    """When only the inner operation is cancelled, the outer ends too, as failed, instead of waiting for itself."""
+async def test_cancelled_inner_ends_the_outer(kit: Kit, drive: Drive) -> None:
+    """When only the inner operation is cancelled, the outer ends as cancelled too, and needs nobody."""
 
     def inner() -> None:
         kit.lifecycle.cancel(here().operation_id)
@@ -832,7 +832,9 @@ async def test_cancelled_inner_fails_the_outer(kit: Kit, drive: Drive) -> None:
 
     with pytest.raises(OperationCancelled, match="inner was cancelled"):
         await drive(outer)
-    assert (kit.now.state, kit.now.category) == (S.FAILED, "cancelled")
+    assert (kit.now.state, kit.now.category, kit.now.owner) == (S.CANCELLED, "cancelled", None)
+    assert kit.attempts[-1].outcome == "cancelled"
+    assert "settled" not in [event for event, *_ in kit.observed]
 
 
 # -- the breaker --------------------------------------------------------------------------------------

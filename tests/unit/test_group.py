@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 import pytest
 
-from launcher_recovery import RecoveryData, SQLitePersistence, StoreError
+from launcher_recovery import RecoveryData, RecoveryState, SQLitePersistence, StoreError
 from launcher_recovery.persistence import PostgresPersistence, connections
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.statements import PlannedEvent
@@ -188,6 +188,14 @@ def test_durable_when_one_of_them_is(disk: SQLitePersistence, monkeypatch: pytes
     ]  # fmt: skip
 
 
+def test_durable_when_its_first_attempt_is_begun(disk: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The intent is safe from a power cut before anything is done."""
+    said = counted(disk, monkeypatch)
+    disk.insert(RecoveryData("a", "work"))
+    disk.insert(RecoveryData("b", "work", state=RecoveryState.IN_PROGRESS, attempt=1, fence=1))
+    assert said[-3:] == ["PRAGMA synchronous = FULL", "BEGIN IMMEDIATE", "COMMIT"]
+
+
 def test_waits_for_another_process(disk: SQLitePersistence, tmp_path: Path) -> None:
     """While another process writes, a writer here waits for it and sees no error; a reader does not wait."""
     code = """
@@ -231,7 +239,7 @@ def test_threads_and_processes_lose_nothing(disk: SQLitePersistence) -> None:
     """Two processes with four threads each: every change is there, and events have numbers without gap or double."""
     code = """
 import sys, threading
-from launcher_recovery import RecoveryData, SQLitePersistence
+from launcher_recovery import RecoveryData, RecoveryState, SQLitePersistence
 store = SQLitePersistence(sys.argv[1])
 def run(name):
     for number in range(25):

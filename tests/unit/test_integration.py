@@ -14,12 +14,13 @@ import pytest
 
 from launcher_recovery import integration
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.clock import Wake
 from launcher_recovery.config import RecoveryConfig
-from launcher_recovery.errors import RecoveryConfigError, RecoveryStateError, StoreError
+from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryConfigError, RecoveryStateError, StoreError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState
+from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.sqlite import SQLitePersistence
@@ -587,3 +588,87 @@ def test_new_delays_count_for_the_launchers_operations_too(make: Callable[..., R
     policy = integrator.policy_for(KIND, data, None)
     integrator.update_config({"initial_delay": 0})
     assert policy.strategy.calculate_delay(1) == integrator.strategy.calculate_delay(5) == 0.0
+
+
+def changing(integrator: RecoveryIntegrator, data: RecoveryData, changes: dict[str, Any]) -> RecoveryData:
+    """The record of an operation that fails always, after settings were changed in its second attempt."""
+    calls = itertools.count(1)
+
+    def handler() -> None:
+        if next(calls) == 2:
+            integrator.update_config(changes)
+        raise ConnectionError("broken")
+
+    with pytest.raises(ConnectionError):
+        integrator.engine.run(data, integrator.rules_for(KIND, data, None), handler)
+    found = integrator.persistence.get(data.operation_id)
+    assert found is not None
+    return found
+
+
+def test_fewer_or_more_retries_count_for_what_runs_already(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(max_retries=2)
+    assert changing(integrator, opened(integrator), {"max_retries": 4}).attempt == 5
+    assert changing(integrator, opened(integrator), {"max_retries": 2}).attempt == 3
+
+
+def test_a_new_timeout_counts_from_the_next_attempt_on(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(max_retries=2, initial_delay=1)
+    limits: list[float | None] = []
+
+    def handler() -> None:
+        operation = current_operation()
+        assert operation is not None
+        limits.append(operation.seconds_left())
+        integrator.update_config({"timeout": 50.0 * len(limits)})
+        raise ConnectionError("broken")
+
+    with pytest.raises(ConnectionError):
+        integrator.apply_to_operation(handler)()
+    assert limits == [None, pytest.approx(50, abs=1), pytest.approx(100, abs=1)]
+
+
+def test_a_new_deadline_counts_for_the_next_decision(make: Callable[..., RecoveryIntegrator]) -> None:
+    integrator = make(initial_delay=100, max_delay=100)
+    found = changing(integrator, opened(integrator), {"deadline": 1.0})
+    assert (found.state, found.attempt) == ("exhausted", 2)
+
+
+def test_a_deadline_ends_a_wait_that_goes_past_it(make: Callable[..., RecoveryIntegrator]) -> None:
+    """Whoever shortens the deadline need not wait for the wait; what the call raises is what went wrong."""
+    integrator = make(initial_delay=100, backoff_factor=1, max_retries=3)
+
+    class Changing(Ticking):
+        def wait(self, wake: Wake, seconds: float | None) -> bool:
+            if self.slept > 50:
+                integrator.update_config({"deadline": 60.0})
+            return super().wait(wake, seconds)
+
+    integrator.clock = integrator.lifecycle.clock = Changing()
+    with pytest.raises(ConnectionError, match="broken"):
+        integrator.apply_to_operation(broken)()
+    (data,) = integrator.persistence.find()
+    assert (data.state, data.attempt, data.owner, data.next_attempt_at) == ("exhausted", 1, None, None)
+    assert str(data.error) == "ConnectionError: broken"
+    assert integrator.clock.slept < 60
+
+
+def broken() -> None:
+    raise ConnectionError("broken")
+
+
+def test_a_function_has_a_breaker_as_configured(make: Callable[..., RecoveryIntegrator]) -> None:
+    """It opens after so many failures, is shown with the others, and follows the settings."""
+    integrator = make(max_retries=0, circuit_breaker_threshold=2, circuit_breaker_timeout=7)
+    recovered = integrator.apply_to_operation(broken)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            recovered()
+    with pytest.raises(CircuitBreakerOpenError) as refused:
+        recovered()
+    assert 6 < refused.value.timeout_remaining <= 7
+    (shown,) = integrator.status()["breakers"]
+    assert (shown["scope"], shown["operation_type"]) == (f"{__name__}.broken", "function")
+    integrator.update_config({"circuit_breaker_timeout": 0})
+    with pytest.raises(ConnectionError):
+        recovered()

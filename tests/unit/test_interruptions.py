@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from launcher_recovery import CircuitBreaker, CircuitBreakerOpenError, RecoveryConfigError, RecoveryState
+from launcher_recovery import CircuitBreaker, CircuitBreakerOpenError, RecoveryConfigError, RecoveryState, recoverable
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
+from launcher_recovery.drivers import in_thread
+from launcher_recovery.handles import handles_of
+from launcher_recovery.operation import RecoveryData
+from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.strategies import ExponentialBackoffStrategy, FixedDelayStrategy
+from tests.support import wait_for
 from tests.unit.kit import Kit, says
+
+S = RecoveryState
 
 
 class Mute(Exception):
@@ -117,3 +126,56 @@ def test_decorrelated_jitter(kit: Kit) -> None:
     assert all(2 <= strategy.calculate_delay(number) <= 50 for number in (1, 2, 500))
     with pytest.raises(RecoveryConfigError, match="jitter='some'"):
         ExponentialBackoffStrategy(jitter="some")
+
+
+def entering(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[[], Any], threading.Event, threading.Event]:
+    """A coroutine function that begins, an event set when its record is about to be entered, and one that lets it."""
+    is_there, go = threading.Event(), threading.Event()
+    insert = store.insert
+
+    def slowly(data: RecoveryData) -> Any:
+        is_there.set()
+        assert go.wait(20)
+        return insert(data)
+
+    monkeypatch.setattr(store, "insert", slowly)
+
+    @recoverable(persistence=store)
+    async def work() -> None:
+        pytest.fail("it ran")
+
+    return work, is_there, go
+
+
+async def test_cancelled_while_it_is_entered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is cancelled while another thread enters its operation leaves it cancelled, and no handle."""
+    work, is_there, go = entering(store, monkeypatch)
+    task = asyncio.ensure_future(work())
+    await asyncio.to_thread(is_there.wait, 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await asyncio.to_thread(wait_for, lambda: [data.state for data in store.find()] == [S.CANCELLED])
+    [data] = store.find()
+    await asyncio.to_thread(wait_for, lambda: data.operation_id not in handles_of(store))
+
+
+async def test_cancelled_right_after_it_was_entered(store: Store) -> None:
+    """What came in the meantime is undone by whoever is cancelled."""
+    undone: list[int] = []
+    done = threading.Event()
+
+    def enter() -> int:
+        done.set()
+        return 1
+
+    task = asyncio.ensure_future(in_thread(enter, undone.append))
+    await asyncio.sleep(0)
+    assert done.wait(20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(wait_for, lambda: undone == [1])

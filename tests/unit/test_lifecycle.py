@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from launcher_recovery import RecoveryStateError, StoreError
+from launcher_recovery import OperationCancelled, RecoveryStateError, StoreError
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import StoredError
 from launcher_recovery.lifecycle import Lifecycle
@@ -606,3 +606,67 @@ def test_orphans_are_pending_again(each: Kit) -> None:
     assert [item.outcome for item in each.store.attempts(lives[S.IN_PROGRESS].operation_id)] == ["interrupted"]
     assert each.lifecycle.release_orphans({"me"}) == []
     assert each.store.owners() == []
+
+
+# -- beginning with the first attempt -----------------------------------------------------------------
+
+
+def started(kit: Kit, **about: Any) -> tuple[RecoveryData, Operation | None]:
+    return kit.lifecycle.start(kit.lifecycle.draft("work", (1,), {}, limit=4, **about))
+
+
+def test_a_call_is_entered_with_its_first_attempt(each: Kit) -> None:
+    """One write: the record is in progress, claimed, and has its attempt; it ends as any other."""
+    data, live = started(each)
+    assert live is not None
+    assert shown(each.record(data.operation_id)) == shown(data) == shown(live.data)
+    assert (data.state, data.attempt, data.fence, data.owner, data.max_attempts) == (S.IN_PROGRESS, 1, 1, "me", 4)
+    [attempt] = each.store.attempts(data.operation_id)
+    assert (attempt.number, attempt.started_at, attempt.ended_at) == (1, data.updated_at, None)
+    assert [event.payload["state"] for event in each.events()] == ["in_progress"]
+    live.check()
+    each.lifecycle.succeed(live, 2)
+    [attempt] = each.store.attempts(data.operation_id)
+    assert (attempt.outcome, each.record(data.operation_id).result) == ("success", 2)
+
+
+def test_who_cancels_a_call_from_its_first_event_on_reaches_it(each: Kit) -> None:
+    def cancel(sender: object, event: Event) -> None:
+        if event.payload["state"] == "in_progress":
+            each.lifecycle.cancel(event.payload["operation_id"])
+
+    with recovery_updated.connected_to(cancel, each.lifecycle):
+        live = started(each)[1]
+    assert live is not None
+    with pytest.raises(OperationCancelled):
+        live.check()
+
+
+def test_a_call_that_joins_begins_no_attempt(each: Kit) -> None:
+    data, live = started(each, key="k")
+    joined, none = started(each, key="k")
+    assert (joined.operation_id, none) == (data.operation_id, None)
+    assert len(each.store.attempts(data.operation_id)) == 1
+    assert live is not None
+    each.lifecycle.detach(live)
+    assert not each.lifecycle.is_live(data.operation_id)
+
+
+def test_a_call_that_continues_what_failed_begins_no_attempt(each: Kit) -> None:
+    failed = bring_to(each, S.FAILED, key="k")
+    revived, none = each.lifecycle.start(each.lifecycle.draft("work", (2,), {}, key="k"), revive=True)
+    assert (revived.operation_id, revived.state, revived.args) == (failed.operation_id, S.PENDING, (2,))
+    assert none is None
+
+
+def test_a_call_that_cannot_be_entered_leaves_no_handle(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def insert(data: RecoveryData) -> None:
+        seen.append(data.operation_id)
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(kit.store, "insert", insert)
+    with pytest.raises(StoreError):
+        started(kit)
+    assert not kit.lifecycle.is_live(seen[0])

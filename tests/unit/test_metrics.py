@@ -127,3 +127,19 @@ def test_a_follower_forgets_what_ended_and_what_was_quiet_longest(monkeypatch: p
     ended = follower.follow({"operation_id": "b", "state": "exhausted", "attempt": 1, **times})
     assert ended == [Happening.ATTEMPT_FAILED, Happening.GAVE_UP]
     assert list(follower._last) == ["c"]
+
+
+def test_a_call_that_is_entered_with_its_first_attempt_is_opened_and_begun(kit: Kit, metrics: RecoveryMetrics) -> None:
+    """Also when it is only seen as in progress; what another process began is not opened here."""
+    told: list[str] = []
+    follower = Follower(lambda happening, payload: told.append(happening.value))
+    follower.attach()
+    live = kit.lifecycle.start(kit.lifecycle.draft("work", (), {}))[1]
+    assert live is not None
+    kit.lifecycle.succeed(live, 1)
+    follower.detach()
+    assert told == ["opened", "attempt_started", "succeeded"]
+    assert int(metrics.total_operations) == 1
+    later = {"created_at": "1", "updated_at": "2", "next_attempt_at": None}
+    elsewhere = {"operation_id": "x", "state": "in_progress", "attempt": 1, **later}
+    assert follower.follow(elsewhere) == [Happening.ATTEMPT_STARTED]

@@ -246,3 +246,16 @@ async def test_async_methods(kit: Kit, path: Path) -> None:
     assert await store.load("b") is not None
     await store.delete("b")
     assert await store.load("b") is None
+
+
+def test_what_was_entered_with_its_first_attempt(kit: Kit, disk: SQLitePersistence, path: Path) -> None:
+    """When the disk fails right after it, the attempt is known in memory, and is written back with its end."""
+    live = kit.lifecycle.start(kit.lifecycle.draft("work", (), {}))[1]
+    assert live is not None
+    delete(path)
+    kit.lifecycle.succeed(live, "fine")
+    assert resilient(kit).problem is not None
+    kit.clock.advance(RETRY_S)
+    kit.store.check()
+    [attempt] = disk.attempts(live.operation_id)
+    assert (attempt.number, attempt.outcome) == (1, "success")

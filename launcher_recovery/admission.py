@@ -1,0 +1,199 @@
+"""Whether and when the next attempt of a call may begin: its wait, its budget, its breaker, its deadline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from launcher_recovery.breaker import CircuitBreaker
+from launcher_recovery.classification import Verdict
+from launcher_recovery.clock import Clock
+from launcher_recovery.effects import Call, Effect
+from launcher_recovery.endings import moment
+from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
+
+
+class Admission:
+    """What one call goes by; its policy is read anew for every decision.
+
+    Args:
+        lifecycle: where the operation changes.
+        clock: source of time.
+        live: the call.
+        rules: its policy.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, clock: Clock, live: Operation, rules: Rules) -> None:
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._live = live
+        self._read = reader(rules)
+        self._deadline_of_wait = self.policy.deadline
+        self.last_error: Exception | None = None
+        """What the last attempt of this call failed with, until the next one begins."""
+
+    @property
+    def policy(self) -> Policy:
+        """As it is now."""
+        return self._read()
+
+    # -- before an attempt --------------------------------------------------------------------------
+
+    def seconds_to_wait(self, data: RecoveryData) -> float:
+        """Seconds until the next attempt is due."""
+        if data.next_attempt_at is None:
+            return 0.0
+        breaker = self.policy.breaker
+        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open():
+            return 0.0  # the probe of another operation got through
+        return data.next_attempt_at.timestamp() - self._clock.time()
+
+    def ends_too_late(self, data: RecoveryData, seconds: float) -> bool:
+        """Whether a wait that has `seconds` to go ends past a deadline that was set since it began."""
+        if data.state is not RecoveryState.RECOVERING or self.policy.deadline == self._deadline_of_wait:
+            return False
+        return self._is_too_late(data, seconds)
+
+    def ask(self, data: RecoveryData) -> Generator[Effect, Any, tuple[Exception | None, bool]]:
+        """Ask the budget and the breaker: the error with which the attempt is refused, and whether to look again."""
+        live, policy = self._live, self.policy
+        if live.unpaid is not None and policy.budget is not None:
+            wait = policy.budget.admit()
+            if wait > 0:
+                if self._is_too_late(data, wait):
+                    return live.unpaid, False
+                text = "Too much has failed lately, so that retries are spread out."
+                yield from self.hold(wait, WaitingFor.SLOT, text)
+                return None, True
+            live.unpaid = None
+        breaker = policy.breaker
+        refused_s = 0.0 if breaker is None else breaker.acquire(live)
+        if breaker is None or refused_s <= 0:
+            return None, False
+        if policy.wait_for_breaker and not self._is_too_late(data, refused_s):
+            text = f"{breaker.scope or 'The other side'} has failed repeatedly and is left alone for a while."
+            breaker.tell(live.wake)
+            yield from self.hold(refused_s, WaitingFor.BREAKER, text)
+            return None, True
+        return _refusal(breaker, live, refused_s), False
+
+    def hold(self, seconds: float | None, waiting_for: WaitingFor, explanation: str) -> Generator[Effect, Any, None]:
+        """Put off the next attempt; see `Lifecycle.hold`."""
+        self._deadline_of_wait = self.policy.deadline
+        operation_id = self._live.operation_id
+        try:
+            yield Call(lambda: self._lifecycle.hold(operation_id, seconds, waiting_for, explanation))
+        except RecoveryStateError:
+            return  # it changed meanwhile; the loop looks again
+
+    def let_go(self) -> None:
+        """Free the place of the probe, if this call is it."""
+        if self.policy.breaker is not None:
+            self.policy.breaker.release(self._live)
+
+    # -- the attempt --------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Note that an attempt begins now; `live.data` is its record."""
+        live, policy = self._live, self.policy
+        self.last_error = None
+        live.moved = False
+        live.began = moment()
+        # `wake` is left as it is: whoever paused or cancelled right after the claim is to be heard.
+        limit = self._time_limit(live, policy)
+        live.attempt_ends_at = None if limit is None else self._clock.monotonic() + limit
+        breaker = policy.breaker
+        # The far end works as soon as something moves: those that wait for this probe need not see it end.
+        live.on_moved = None if breaker is None else functools.partial(breaker.success, live)
+
+    def worked(self) -> None:
+        """The attempt ended well."""
+        policy = self.policy
+        if policy.breaker is not None:
+            policy.breaker.success(self._live)
+        if policy.budget is not None:
+            policy.budget.succeeded(self._live.paid)
+
+    def failed(self, verdict: Verdict) -> None:
+        """The attempt failed: tell the breaker."""
+        policy, live = self.policy, self._live
+        if policy.breaker is None:
+            return
+        if live.moved:  # the far end works, however badly
+            policy.breaker.success(live)
+        elif counts_for_breaker(policy, verdict):
+            policy.breaker.failure(live)
+        else:
+            policy.breaker.release(live)
+
+    # -- after a failure ----------------------------------------------------------------------------
+
+    def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> RetryAt | GiveUp:
+        """What follows a failed attempt, paid for if it is another one."""
+        live, policy = self._live, self.policy
+        age = self._age(live.data)
+        decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+        if isinstance(decision, RetryAt) and policy.budget is not None:
+            decision = self._pay(decision, error)
+        return decision
+
+    def waits(self, retry: RetryAt, error: Exception) -> None:
+        """A wait begins that was decided upon."""
+        policy, live = self.policy, self._live
+        self.last_error = error
+        self._deadline_of_wait = policy.deadline
+        live.waited_last = retry.delay
+        if retry.waiting_for is WaitingFor.BREAKER and policy.breaker is not None:
+            policy.breaker.tell(live.wake)
+
+    def _pay(self, retry: RetryAt, error: Exception) -> RetryAt | GiveUp:
+        """Take the price of a retry from the budget; without one, give up, or wait longer."""
+        live, policy = self._live, self.policy
+        budget = policy.budget
+        assert budget is not None
+        paid = budget.take(timed_out=isinstance(error, TimeoutError))
+        if paid is not None:
+            live.paid = paid
+            return retry
+        live.paid = 0.0
+        if not policy.wait_for_breaker:
+            return GiveUp(RecoveryState.EXHAUSTED)
+        live.unpaid = error
+        delay = max(retry.delay, budget.probe_interval)
+        if self._is_too_late(live.data, delay):
+            return GiveUp(RecoveryState.EXHAUSTED)
+        return replace(retry, delay=delay, waiting_for=WaitingFor.SLOT)
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def _time_limit(self, live: Operation, policy: Policy) -> float | None:
+        """Seconds that an attempt may take that begins now."""
+        limit = policy.timeout
+        if policy.deadline is not None:
+            left = policy.deadline - self._age(live.data)
+            # An attempt that begins after the deadline was held up, by a pause or a restart.
+            if left > 0:
+                limit = left if limit is None else min(limit, left)
+        return limit
+
+    def _age(self, data: RecoveryData) -> float:
+        """Seconds for which the operation has been under way, since a person began it last."""
+        return self._clock.time() - (data.begun_at or data.created_at).timestamp()
+
+    def _is_too_late(self, data: RecoveryData, seconds: float) -> bool:
+        """Whether the operation would be past its deadline after a wait of `seconds`."""
+        deadline = self.policy.deadline
+        return deadline is not None and self._age(data) + seconds > deadline
+
+
+def _refusal(breaker: CircuitBreaker, live: Operation, seconds: float) -> CircuitBreakerOpenError:
+    return CircuitBreakerOpenError(
+        f"{breaker.scope or live.data.title} has failed {breaker.failure_count} times in a row and is left alone "
+        f"for another {seconds:.0f} s",
+        seconds,
+    )

@@ -1,0 +1,135 @@
+"""What a person can do to an operation: pause, resume, cancel, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launcher_recovery.clock import to_datetime
+from launcher_recovery.errors import RecoveryStateError
+from launcher_recovery.operation import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.transitions import Transitions
+
+
+class Controls(Transitions):
+    """A person's controls; they reach the unfinished operations inside of the one that they are about as well.
+
+    An operation is told before those inside it: its handler sees one of them end only when it is itself out of the
+    race.
+    """
+
+    def pause(self, operation_id: str) -> RecoveryData:
+        """Stop until `resume`. Pausing what is paused is fine.
+
+        Raises:
+            RecoveryStateError: it is unknown, or already over.
+        """
+        return self._with_parts(operation_id, self._pause)
+
+    def resume(self, operation_id: str) -> RecoveryData:
+        """Go on after `pause`; resuming what is not paused but unfinished is fine.
+
+        Raises:
+            RecoveryStateError: it is unknown, or already over.
+        """
+        return self._with_parts(operation_id, self._resume)
+
+    def cancel(self, operation_id: str) -> RecoveryData:
+        """End it; what was done so far stays on the disk. Cancelling twice is fine.
+
+        Raises:
+            RecoveryStateError: it is unknown, or ended in another way.
+        """
+        return self._with_parts(operation_id, self._cancel)
+
+    def retry(self, operation_id: str) -> RecoveryData:
+        """Begin again what failed, gave up or was cancelled; end the wait of what is waiting.
+
+        One that is part of another that ended as well takes that one along.
+
+        Raises:
+            RecoveryStateError: it is unknown, running, paused, finished well, or cannot be run again because
+                its arguments could not be kept.
+        """
+        data = self.begin_again(operation_id)
+        parent_id = data.parent_id
+        while parent_id is not None:
+            parent = self.store.get(parent_id)
+            if parent is None or parent.state not in FINAL or parent.state is RecoveryState.SUCCESS:
+                break
+            try:
+                self.begin_again(parent.operation_id)
+            except RecoveryStateError:
+                break  # it cannot be run from its record; the part is run by itself
+            parent_id = parent.parent_id
+        return data
+
+    def begin_again(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
+        """Like `retry`, for this operation alone; `fields` of the record are set with it.
+
+        Raises:
+            RecoveryStateError: as `retry`.
+        """
+        data = self._known(operation_id)
+        if data.state in RUNNABLE:
+            return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
+        if not data.resumable and "kwargs" not in fields:
+            raise RecoveryStateError(
+                f"{data.title} cannot be started again from here, because what it was called with could not be kept "
+                "(it may have held a password or a signed address): start it again where it was started first.",
+                state=data.state.value,
+            )
+        return self._change(
+            operation_id,
+            sources_of(RecoveryState.PENDING) & FINAL,
+            {
+                "owner": None,
+                "fruitless": 0,
+                "watermark": 0.0,
+                "max_attempts": None if limit is None else data.attempt + limit,
+                "next_attempt_at": None,
+                "waiting_for": None,
+                "completed_at": None,
+                "begun_at": to_datetime(self.clock.time()),
+                **fields,
+                "state": RecoveryState.PENDING,
+            },
+        )
+
+    def _pause(self, operation_id: str) -> RecoveryData:
+        return self._control(operation_id, RecoveryState.PAUSED, {"waiting_for": None, "next_attempt_at": None})
+
+    def _resume(self, operation_id: str) -> RecoveryData:
+        try:
+            return self._change(operation_id, {RecoveryState.PAUSED}, {"state": RecoveryState.PENDING})
+        except RecoveryStateError as error:
+            if error.state is not None and RecoveryState(error.state) in UNFINISHED:
+                return self._known(operation_id)
+            raise
+
+    def _cancel(self, operation_id: str) -> RecoveryData:
+        now = to_datetime(self.clock.time())
+        fields = {"waiting_for": None, "next_attempt_at": None, "owner": None, "completed_at": now}
+        return self._control(operation_id, RecoveryState.CANCELLED, fields)
+
+    def _control(self, operation_id: str, target: RecoveryState, fields: Mapping[str, Any]) -> RecoveryData:
+        try:
+            return self._change(
+                operation_id,
+                sources_of(target),
+                {**fields, "state": target},
+                attempt={"outcome": target.value},
+            )
+        except RecoveryStateError as error:
+            if error.state == target.value:
+                return self._known(operation_id)
+            raise
+
+    def _with_parts(self, operation_id: str, control: Callable[[str], RecoveryData]) -> RecoveryData:
+        data = control(operation_id)
+        for part in self.store.find(states=UNFINISHED, parent_id=operation_id, limit=-1):
+            try:
+                self._with_parts(part.operation_id, control)
+            except RecoveryStateError:
+                continue  # it ended meanwhile
+        return data

@@ -1,0 +1,54 @@
+"""How an operation that is over shows itself to its callers, and to operations around it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from launcher_recovery.classification.facts import chain_of
+from launcher_recovery.effects import Raise
+from launcher_recovery.errors import OperationCancelled, StoredError
+from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState
+
+_GAVE_UP = "__recovery_gave_up__"
+# Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
+_moments = itertools.count(1)
+
+
+def moment() -> int:
+    """A number for this moment, larger than all that were given."""
+    return next(_moments)
+
+
+def outcome(data: RecoveryData) -> Any:
+    """What a call gets that finds its operation ended by somebody else."""
+    if data.state is RecoveryState.SUCCESS:
+        return data.result
+    if data.state is RecoveryState.CANCELLED:
+        return Raise(OperationCancelled(f"{data.title} was cancelled"))
+    error = data.error or StoredError("RecoveryError", f"{data.title} ended {data.state}")
+    mark_given_up(error, data)
+    return Raise(error)
+
+
+def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord] = ()) -> None:
+    """Note on the error what was tried, and mark it for operations around this one."""
+    attempts = "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
+    waited = sum(item.delay_s or 0.0 for item in history)
+    waits = f" and {waited:.3g} s of waiting" if waited else ""
+    note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"
+    try:
+        setattr(error, _GAVE_UP, moment())
+        # What `add_note` does from Python 3.11 on.
+        setattr(error, "__notes__", [*getattr(error, "__notes__", ()), note])
+    except AttributeError:
+        pass  # an exception class with __slots__; it is still raised, without the note
+
+
+def inner_gave_up(error: Exception, began: int) -> bool:
+    """Whether an operation inside this one had its own attempts at this error and gave up.
+
+    `began` is when this attempt did; the same exception object may have been given up on before, by another call.
+    """
+    return any(getattr(item, _GAVE_UP, 0) > began for item in chain_of(error))

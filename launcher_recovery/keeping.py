@@ -1,0 +1,122 @@
+"""Progress, metadata and steps of a running operation: what of them is kept, and how often."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from launcher_recovery.clock import to_datetime
+from launcher_recovery.errors import RecoveryStateError, StoreError
+from launcher_recovery.meter import Meter
+from launcher_recovery.operation import Operation, Progress, StepRecord
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.transitions import Transitions
+
+logger = logging.getLogger("launcher_recovery")
+
+
+class Keeping(Transitions):
+    """What a running operation keeps of itself between its transitions."""
+
+    def __init__(self, store: Store, **settings: Any) -> None:
+        super().__init__(store, **settings)
+        self._meters: dict[str, Meter] = {}
+
+    def detach(self, live: Operation) -> None:
+        super().detach(live)
+        if not self.is_live(live.operation_id):
+            self._meters.pop(live.operation_id, None)
+
+    def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
+        """Set the point from which an attempt goes on."""
+        meter = self._meters[live.operation_id] = Meter(resumed=done)
+        meter.latest = Progress(done, total, unit, resumed=done)
+        self._keep_progress(live, meter.latest)
+
+    def report_progress(
+        self, live: Operation, done: float, total: float | None, unit: str, message: str | None
+    ) -> None:
+        """Keep and announce progress, at most five times a second for each operation."""
+        meter = self._meters.get(live.operation_id)
+        if meter is None:
+            meter = self._meters[live.operation_id] = Meter()
+        now = self.clock.monotonic()
+        progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
+        if meter.is_due(now):
+            self._keep_progress(live, progress)
+
+    def _keep_progress(self, live: Operation, progress: Progress) -> None:
+        at = to_datetime(self.clock.time())
+        live.data.progress = progress
+        try:
+            metadata = self._with_snapshot(live)
+            if metadata is not None:
+                self.store.update_metadata(live.operation_id, live.data.fence, metadata)
+            changed = self.store.save_progress(live.operation_id, live.data.fence, progress, live.data.watermark, at)
+        except StoreError as error:
+            logger.warning("progress of %s could not be kept: %s", live.data.title, error)
+            return
+        if changed is None:
+            live.wake.set()  # the claim is gone; the next check finds out why
+        else:
+            self._announce(changed, wake=False)
+
+    def _with_snapshot(self, live: Operation) -> dict[str, Any] | None:
+        """The metadata with the state of the call; None when there is no state, or none that can be kept."""
+        snapshot = None if live.snapshot is None else live.snapshot()
+        if not snapshot:
+            return None
+        try:
+            codec.dumps(snapshot)
+        except TypeError as error:
+            logger.debug("the state of %s is not kept: %s", live.data.title, error)
+            return None
+        if self.redactor.value(snapshot) != snapshot:
+            return None  # without its secrets it would be another state
+        live.data.metadata.update(deepcopy(snapshot))
+        return self._kept_metadata(live)
+
+    def _kept_metadata(self, live: Operation) -> dict[str, Any]:
+        """What of the metadata can be kept, without secrets."""
+        return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if is_storable(value)}
+
+    def _final_progress(self, live: Operation) -> Progress | None:
+        meter = self._meters.pop(live.operation_id, None)
+        if meter is None or meter.latest is None:
+            return live.data.progress
+        return replace(meter.latest, rate=None, eta_s=None)
+
+    def save_metadata(self, live: Operation) -> None:
+        """Keep the metadata of a running operation, without secrets.
+
+        Raises:
+            TypeError: it holds something that cannot be kept.
+        """
+        self.store.update_metadata(live.operation_id, live.data.fence, self.redactor.value(live.data.metadata))
+
+    def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
+        """The step, if it has finished in an earlier attempt or process."""
+        return self.store.load_step(operation_id, name)
+
+    def finish_step(self, live: Operation, name: str, result: Any) -> None:
+        """Keep that a step is done.
+
+        Raises:
+            RecoveryStateError: the operation no longer belongs to this call.
+            TypeError: the result cannot be kept.
+        """
+        step = StepRecord(name, to_datetime(self.clock.time()), result)
+        if not self.store.finish_step(live.operation_id, live.data.fence, step):
+            raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
+
+
+def is_storable(value: Any) -> bool:
+    """Whether a value is of the types that can be kept."""
+    try:
+        codec.dumps(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""Every change of an operation: one compare-and-set, its events, and who is woken by it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from launcher_recovery import signals
+from launcher_recovery.clock import Clock, to_datetime
+from launcher_recovery.errors import RecoveryStateError
+from launcher_recovery.handles import handles_of
+from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.owners import OWNER
+from launcher_recovery.persistence.base import Change, Changed, Store
+from launcher_recovery.redaction import Redactor
+
+_IN_WORDS = {
+    RecoveryState.PENDING: "started again",
+    RecoveryState.IN_PROGRESS: "begun",
+    RecoveryState.RECOVERING: "tried again",
+    RecoveryState.PAUSED: "paused",
+    RecoveryState.CANCELLED: "cancelled",
+    RecoveryState.SUCCESS: "finished",
+    RecoveryState.FAILED: "given up",
+    RecoveryState.EXHAUSTED: "given up",
+}
+
+
+class Transitions:
+    """Makes state changes through a store, sends the signals, and wakes whoever waits for them.
+
+    Args:
+        store: where records are kept.
+        owner_id: the process that runs operations, as entered in the store's owners; default: this one, also after
+            a fork.
+        clock: source of time.
+        redactor: takes secrets out of everything that is kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        owner_id: str | None = None,
+        clock: Clock | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock or Clock()
+        self.redactor = redactor or Redactor()
+        self._owner_id = owner_id
+        self._handles = handles_of(store)
+
+    @property
+    def owner_id(self) -> str:
+        """The process for which operations are claimed."""
+        return self._owner_id or OWNER.owner_id
+
+    def current(self, operation_id: str) -> RecoveryData | None:
+        """The record as the store has it now."""
+        return self.store.get(operation_id)
+
+    def _known(self, operation_id: str) -> RecoveryData:
+        data = self.store.get(operation_id)
+        if data is None:
+            raise RecoveryStateError(f"there is no operation {operation_id}")
+        return data
+
+    # -- the one change -----------------------------------------------------------------------------
+
+    def _change(
+        self,
+        operation_id: str,
+        expected: Collection[RecoveryState],
+        fields: Mapping[str, Any],
+        *,
+        fence: int | None = None,
+        claim: bool = False,
+        attempt: Mapping[str, Any] | None = None,
+    ) -> RecoveryData:
+        target = fields.get("state")
+        if target is not None:
+            expected = frozenset(expected) & sources_of(target)
+        at = to_datetime(self.clock.time())
+        changed = self.store.change(operation_id, Change(expected, fields, at, fence, claim, attempt))
+        if changed is None:
+            raise self._lost(operation_id, target)
+        self._announce(changed)
+        return changed.data
+
+    def _lost(self, operation_id: str, target: RecoveryState | None) -> RecoveryStateError:
+        data = self.store.get(operation_id)
+        if data is None:
+            return RecoveryStateError(f"there is no operation {operation_id}")
+        wanted = "changed" if target is None else _IN_WORDS[target]
+        if data.key is not None and data.state in FINAL and target is RecoveryState.PENDING:
+            other = self.store.latest_with_key(data.key)
+            if other is not None and other.state in UNFINISHED:
+                return RecoveryStateError(
+                    f"{data.title} cannot be started again now, because the same is under way in "
+                    f"operation {other.operation_id}",
+                    state=data.state.value,
+                )
+        return RecoveryStateError(
+            f"{data.title} cannot be {wanted} now: its state is {data.state}", state=data.state.value
+        )
+
+    def _announce(self, changed: Changed, wake: bool = True) -> None:
+        if wake:
+            self.notify(changed.data.operation_id)
+        for event in changed.events:
+            signals.send(event, self)
+
+    # -- who is woken -------------------------------------------------------------------------------
+
+    def attach(self, live: Operation) -> None:
+        """From now on changes of the operation wake `live`."""
+        self._handles.attach(live)
+
+    def detach(self, live: Operation) -> None:
+        """Undo `attach`."""
+        self._handles.detach(live)
+
+    def is_shared(self, live: Operation) -> bool:
+        """Whether others run or wait for the operation of this call as well."""
+        if self._handles.count(live.operation_id) > 1:
+            return True
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.owner not in (None, self.owner_id)
+
+    def is_live(self, operation_id: str) -> bool:
+        """Whether a call in this process runs, waits for or has joined the operation."""
+        return operation_id in self._handles
+
+    def notify(self, operation_id: str) -> None:
+        """Wake this process's calls that are about the operation; it changed elsewhere."""
+        self._handles.notify(operation_id)
+
+    def notify_all(self) -> None:
+        """Wake all calls of this process, since what they go by has changed."""
+        self._handles.notify_all()
+
+    def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
+        """Store and send an event that belongs to no operation."""
+        signals.send(self.store.append_event(name, payload), self)
+
+    # -- without secrets ----------------------------------------------------------------------------
+
+    def _kept_key(self, key: str) -> str:
+        """The key without secrets, and still another one for another secret."""
+        kept = self._text(key)
+        return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
+
+    def _text(self, text: str) -> str:
+        return self.redactor.text(_encodable(text))
+
+
+def _encodable(text: str) -> str:
+    """`text` as every database takes it: file names that are not UTF-8 come with lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
