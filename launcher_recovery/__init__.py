@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
     from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
     from launcher_recovery.progress import ProgressTracker
+    from launcher_recovery.sharing import shared_breaker, shared_budget
     from launcher_recovery.strategies import (
         CustomStrategy,
         ExponentialBackoffStrategy,
@@ -88,6 +89,7 @@ _HOMES = {
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
+    "sharing": ("shared_breaker", "shared_budget"),
     "strategies": (
         "CustomStrategy",
         "ExponentialBackoffStrategy",
@@ -151,6 +153,8 @@ __all__ = [
     "hookimpl",
     "load_config",
     "recoverable",
+    "shared_breaker",
+    "shared_budget",
     "update_config",
 ]
 

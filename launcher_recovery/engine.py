@@ -8,10 +8,11 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher_recovery import drivers
 from launcher_recovery.breaker import CircuitBreaker
+from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.classification.facts import chain_of
 from launcher_recovery.clock import Clock
@@ -40,6 +41,8 @@ _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
 _moments = itertools.count(1)
 _UNREADABLE = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "unknown", "Something went wrong that is not known yet.")
+
+T = TypeVar("T")
 
 Observer = Callable[[str, RecoveryData, "Exception | None"], None]
 
@@ -124,6 +127,7 @@ class Engine:
     def _loop(self, live: Operation, policy: Policy, begun: bool = False) -> Loop:
         """Every decision of an operation, for all drivers."""
         ended: _Ended | None = None
+        told_of: Bulkhead | None = None
         if begun:
             ended = yield from self._attempt(live, policy, None)
         while ended is None:
@@ -139,14 +143,16 @@ class Engine:
                 live.leave_slots()
                 yield Wait(_POLL_S)
                 continue
-            remaining = self._to_wait(data, policy)
+            remaining = yield from self._to_wait(data, policy)
             if remaining > 0:
                 live.leave_slots()
                 yield Wait(min(remaining, _POLL_S))
                 continue
-            if not live.enter_slots(policy.bulkheads):
-                if data.waiting_for is not WaitingFor.SLOT:
-                    yield from self._hold(live, None, WaitingFor.SLOT, "Others of its kind go first.")
+            queue = live.enter_slots(policy.bulkheads)
+            if queue is not None:
+                if data.waiting_for is not WaitingFor.SLOT or queue is not told_of:
+                    told_of = queue
+                    yield from self._hold(live, None, WaitingFor.SLOT, queue.reason)
                 yield Wait(_POLL_S)
                 continue
             refusal, held = yield from self._admit(live, policy, data)
@@ -164,13 +170,15 @@ class Engine:
                 live.leave_slots()
         return ended.result
 
-    def _to_wait(self, data: RecoveryData, policy: Policy) -> float:
+    def _to_wait(self, data: RecoveryData, policy: Policy) -> Generator[Effect, Any, float]:
         """Seconds until the next attempt is due."""
         if data.next_attempt_at is None:
             return 0.0
         breaker = policy.breaker
-        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open():
-            return 0.0  # the probe of another operation got through
+        if data.waiting_for is WaitingFor.BREAKER and breaker is not None:
+            yield from _ask(policy, breaker.refresh)
+            if not breaker.is_open():
+                return 0.0  # the probe of another operation got through, perhaps of another process
         return data.next_attempt_at.timestamp() - self.clock.time()
 
     def _admit(
@@ -178,7 +186,7 @@ class Engine:
     ) -> Generator[Effect, Any, tuple[Exception | None, bool]]:
         """Ask the budget and the breaker: the error with which the attempt is refused, and whether to look again."""
         if live.unpaid is not None and policy.budget is not None:
-            wait = policy.budget.admit()
+            wait = yield from _ask(policy, policy.budget.admit)
             if wait > 0:
                 if self._is_too_late(data, policy, wait):
                     return live.unpaid, False
@@ -187,8 +195,10 @@ class Engine:
                 return None, True
             live.unpaid = None
         breaker = policy.breaker
-        refused_s = 0.0 if breaker is None else breaker.acquire(live)
-        if breaker is None or refused_s <= 0:
+        if breaker is None:
+            return None, False
+        refused_s = yield from _ask(policy, functools.partial(breaker.acquire, live))
+        if refused_s <= 0:
             return None, False
         if policy.wait_for_breaker and not self._is_too_late(data, policy, refused_s):
             text = f"{breaker.scope or 'The other side'} has failed repeatedly and is left alone for a while."
@@ -237,10 +247,7 @@ class Engine:
                 _let_go(policy, live)
                 return None
             return (yield from self._failed(live, policy, error, is_refused=refusal is not None))
-        if breaker is not None:
-            breaker.success(live)
-        if policy.budget is not None:
-            policy.budget.succeeded(live.paid)
+        yield from _ask(policy, functools.partial(_tell_success, policy, live))
         result = outcome.value
         try:
             live.data = yield Call(lambda: self.lifecycle.succeed(live, result))
@@ -255,14 +262,14 @@ class Engine:
         """Record the failure of an attempt and what follows it; None when it is another attempt."""
         verdict = _classify(policy, error)
         if not is_refused:
-            _tell_breaker(policy, verdict, live)
+            yield from _ask(policy, functools.partial(_tell_breaker, policy, verdict, live))
         fruitless = 0 if live.moved else live.data.fruitless + 1
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if not _inner_gave_up(error, live.began):
             age = self._age(live.data)
             decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
         if isinstance(decision, RetryAt) and policy.budget is not None:
-            decision = self._pay(live, policy, decision, error)
+            decision = yield from _ask(policy, functools.partial(self._pay, live, policy, decision, error))
         retry = decision if isinstance(decision, RetryAt) else None
         target = RecoveryState.RECOVERING if isinstance(decision, RetryAt) else decision.state
         try:
@@ -361,6 +368,14 @@ class _Attached:
             lifecycle.detach(live)
 
 
+def _ask(policy: Policy, function: Callable[[], T]) -> Generator[Effect, Any, T]:
+    """Call what asks or tells the breaker or the budget; one that is shared through a store may block."""
+    if policy.is_shared:
+        result: T = yield Call(function)
+        return result
+    return function()
+
+
 def _let_go(policy: Policy, live: Operation) -> None:
     """Free the place of the probe, if this call is it."""
     if policy.breaker is not None:
@@ -400,6 +415,13 @@ def _classify(policy: Policy, error: Exception) -> Verdict:
     except Exception as problem:
         logger.warning("an error of type %s could not be classified: %s", type(error).__name__, text_of(problem))
         return _UNREADABLE
+
+
+def _tell_success(policy: Policy, live: Operation) -> None:
+    if policy.breaker is not None:
+        policy.breaker.success(live)
+    if policy.budget is not None:
+        policy.budget.succeeded(live.paid)
 
 
 def _tell_breaker(policy: Policy, verdict: Verdict, live: Operation) -> None:

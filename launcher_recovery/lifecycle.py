@@ -505,10 +505,6 @@ class Lifecycle:
         """Wake this process's calls that are about the operation; it changed elsewhere."""
         self._handles.notify(operation_id)
 
-    def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Store and send an event that belongs to no operation."""
-        signals.send(self.store.append_event(name, payload), self)
-
     # -- inside -------------------------------------------------------------------------------------
 
     def _kept_error(self, error: Exception) -> Exception:

@@ -179,7 +179,9 @@ class LauncherPlugin:
         return latest if kind.still_there(latest) else None
 
     def _run(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Any:
-        policy = self.integrator.policy_for(kind, data, kind.scope(arguments))
+        scope = kind.scope(arguments)
+        place = scope if kind.place is None else kind.place(arguments)
+        policy = self.integrator.policy_for(kind, data, scope, place)
         return self.integrator.engine.run(data, policy, lambda: self._attempt(kind, arguments))
 
     def rerun(self, data: RecoveryData) -> Any:

@@ -55,6 +55,11 @@ class Policy:
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the breaker or the budget is shared through a store, so that it may block."""
+        return any(limit is not None and limit.is_shared for limit in (self.breaker, self.budget))
+
 
 @dataclass(frozen=True)
 class RetryAt:

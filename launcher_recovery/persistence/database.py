@@ -26,7 +26,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence import codec, forks, schema, statements
+from launcher_recovery.persistence import codec, forks, schema, shared, statements
 from launcher_recovery.persistence.base import Change, Changed, Kept, Owner, OwnerRow, StatePersistence
 from launcher_recovery.persistence.connections import MEMORY, Connections, is_open_here
 from launcher_recovery.persistence.file import check_file, default_path, is_damage, refusal, set_aside
@@ -44,6 +44,7 @@ from launcher_recovery.persistence.models import (
     to_step,
 )
 from launcher_recovery.persistence.statements import Plan, PlannedEvent
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
@@ -458,8 +459,15 @@ class SQLitePersistence(StatePersistence):
             return []  # as nearly always; nobody has to wait for this
         return [changed for done in self._write(work) if (changed := self._changed(done)) is not None]
 
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        return shared.share(self._write, self._fetch, self._connections.execute, table, key, change)
+
+    def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
+        return shared.shared(self._fetch, table, key)
+
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         total = 0
+        self._write(lambda: shared.forget(self._connections.execute, older_than.timestamp()), durable=False)
         while count := self._forget_oldest(_BATCH, older_than.timestamp()):
             total += count
         if keep is not None:
