@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.config import Limits
 
-# By kind: one of them, several, and where; a kind without words is named as it is.
+# By kind: one of them, several, and where.
 _WORDS = {
     "download": ("download", "downloads", " from {place}"),
     "install_node": ("node install", "node installs", " into the same Python environment"),
@@ -54,7 +54,7 @@ class Slots:
 
 
 def _reason(kind: str, place: str | None, limit: int) -> str:
-    one, several, where = _WORDS.get(kind, (kind, kind, " at {place}"))
+    one, several, where = _WORDS[kind]
     at = "" if place is None else where.format(place=place)
     if limit == 1:
         return f"Another {one}{at} is under way. This one begins by itself as soon as that is done."
