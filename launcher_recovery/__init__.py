@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         StatePersistence,
     )
     from launcher_recovery.progress import ProgressTracker
+    from launcher_recovery.sharing import shared_breaker, shared_budget
     from launcher_recovery.strategies import (
         CustomStrategy,
         ExponentialBackoffStrategy,
@@ -93,6 +94,7 @@ _HOMES = {
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
     "persistence": ("MemoryPersistence", "PostgresPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
+    "sharing": ("shared_breaker", "shared_budget"),
     "strategies": (
         "CustomStrategy",
         "ExponentialBackoffStrategy",
@@ -157,6 +159,8 @@ __all__ = [
     "hookimpl",
     "load_config",
     "recoverable",
+    "shared_breaker",
+    "shared_budget",
     "update_config",
 ]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import Verdict
@@ -16,6 +16,8 @@ from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
+
+T = TypeVar("T")
 
 
 class Admission:
@@ -44,13 +46,15 @@ class Admission:
 
     # -- before an attempt --------------------------------------------------------------------------
 
-    def seconds_to_wait(self, data: RecoveryData) -> float:
+    def seconds_to_wait(self, data: RecoveryData) -> Generator[Effect, Any, float]:
         """Seconds until the next attempt is due."""
         if data.next_attempt_at is None:
             return 0.0
         breaker = self.policy.breaker
-        if data.waiting_for is WaitingFor.BREAKER and breaker is not None and not breaker.is_open():
-            return 0.0  # the probe of another operation got through
+        if data.waiting_for is WaitingFor.BREAKER and breaker is not None:
+            yield from self._ask(breaker.refresh)
+            if not breaker.is_open():
+                return 0.0  # the probe of another operation got through, perhaps of another process
         return data.next_attempt_at.timestamp() - self._clock.time()
 
     def ends_too_late(self, data: RecoveryData, seconds: float) -> bool:
@@ -63,7 +67,7 @@ class Admission:
         """Ask the budget and the breaker: the error with which the attempt is refused, and whether to look again."""
         live, policy = self._live, self.policy
         if live.unpaid is not None and policy.budget is not None:
-            wait = policy.budget.admit()
+            wait = yield from self._ask(policy.budget.admit)
             if wait > 0:
                 if self._is_too_late(data, wait):
                     return live.unpaid, False
@@ -72,8 +76,10 @@ class Admission:
                 return None, True
             live.unpaid = None
         breaker = policy.breaker
-        refused_s = 0.0 if breaker is None else breaker.acquire(live)
-        if breaker is None or refused_s <= 0:
+        if breaker is None:
+            return None, False
+        refused_s = yield from self._ask(functools.partial(breaker.acquire, live))
+        if refused_s <= 0:
             return None, False
         if policy.wait_for_breaker and not self._is_too_late(data, refused_s):
             text = f"{breaker.scope or 'The other side'} has failed repeatedly and is left alone for a while."
@@ -111,35 +117,37 @@ class Admission:
         # The far end works as soon as something moves: those that wait for this probe need not see it end.
         live.on_moved = None if breaker is None else functools.partial(breaker.success, live)
 
-    def worked(self) -> None:
-        """The attempt ended well."""
-        policy = self.policy
+    def worked(self) -> Generator[Effect, Any, None]:
+        """The attempt ended well: tell the breaker and the budget."""
+        policy, live = self.policy, self._live
         if policy.breaker is not None:
-            policy.breaker.success(self._live)
+            yield from self._ask(functools.partial(policy.breaker.success, live))
         if policy.budget is not None:
-            policy.budget.succeeded(self._live.paid)
+            yield from self._ask(functools.partial(policy.budget.succeeded, live.paid))
 
-    def failed(self, verdict: Verdict) -> None:
+    def failed(self, verdict: Verdict) -> Generator[Effect, Any, None]:
         """The attempt failed: tell the breaker."""
         policy, live = self.policy, self._live
-        if policy.breaker is None:
+        breaker = policy.breaker
+        if breaker is None:
             return
         if live.moved:  # the far end works, however badly
-            policy.breaker.success(live)
+            tell = breaker.success
         elif counts_for_breaker(policy, verdict):
-            policy.breaker.failure(live)
+            tell = breaker.failure
         else:
-            policy.breaker.release(live)
+            tell = breaker.release
+        yield from self._ask(functools.partial(tell, live))
 
     # -- after a failure ----------------------------------------------------------------------------
 
-    def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> RetryAt | GiveUp:
+    def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> Generator[Effect, Any, RetryAt | GiveUp]:
         """What follows a failed attempt, paid for if it is another one."""
         live, policy = self._live, self.policy
         age = self._age(live.data)
         decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
         if isinstance(decision, RetryAt) and policy.budget is not None:
-            decision = self._pay(decision, error)
+            decision = yield from self._ask(functools.partial(self._pay, decision, error))
         return decision
 
     def waits(self, retry: RetryAt, error: Exception) -> None:
@@ -168,6 +176,13 @@ class Admission:
         if self._is_too_late(live.data, delay):
             return GiveUp(RecoveryState.EXHAUSTED)
         return replace(retry, delay=delay, waiting_for=WaitingFor.SLOT)
+
+    def _ask(self, function: Callable[[], T]) -> Generator[Effect, Any, T]:
+        """Call what asks or tells the breaker or the budget; one that is shared through a store may block."""
+        if self.policy.is_shared:
+            result: T = yield Call(function)
+            return result
+        return function()
 
     # -- time ---------------------------------------------------------------------------------------
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Any
 from weakref import WeakSet
 
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.rows import KeptRow, Row
+
+# The window of a failure rate is counted in this many slices.
+_SLICES = 30
+# A time of opening that is so many seconds ahead is one from before the clock was set back.
+_SKEW_S = 1.0
 
 
 class CircuitState(str, Enum):
@@ -19,6 +24,58 @@ class CircuitState(str, Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All that is to be known of a breaker, and may be shared by processes; times are seconds since the epoch.
+
+    Args:
+        failure_count: failures in a row, of all who share it.
+        opened_at: when it opened, or when the probe went out.
+        generation: grows with every change of state, so that a claim of the probe's place has a number.
+        probe_owner: the process whose call is the probe.
+        recent: for a failure rate: (slice of time, calls, failures), oldest first.
+    """
+
+    state: CircuitState = CircuitState.CLOSED
+    failure_count: int = 0
+    last_failure_time: float | None = None
+    opened_at: float | None = None
+    generation: int = 0
+    probe_owner: str | None = None
+    recent: tuple[tuple[int, int, int], ...] = ()
+
+    @classmethod
+    def of(cls, row: Row | None) -> Condition:
+        """What a row says; that of an untried breaker when there is none."""
+        if row is None:
+            return _UNTRIED
+        given = {name: row[name] for name in _FIELDS}
+        given["state"] = CircuitState(row["state"])
+        given["recent"] = tuple((number, calls, failed) for number, calls, failed in row["recent"])
+        return cls(**given)
+
+    def row(self, now: float) -> Row:
+        """The same as a row of JSON values, that is written now."""
+        recent = [list(part) for part in self.recent]
+        return {**vars(self), "state": self.state.value, "recent": recent, "updated_at": now}
+
+    def becoming(self, state: CircuitState, opened_at: float | None, probe_owner: str | None = None) -> Condition:
+        """It with another state."""
+        return replace(self, state=state, opened_at=opened_at, probe_owner=probe_owner, generation=self.generation + 1)
+
+    def counting(self, now: float, slice_s: float, *, failed: bool) -> Condition:
+        """It with one more call within its window of `_SLICES` slices."""
+        number = int(now / slice_s)
+        # What is ahead of now is from before the clock was set back.
+        recent = [part for part in self.recent if number - _SLICES < part[0] <= number]
+        calls, failures = recent.pop()[1:] if recent and recent[-1][0] == number else (0, 0)
+        return replace(self, recent=(*recent, (number, calls + 1, failures + failed)))
+
+
+_FIELDS = tuple(field.name for field in fields(Condition))
+_UNTRIED = Condition()
 
 
 class CircuitBreaker:
@@ -31,15 +88,17 @@ class CircuitBreaker:
         threshold: consecutive failures that open it.
         timeout: seconds until a probe may go.
         scope: what it guards, such as a host name.
-        operation_type: the kind of operation, for display.
+        operation_type: the kind of operation.
         failure_rate: share of failures, above 0 and at most 1; None: only failures in a row count.
         window_s: seconds over which the share is taken.
         minimum_calls: calls below which the share says nothing.
         clock: source of time.
-        on_change: called with the breaker after each change of state.
+        on_change: called with the breaker after each change of state that was made through it.
+        row: where its condition is kept; default: in this object. See `sharing.shared_breaker`.
 
     The argument `call` of its methods says who asks, so that only the probe can free the probe's place; None
-    stands for whoever the probe is.
+    stands for whoever the probe of this object is. What asks nobody (`is_closed`, `is_open`, `timeout_remaining`) is
+    as this object knew last; `refresh` looks at what others have done.
 
     Raises:
         RecoveryConfigError: `failure_rate`, `window_s` or `minimum_calls` is out of its range.
@@ -57,6 +116,7 @@ class CircuitBreaker:
         minimum_calls: int = 10,
         clock: Clock | None = None,
         on_change: Callable[[CircuitBreaker], None] | None = None,
+        row: KeptRow | None = None,
     ) -> None:
         if failure_rate is not None and not 0 < failure_rate <= 1:
             raise RecoveryConfigError(f"failure_rate={failure_rate!r} is not usable: it must be above 0 and at most 1")
@@ -71,88 +131,106 @@ class CircuitBreaker:
         self.failure_rate = failure_rate
         self.window_s = window_s
         self.minimum_calls = minimum_calls
-        self.failure_count = 0
-        self.last_failure_time: float | None = None
         self.state = CircuitState.CLOSED
-        self._opened_at = 0.0
-        self._probe: object | None = None
-        self._window: deque[tuple[float, bool]] = deque()
-        self._waiting: WeakSet[Wake] = WeakSet()
+        self.failure_count = 0
         self._clock = clock or Clock()
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._row = row or KeptRow()
+        self.is_shared = self._row.is_shared
+        """Whether other processes have a part in it; then what asks or reports may block for a moment."""
+        self._condition = _UNTRIED
+        # When it opened, by the clock that nobody sets.
+        self._opened = 0.0
+        self._claimed: int | None = None
+        self._probe: object | None = None
+        self._waiting: WeakSet[Wake] = WeakSet()
+        self._waiting_lock = threading.Lock()
+
+    # -- asking and reporting -------------------------------------------------------------------------
 
     def acquire(self, call: object | None = None) -> float:
         """Ask to make a call: 0 when it may go (half-open: this call is the probe), else seconds to wait."""
-        if self.is_closed:  # without the lock: whoever comes in this very moment may still go
+        if self.is_closed and not self.is_shared:  # without the lock: who comes in this very moment may still go
             return 0.0
-        with self._lock:
-            if self.state is CircuitState.CLOSED:
+        with self._row.turn:
+            self.refresh()
+            while not self.is_closed:
+                if (remaining := self.timeout_remaining) > 0:
+                    return remaining
+                # Open and due, or half-open with a probe that will not report any more: a new probe.
+                before = self._condition
+                now, owner_id = self._clock.time(), self._row.enter()
+
+                def claimed(
+                    condition: Condition, due: Condition = before, now: float = now, owner: str | None = owner_id
+                ) -> Condition:
+                    if condition.generation != due.generation:
+                        return condition  # somebody else was faster
+                    return condition.becoming(CircuitState.HALF_OPEN, now, owner)
+
+                made = self._change(claimed)
+                if made is not None:
+                    self._claimed, self._probe = self._condition.generation, call
+                    break
+            else:
                 return 0.0
-            remaining = self._remaining()
-            if remaining > 0:
-                return remaining
-            # Open and due, or half-open with a probe that never reported for a whole timeout: a new probe.
-            self._opened_at = self._clock.monotonic()
-            changed = self.state is not CircuitState.HALF_OPEN
-            self.state = CircuitState.HALF_OPEN
-            self._probe = call
-        if changed:
+        if before.state is not CircuitState.HALF_OPEN:
             self._changed()
         return 0.0
 
     def success(self, call: object | None = None) -> None:
         """A call worked, or moved on before it failed; those that wait are woken when this closes the breaker."""
-        if self.failure_rate is None and self.failure_count == 0 and self.state is CircuitState.CLOSED:
+        if self.failure_rate is None and self.failure_count == 0 and self.is_closed and not self.is_shared:
             return
-        with self._lock:
-            changed = self.state is not CircuitState.CLOSED
-            self.state = CircuitState.CLOSED
-            self.failure_count = 0
-            self._probe = None
-            if changed:
-                self._window.clear()
-            elif self.failure_rate is not None:
-                self._count(failed=False)
-        if changed:
-            self._wake_all()
-            self._changed()
+        now = self._clock.time()
+
+        def worked(condition: Condition) -> Condition:
+            if condition.state is not CircuitState.CLOSED:
+                return replace(condition.becoming(CircuitState.CLOSED, None), failure_count=0, recent=())
+            if self.failure_rate is not None:
+                condition = condition.counting(now, self.window_s / _SLICES, failed=False)
+            return condition if condition.failure_count == 0 else replace(condition, failure_count=0)
+
+        self._report(worked)
 
     def failure(self, call: object | None = None) -> None:
         """A call failed in a way that speaks about the far end."""
-        with self._lock:
-            self.failure_count += 1
-            self.last_failure_time = self._clock.time()
+        now = self._clock.time()
+
+        def failed(condition: Condition) -> Condition:
+            is_probe = self._is_probe(condition, call)
+            condition = replace(condition, failure_count=condition.failure_count + 1, last_failure_time=now)
             if self.failure_rate is not None:
-                self._count(failed=True)
-            # A call from before it opened, which fails while the probe is out, is no answer to the probe.
-            is_probe = self.state is CircuitState.HALF_OPEN and self._is_probe(call)
-            opens = is_probe or (self.state is not CircuitState.HALF_OPEN and self._is_too_much())
-            changed = opens and self.state is not CircuitState.OPEN
-            if opens:
-                self.state = CircuitState.OPEN
-                self._opened_at = self._clock.monotonic()
-                self._probe = None
-        if changed:
-            self._changed()
+                condition = condition.counting(now, self.window_s / _SLICES, failed=True)
+            # A call from before it opened, which fails later, is no answer to the probe and no new opening.
+            if is_probe or (condition.state is CircuitState.CLOSED and self._is_too_much(condition)):
+                return condition.becoming(CircuitState.OPEN, now)
+            return condition
+
+        self._report(failed)
 
     def release(self, call: object | None = None) -> None:
         """A call ended without saying anything about the far end; a probe may be tried by somebody else."""
-        if self.is_closed:
+        if self._claimed is None and not self.is_shared:
             return
-        with self._lock:
-            if self.state is not CircuitState.HALF_OPEN or not self._is_probe(call):
-                return
-            self.state = CircuitState.OPEN
-            self._opened_at = self._clock.monotonic() - self.timeout
-            self._probe = None
-        self._wake_all()
-        self._changed()
+        now = self._clock.time()
+
+        def released(condition: Condition) -> Condition:
+            if not self._is_probe(condition, call):
+                return condition
+            return condition.becoming(CircuitState.OPEN, now - self.timeout)
+
+        with self._row.turn:  # in which a task may be that was cancelled while a thread asks for it
+            has_claimed = self._claimed is not None
+        if has_claimed:
+            self._report(released)
 
     def tell(self, wake: Wake) -> None:
         """Set `wake` once, when a call may go sooner than was said."""
-        with self._lock:
+        with self._waiting_lock:
             self._waiting.add(wake)
+
+    # -- how it is ------------------------------------------------------------------------------------
 
     @property
     def is_closed(self) -> bool:
@@ -161,83 +239,103 @@ class CircuitBreaker:
 
     def is_open(self) -> bool:
         """Whether a call would be held back now."""
-        with self._lock:
-            return self.state is not CircuitState.CLOSED and self._remaining() > 0
+        return self.timeout_remaining > 0
 
     @property
     def timeout_remaining(self) -> float:
         """Seconds until the next probe; 0 when closed."""
-        with self._lock:
-            return 0.0 if self.state is CircuitState.CLOSED else max(0.0, self._remaining())
+        if self.is_closed:
+            return 0.0
+        return max(0.0, self._opened + self.timeout - self._clock.monotonic())
 
-    def export_state(self) -> Mapping[str, Any]:
-        """What a store keeps so that processes can share the breaker: JSON values, times since the epoch."""
-        with self._lock:
-            since = self._clock.monotonic() - self._opened_at
-            is_closed = self.state is CircuitState.CLOSED
-            return {
-                "state": self.state.value,
-                "failure_count": self.failure_count,
-                "last_failure_time": self.last_failure_time,
-                "opened_at": None if is_closed else self._clock.time() - since,
-            }
+    @property
+    def last_failure_time(self) -> float | None:
+        """When a call failed last, in seconds since the epoch."""
+        return self._condition.last_failure_time
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `export_state` gave, in this or another process; nobody is told through `on_change`.
+    def refresh(self) -> None:
+        """Look at what other processes have done; those that wait here are woken when they may go sooner."""
+        if not self.is_shared:
+            return
+        with self._row.turn:
+            self._adopt(Condition.of(self._row.look()))
+            condition = self._condition
+            if self._has_lost_probe(condition):
+                self._opened = self._clock.monotonic() - self.timeout
+                self._wake_all()
+            self._mend(condition)
 
-        A probe that was out then counts as one of another process.
+    def _has_lost_probe(self, condition: Condition) -> bool:
+        """Whether the others wait for a probe of a process that is no more."""
+        if condition.state is not CircuitState.HALF_OPEN or condition.probe_owner is None or not self.is_open():
+            return False
+        return condition.generation != self._claimed and self._row.is_gone(condition.probe_owner)
 
-        Raises:
-            ValueError: it holds an unknown state.
-        """
-        with self._lock:
-            before = self.state
-            self.state = CircuitState(state["state"])
-            self.failure_count = int(state["failure_count"])
-            self.last_failure_time = state["last_failure_time"]
-            opened_at = state["opened_at"]
-            if opened_at is not None:
-                # A clock that was set back must not keep it open for longer than it says.
-                since = max(0.0, self._clock.time() - opened_at)
-                self._opened_at = self._clock.monotonic() - since
-            if self.state is not CircuitState.HALF_OPEN:
-                self._probe = None
-            elif before is not CircuitState.HALF_OPEN:
-                self._probe = _ELSEWHERE
-            closes = self.state is CircuitState.CLOSED and before is not CircuitState.CLOSED
-        if closes:
+    def _mend(self, ahead: Condition) -> None:
+        """Count from now if the clock was set back behind the opening: who comes later must not begin anew again."""
+        now = self._clock.time()
+        if ahead.opened_at is not None and ahead.opened_at > now + _SKEW_S:
+            self._change(lambda found: replace(found, opened_at=now) if found == ahead else found)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _report(self, transition: Callable[[Condition], Condition]) -> None:
+        with self._row.turn:
+            before = self._change(transition)
+            changed = before is not None and before.state is not self._condition.state
+        if changed:
+            self._changed()
+
+    def _change(self, transition: Callable[[Condition], Condition]) -> Condition | None:
+        """Make a transition; what was before, None if nothing changed."""
+        made: Condition | None = None
+        now = self._clock.time()
+
+        def change(row: Row | None) -> Row | None:
+            nonlocal made
+            before = Condition.of(row)
+            after = transition(before)
+            made = None if after == before else before  # the last time that it is called is the one that counts
+            return None if after == before else after.row(now)
+
+        self._adopt(Condition.of(self._row.change(change)))
+        return made
+
+    def _adopt(self, condition: Condition) -> None:
+        """Note how it is now, which this or another process brought about."""
+        before, self._condition = self._condition, condition
+        if condition.generation != self._claimed:
+            self._claimed = self._probe = None
+        if condition.opened_at is not None:
+            # By the wall clock where it speaks for less: one that was set back must not keep it open for longer.
+            opened = self._clock.monotonic() - max(0.0, self._clock.time() - condition.opened_at)
+            is_known = condition.generation == before.generation and before.opened_at is not None
+            self._opened = min(self._opened, opened) if is_known else opened
+        self.failure_count = condition.failure_count
+        self.state = condition.state
+        if condition.generation != before.generation and not self.is_open():
             self._wake_all()
 
-    def _is_probe(self, call: object | None) -> bool:
+    def _is_probe(self, condition: Condition, call: object | None) -> bool:
+        if condition.state is not CircuitState.HALF_OPEN or condition.generation != self._claimed:
+            return False
         return call is None or self._probe is None or self._probe is call
 
-    def _is_too_much(self) -> bool:
-        if self.failure_count >= self.threshold:
+    def _is_too_much(self, condition: Condition) -> bool:
+        if condition.failure_count >= self.threshold:
             return True
-        if self.failure_rate is None or len(self._window) < self.minimum_calls:
+        calls = sum(part[1] for part in condition.recent)
+        if self.failure_rate is None or calls < self.minimum_calls:
             return False
-        return sum(failed for _, failed in self._window) >= self.failure_rate * len(self._window)
-
-    def _count(self, *, failed: bool) -> None:
-        now = self._clock.monotonic()
-        self._window.append((now, failed))
-        while now - self._window[0][0] > self.window_s:
-            self._window.popleft()
+        return sum(part[2] for part in condition.recent) >= self.failure_rate * calls
 
     def _wake_all(self) -> None:
-        with self._lock:
+        with self._waiting_lock:
             waiting = list(self._waiting)
             self._waiting.clear()
         for wake in waiting:
             wake.set()
 
-    def _remaining(self) -> float:
-        return self._opened_at + self.timeout - self._clock.monotonic()
-
     def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change(self)
-
-
-_ELSEWHERE = object()
-"""Stands for the probe of another process."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.rows import KeptRow, Row
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is in the bucket, and when the next probe may go, in seconds since the epoch; None: it was not empty yet."""
+
+    tokens: float
+    next_probe_at: float | None = None
 
 
 class RetryBudget:
@@ -22,6 +30,7 @@ class RetryBudget:
             for each such time, so that somebody finds out when the far end is back.
         scope: what it is about, such as a host.
         clock: source of time.
+        row: where its level is kept; default: in this object. See `sharing.shared_budget`.
 
     Raises:
         RecoveryConfigError: a number is negative.
@@ -37,6 +46,7 @@ class RetryBudget:
         probe_interval: float = 30.0,
         scope: str = "",
         clock: Clock | None = None,
+        row: KeptRow | None = None,
     ) -> None:
         given = {
             "capacity": capacity,
@@ -54,48 +64,71 @@ class RetryBudget:
         self.gain = float(gain)
         self.probe_interval = float(probe_interval)
         self.scope = scope
-        self.tokens = self.capacity
         self._clock = clock or Clock()
-        self._next_probe = float("-inf")
-        self._lock = threading.Lock()
+        self._row = row or KeptRow()
+        self.is_shared = self._row.is_shared
+        """Whether other processes have a part in it; then what asks or pays may block for a moment."""
+        self._level = Level(self.capacity)
+
+    @property
+    def tokens(self) -> float:
+        """What is left, as this object knew last."""
+        return self._level.tokens
 
     def take(self, *, timed_out: bool = False) -> float | None:
         """Pay for a retry: what it cost, or None when there is not enough left."""
         cost = self.timeout_cost if timed_out else self.retry_cost
-        with self._lock:
-            if self.tokens < cost:
-                if self._next_probe == float("-inf"):
-                    self._next_probe = self._clock.monotonic() + self.probe_interval
-                return None
-            self.tokens -= cost
-            return cost
+        now = self._clock.time()
+
+        def pay(level: Level) -> Level:
+            if level.tokens >= cost:
+                return replace(level, tokens=level.tokens - cost)
+            if level.next_probe_at is None:
+                return replace(level, next_probe_at=now + self.probe_interval)
+            return level
+
+        before = self._change(pay)
+        return cost if before.tokens >= cost else None
 
     def admit(self) -> float:
         """Ask again after the bucket was empty: 0 when the retry may go now, else seconds to wait."""
-        with self._lock:
-            if self.tokens >= self.retry_cost:
-                self.tokens -= self.retry_cost
-                return 0.0
-            now = self._clock.monotonic()
-            if now < self._next_probe:
-                return self._next_probe - now
-            self._next_probe = now + self.probe_interval
-            return 0.0
+        now = self._clock.time()
+
+        def go(level: Level) -> Level:
+            if level.tokens >= self.retry_cost:
+                return replace(level, tokens=level.tokens - self.retry_cost)
+            return level if self._wait(level, now) > 0 else replace(level, next_probe_at=now + self.probe_interval)
+
+        before = self._change(go)
+        return 0.0 if before.tokens >= self.retry_cost else self._wait(before, now)
+
+    def _wait(self, level: Level, now: float) -> float:
+        """Seconds until the next probe."""
+        wait = 0.0 if level.next_probe_at is None else level.next_probe_at - now
+        # One that is further ahead than it can be is from before the clock was set back.
+        return wait if 0 < wait <= self.probe_interval else 0.0
 
     def succeeded(self, paid: float) -> None:
         """A call worked; `paid` is what its last retry had cost, 0 when there was none."""
         # Read without the lock: a full bucket, the usual case, stays as it is.
-        if self.tokens >= self.capacity:
+        if self._level.tokens >= self.capacity and not self.is_shared:
             return
-        with self._lock:
-            self.tokens = min(self.capacity, self.tokens + (paid or self.gain))
+        self._change(lambda level: replace(level, tokens=min(self.capacity, level.tokens + (paid or self.gain))))
 
-    def export_state(self) -> Mapping[str, Any]:
-        """What a store keeps so that processes can share it."""
-        with self._lock:
-            return {"tokens": self.tokens}
+    def _change(self, transition: Callable[[Level], Level]) -> Level:
+        """Make a transition; what was before."""
+        before = self._level
+        now = self._clock.time()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from `export_state`."""
-        with self._lock:
-            self.tokens = min(self.capacity, max(0.0, float(state["tokens"])))
+        def change(row: Row | None) -> Row | None:
+            nonlocal before
+            before = self._level_of(row)  # the last time that it is called is the one that counts
+            after = transition(before)
+            return None if after == before else {**vars(after), "updated_at": now}
+
+        with self._row.turn:
+            self._level = self._level_of(self._row.change(change))
+        return before
+
+    def _level_of(self, row: Row | None) -> Level:
+        return Level(self.capacity) if row is None else Level(min(self.capacity, row["tokens"]), row["next_probe_at"])

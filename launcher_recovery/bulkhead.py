@@ -30,16 +30,18 @@ class Bulkhead:
     Args:
         limit: how many at a time, at least 1.
         scope: what it is about, such as a host or a kind of operation.
+        reason: a sentence for people who wait: why, and what ends it.
 
     Raises:
         RecoveryConfigError: the limit is not a whole number of at least 1.
     """
 
-    def __init__(self, limit: int, scope: str = "") -> None:
+    def __init__(self, limit: int, scope: str = "", reason: str = "") -> None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise RecoveryConfigError(f"limit={limit!r} is not usable: it must be a whole number of at least 1")
         self.limit = limit
         self.scope = scope
+        self.reason = reason or "As many as may run at a time are under way; it goes on by itself when one is done."
         self._lock = threading.Lock()
         self._inside: set[Ticket] = set()
         self._queue: deque[Ticket] = deque()

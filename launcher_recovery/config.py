@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launcher_recovery.errors import RecoveryConfigError
 
@@ -100,6 +100,48 @@ def _rollout(value: Any) -> dict[str, float]:
     return shares
 
 
+class Limits(NamedTuple):
+    """How many operations of a kind run at a time: in all, and at one place (a host, a Python environment); None: any
+    number."""
+
+    total: int | None
+    each: int | None
+
+
+# Several hosts at once, and no host overrun; pip never twice at once in one environment, which it would damage.
+_CONCURRENCY = {
+    "download": Limits(8, 4),
+    "install_node": Limits(4, 1),
+    "create_project": Limits(4, None),
+    "validate_workflow": Limits(None, None),
+}
+
+
+def _concurrency(value: Any) -> dict[str, Limits]:
+    expected = (
+        "how many run at a time by kind, in all or in all/at one place, such as download:8/4,install_node:4 "
+        "(whole numbers of at least 1, or any)"
+    )
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        pairs = [(kind.strip(), limit) for kind, _, limit in (part.partition(":") for part in _texts(value))]
+    limits = dict(_CONCURRENCY)
+    for kind, given in pairs:
+        if kind not in limits:
+            raise ValueError(expected)
+        parts = given if isinstance(given, (tuple, list)) else str(given).split("/")
+        if len(parts) > 2:
+            raise ValueError(expected)
+        read = [None if part is None or str(part).strip() == "any" else _whole(part, expected) for part in parts]
+        limits[kind] = Limits(*read) if len(read) == 2 else limits[kind]._replace(total=read[0])
+    return limits
+
+
+def _whole(value: Any, expected: str) -> int:
+    return int(_number(value, 1, expected, int))
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple, set, frozenset)):
@@ -150,6 +192,9 @@ class RecoveryConfig:
         deadline: seconds for a whole operation; None: no limit.
         circuit_breaker_threshold: failures in a row after which a host is left alone.
         circuit_breaker_timeout: seconds for which it is.
+        concurrency: how many operations run at a time by kind, each `Limits`, also as text such as
+            "download:8/4,install_node:4" (in all, and from one host or into one Python environment; "any": any
+            number). What is not given stays as it is by default.
         persistence_enabled: whether state is kept on the disk.
         persistence_path: the database file; None: in the user's state folder.
         database_url: a database instead of that file, such as "postgresql://user:password@host:5432/database"; it is
@@ -178,6 +223,7 @@ class RecoveryConfig:
     deadline: float | None = None
     circuit_breaker_threshold: int = 5
     circuit_breaker_timeout: float = 300.0
+    concurrency: Mapping[str, Limits] = field(default_factory=dict)
     persistence_enabled: bool = True
     persistence_path: str | None = None
     database_url: str | None = field(default=None, repr=False)
@@ -241,6 +287,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "deadline": _optional_seconds,
     "circuit_breaker_threshold": _count(1),
     "circuit_breaker_timeout": _seconds,
+    "concurrency": _concurrency,
     "persistence_enabled": _flag,
     "persistence_path": _path,
     "database_url": _database_url,

@@ -237,7 +237,10 @@ class Declaration:
     def refuse_if_open(self) -> None:
         """Raise CircuitBreakerOpenError while the breaker is open."""
         breaker = self.policy.breaker
-        if breaker is not None and not breaker.is_closed and breaker.is_open():
+        if breaker is None:
+            return
+        breaker.refresh()
+        if breaker.is_open():
             raise CircuitBreakerOpenError(
                 f"{breaker.scope or self.name} has failed {breaker.failure_count} times in a row and is "
                 f"left alone for another {breaker.timeout_remaining:.0f} s",

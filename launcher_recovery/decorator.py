@@ -15,6 +15,7 @@ from launcher_recovery.clock import Clock
 from launcher_recovery.declaration import Declaration
 from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.sharing import shared_breaker
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
 
@@ -100,7 +101,8 @@ def recoverable(
         classifier: decides which errors are worth a retry.
         circuit_breaker_threshold: failures in a row after which calls are refused for
             `circuit_breaker_timeout` seconds; None: no breaker.
-        circuit_breaker_scope: name of what the breaker guards, for messages.
+        circuit_breaker_scope: name of what the breaker guards, such as a host. With `persistence`, all functions and
+            processes that give the same name and store share one breaker, over restarts as well.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
         key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
             joins it.
@@ -117,7 +119,8 @@ def recoverable(
         isolate: each attempt runs in a process of its own, which a timeout, a pause or a cancellation ends at once,
             with all that it started. For plain functions of an importable module; arguments and result have to be
             of the types that can be stored.
-        budget: what retries are paid from; when it is empty, the last error is raised.
+        budget: what retries are paid from; when it is empty, the last error is raised. `shared_budget` makes one
+            that all processes share.
         bulkhead: how many calls run at a time, or a shared `Bulkhead`; others wait, first come, first served.
         policies: by category of error, a `Policy` by which it is decided instead; None: not retried.
         raise_original: False raises `RecoveryExhaustedError` instead of the last error.
@@ -135,9 +138,11 @@ def recoverable(
     if circuit_breaker is None and circuit_breaker_threshold is not None:
         _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
         _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
-        breaker = CircuitBreaker(
-            circuit_breaker_threshold, circuit_breaker_timeout, scope=circuit_breaker_scope, clock=clock
-        )
+        limits = (circuit_breaker_threshold, circuit_breaker_timeout)
+        if persistence is not None and circuit_breaker_scope:
+            breaker = shared_breaker(persistence, circuit_breaker_scope, *limits, clock=clock)
+        else:
+            breaker = CircuitBreaker(*limits, scope=circuit_breaker_scope, clock=clock)
     policy = Policy(
         max_attempts=max_attempts,
         strategy=strategy or ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay),

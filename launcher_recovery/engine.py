@@ -13,6 +13,7 @@ from typing import Any
 from launcher_recovery import drivers
 from launcher_recovery.admission import Admission
 from launcher_recovery.attached import Attached
+from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
@@ -137,6 +138,7 @@ class Engine:
         """Every decision of an operation, for all drivers."""
         entry = Admission(self.lifecycle, self.clock, live, rules)
         ended: _Ended | None = None
+        told_of: Bulkhead | None = None
         if begun:
             ended = yield from self._attempt(live, entry, None)
         while ended is None:
@@ -152,7 +154,7 @@ class Engine:
                 live.leave_slots()
                 yield Wait(_POLL_S)
                 continue
-            remaining = entry.seconds_to_wait(data)
+            remaining = yield from entry.seconds_to_wait(data)
             if remaining > 0:
                 live.leave_slots()
                 if entry.ends_too_late(data, remaining):
@@ -160,9 +162,11 @@ class Engine:
                 else:
                     yield Wait(min(remaining, _POLL_S))
                 continue
-            if not live.enter_slots(entry.policy.bulkheads):
-                if data.waiting_for is not WaitingFor.SLOT:
-                    yield from entry.hold(None, WaitingFor.SLOT, "Others of its kind go first.")
+            queue = live.enter_slots(entry.policy.bulkheads)
+            if queue is not None:
+                if data.waiting_for is not WaitingFor.SLOT or queue is not told_of:
+                    told_of = queue
+                    yield from entry.hold(None, WaitingFor.SLOT, queue.reason)
                 yield Wait(_POLL_S)
                 continue
             refusal, held = yield from entry.ask(data)
@@ -205,7 +209,7 @@ class Engine:
                 entry.let_go()
                 return None
             return (yield from self._failed(live, entry, error, is_refused=refusal is not None))
-        entry.worked()
+        yield from entry.worked()
         result = ran.value
         try:
             live.data = yield Call(lambda: self.lifecycle.succeed(live, result))
@@ -220,14 +224,14 @@ class Engine:
         """Record the failure of an attempt and what follows it; None when it is another attempt."""
         verdict = _classify(entry.policy, error)
         if not is_refused:
-            entry.failed(verdict)
+            yield from entry.failed(verdict)
         fruitless = 0 if live.moved else live.data.fruitless + 1
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if isinstance(error, OperationCancelled):
             # A person cancelled what this one needs, and it did not go on without it.
             decision = GiveUp(RecoveryState.CANCELLED)
         elif not inner_gave_up(error, live.began):
-            decision = entry.decide(error, verdict, fruitless)
+            decision = yield from entry.decide(error, verdict, fruitless)
         retry = decision if isinstance(decision, RetryAt) else None
         end = functools.partial(
             self.lifecycle.end_attempt,

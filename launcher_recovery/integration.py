@@ -14,7 +14,7 @@ from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.classification import ErrorClassifier, Verdict
-from launcher_recovery.clock import Clock, to_datetime, to_iso
+from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.config import RecoveryConfig, load_config
 from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
@@ -34,7 +34,9 @@ from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
-from launcher_recovery.signals import CircuitBreakerUpdate
+from launcher_recovery.sharing import describe, known_breakers, shared_breaker, shared_budget
+from launcher_recovery.signals import CircuitBreakerUpdate, Event
+from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
 from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
@@ -81,6 +83,7 @@ class RecoveryIntegrator:
         self.metrics = RecoveryMetrics()
         self.metrics.attach()
         enable_logging()
+        self._slots = Slots(lambda: self.config.concurrency)
         self._budgets: dict[str, RetryBudget] = {}
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self._lock = threading.Lock()
@@ -146,6 +149,7 @@ class RecoveryIntegrator:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
         self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
+        self.tail.subscribe(self._look_at_breaker)
         self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
         if rerun is not None:
             retention = Retention(age=timedelta(days=self.config.retention_days))
@@ -168,8 +172,15 @@ class RecoveryIntegrator:
 
     # -- policy -------------------------------------------------------------------------------------
 
-    def policy_for(self, kind: OperationKind, data: RecoveryData, scope: str | None) -> Policy:
-        """The launcher policy for one operation."""
+    def policy_for(
+        self, kind: OperationKind, data: RecoveryData, scope: str | None, place: str | None = None
+    ) -> Policy:
+        """The launcher policy for one operation.
+
+        Args:
+            scope: what its breaker and budget are about, such as a host; None: it has none.
+            place: what it crowds; see `OperationKind.place`.
+        """
         config = self.config
         return Policy(
             max_attempts=self.max_attempts,
@@ -181,11 +192,14 @@ class RecoveryIntegrator:
             wait_for_breaker=True,
             breaker=None if scope is None else self.breaker(scope, kind.name),
             budget=None if scope is None else self.budget(scope),
+            bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),
         )
 
-    def rules_for(self, kind: OperationKind, data: RecoveryData, scope: str | None) -> Callable[[], Policy]:
-        """The launcher policy for one operation, for every decision as the settings are then."""
-        return self._following(self.policy_for(kind, data, scope), lambda: self.max_attempts)
+    def rules_for(
+        self, kind: OperationKind, data: RecoveryData, scope: str | None, place: str | None = None
+    ) -> Callable[[], Policy]:
+        """The launcher policy for one operation, for every decision as the settings are then; see `policy_for`."""
+        return self._following(self.policy_for(kind, data, scope, place), lambda: self.max_attempts)
 
     @property
     def max_attempts(self) -> int:
@@ -205,6 +219,18 @@ class RecoveryIntegrator:
 
         return now
 
+    def _is_inside_its_kind(self, data: RecoveryData) -> bool:
+        """Whether an operation around it has a slot of the same kind, and would wait for this one to give it back."""
+        parent_id = data.parent_id
+        while parent_id is not None:
+            parent = self.persistence.get(parent_id)
+            if parent is None:
+                return False
+            if parent.kind == data.kind:
+                return True
+            parent_id = parent.parent_id
+        return False
+
     def classify(self, error: BaseException, data: RecoveryData | None = None) -> Verdict:
         """The verdict on an error: the extensions' opinion, else the built-in rules'."""
         return self.extensions.classify(error, data) or self.classifier.classify(error, operation=data)
@@ -212,38 +238,33 @@ class RecoveryIntegrator:
     def budget(self, scope: str) -> RetryBudget:
         """What retries of a scope are paid from."""
         with self._lock:
-            return self._budgets.setdefault(scope, RetryBudget(scope=scope, clock=self.clock))
+            found = self._budgets.get(scope)
+            if found is None:
+                found = self._budgets[scope] = shared_budget(self.persistence, scope, clock=self.clock)
+        return found
 
     def breaker(self, scope: str, kind: str) -> CircuitBreaker:
         """The circuit breaker of a scope and kind of operation."""
         with self._lock:
             found = self._breakers.get((scope, kind))
             if found is None:
-                found = self._breakers[scope, kind] = CircuitBreaker(
+                found = self._breakers[scope, kind] = shared_breaker(
+                    self.persistence,
+                    scope,
                     self.config.circuit_breaker_threshold,
                     self.config.circuit_breaker_timeout,
-                    scope=scope,
                     operation_type=kind,
                     clock=self.clock,
-                    on_change=self._breaker_changed,
                 )
         return found
 
-    def _breaker_changed(self, breaker: CircuitBreaker) -> None:
-        try:
-            self.lifecycle.announce_event("circuit_breaker_update", vars(self._describe(breaker)))
-        except StoreError as error:
-            logger.warning("a circuit breaker's change could not be kept: %s", error)
-
-    def _describe(self, breaker: CircuitBreaker) -> CircuitBreakerUpdate:
-        return CircuitBreakerUpdate(
-            scope=breaker.scope,
-            operation_type=breaker.operation_type,
-            state=breaker.state.value,
-            failure_count=breaker.failure_count,
-            timeout_remaining=round(breaker.timeout_remaining, 3),
-            timestamp=to_iso(to_datetime(self.clock.time())),
-        )
+    def _look_at_breaker(self, event: Event) -> None:
+        """Subscriber of the outbox: who waits here for a breaker that another process has closed goes on."""
+        if event.name == "circuit_breaker_update":
+            with self._lock:
+                found = self._breakers.get((event.payload["scope"], event.payload["operation_type"]))
+            if found is not None:
+                found.refresh()
 
     # -- settings, functions, controls, figures -----------------------------------------------------
 
@@ -318,9 +339,14 @@ class RecoveryIntegrator:
         ]
 
     def breakers(self) -> list[CircuitBreakerUpdate]:
-        """Every circuit breaker of this integrator, as it is now."""
+        """Every circuit breaker of this integrator, and of other processes with the same store, as it is now."""
+        for scope, kind in known_breakers(self.persistence):
+            self.breaker(scope, kind)
         with self._lock:
-            return [self._describe(breaker) for breaker in self._breakers.values()]
+            known = list(self._breakers.values())
+        for breaker in known:
+            breaker.refresh()
+        return [describe(breaker, self.clock) for breaker in known]
 
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""

@@ -26,6 +26,8 @@ class OperationKind:
             asks the extensions for mirrors of an address. None from it means "not handled here", then the
             launcher's own handler runs. None: there is none.
         scope: from the arguments to what a circuit breaker guards, such as a host name; None: no breaker.
+        place: from the arguments to what operations of this kind crowd when too many run at a time, such as a Python
+            environment; None: its `scope`.
         check: called with the arguments and the allowed folders before anything else; raises RefusedError.
         still_there: whether the result of an earlier success within the same operation around it is still good;
             if not, it is done again.
@@ -37,5 +39,6 @@ class OperationKind:
     title: Callable[[Arguments], str]
     handler: Callable[[Operation, Arguments, Sources], Any] | None = None
     scope: Callable[[Arguments], str | None] = lambda arguments: None
+    place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None
     still_there: Callable[[RecoveryData], bool] = lambda data: True

@@ -339,14 +339,14 @@ class Operation:
         """Remember what a generator yielded last, for its next attempt."""
         self.last_item = item
 
-    def enter_slots(self, bulkheads: Sequence[Bulkhead]) -> bool:
-        """Whether there is room for it everywhere; if not, it stands in the queue, and is woken."""
+    def enter_slots(self, bulkheads: Sequence[Bulkhead]) -> Bulkhead | None:
+        """None when there is room for it everywhere, else where it stands in the queue; then it is woken."""
         for position, bulkhead in enumerate(bulkheads):
             if position == len(self._tickets):
                 self._tickets.append(bulkhead.enter(self.wake))
             if not self._tickets[position].is_granted:
-                return False
-        return True
+                return bulkhead
+        return None
 
     def leave_slots(self) -> None:
         """Make room for others, or leave the queue."""

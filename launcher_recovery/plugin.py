@@ -7,7 +7,7 @@ The entry point of group `comfyui_launcher` is this module. Nothing but the sett
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -23,6 +23,7 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.policy import Policy
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -149,7 +150,7 @@ class LauncherPlugin:
             kept = self._kept_result(kind, draft)
             if kept is not None and kept.result is not None:
                 return kept.result
-            rules = integrator.rules_for(kind, draft, kind.scope(arguments))
+            rules = self._rules(kind, draft, arguments)
             if rules().holds_back:
                 data, live = integrator.lifecycle.enter(draft, revive=True), None
             else:
@@ -160,6 +161,10 @@ class LauncherPlugin:
         if live is not None:
             integrator.engine.begin(live, rules)
         return integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
+
+    def _rules(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Callable[[], Policy]:
+        scope = kind.scope(arguments)
+        return self.integrator.rules_for(kind, data, scope, scope if kind.place is None else kind.place(arguments))
 
     def _draft(self, kind: OperationKind, arguments: dict[str, Any], key: str | None) -> RecoveryData:
         around = current_operation()
@@ -195,7 +200,7 @@ class LauncherPlugin:
         except RefusedError as error:
             self._fail(data, error, "It is not allowed any more; the settings have changed since.", None)
             return None
-        rules = self.integrator.rules_for(kind, data, kind.scope(data.kwargs))
+        rules = self._rules(kind, data, data.kwargs)
         return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:

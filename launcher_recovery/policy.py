@@ -57,9 +57,15 @@ class Policy:
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the breaker or the budget is shared through a store, so that it may block."""
+        return any(limit is not None and limit.is_shared for limit in (self.breaker, self.budget))
+
+    @property
     def holds_back(self) -> bool:
         """Whether a first attempt may have to wait."""
-        return bool(self.bulkheads) or (self.breaker is not None and not self.breaker.is_closed)
+        breaker = self.breaker
+        return bool(self.bulkheads) or (breaker is not None and (breaker.is_shared or not breaker.is_closed))
 
 
 Rules = Union[Policy, Callable[[], Policy]]

@@ -41,6 +41,8 @@ def recovery_operations() -> Sequence[OperationKind]:
             title=lambda arguments: Path(arguments["destination"]).name,
             handler=_handle,
             scope=lambda arguments: urlsplit(arguments["url"]).hostname,
+            # Not resolved: the interpreter of a virtual environment is a link to that of all.
+            place=lambda arguments: os.path.abspath(arguments.get("python") or sys.executable),
             check=_check,
             still_there=lambda data: Path(data.kwargs["destination"]).is_dir(),
         )

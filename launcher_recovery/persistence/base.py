@@ -9,7 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from launcher_recovery.operation import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
+
+KEYS = {"breakers": ("scope", "operation_type"), "budgets": ("scope",)}
+"""The tables of shared rows, and the columns by which a row is found."""
+
+LINGERING_S = 86400.0
+"""How much longer than others the row of a breaker is kept that is not closed, in seconds."""
 
 
 class StatePersistence(abc.ABC):
@@ -185,6 +192,17 @@ class Store(Protocol):
     def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
         """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner)."""
 
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        """Read, change and keep one row that all processes share, in one go; returns it as it is then.
+
+        Args:
+            table: "breakers", with key (scope, operation_type), or "budgets", with key (scope,).
+            change: gives what to keep, `updated_at` among it.
+        """
+
+    def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
+        """The row of that key, or (None) all rows of a table that `share` keeps."""
+
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         """Block until there may be an event above `seq` (True), or for `timeout` seconds (False)."""
 
@@ -192,7 +210,8 @@ class Store(Protocol):
         """Forget finished operations not touched since, then the oldest ones that are too many; returns how many.
 
         What belongs to an unfinished operation is not forgotten before that one ends. Done in small batches, between
-        which others write.
+        which others write. Shared rows not touched since are forgotten as well; those of breakers that are not
+        closed a day later.
 
         Args:
             keep: how many finished operations are kept at most; None: any number.

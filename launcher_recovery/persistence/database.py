@@ -20,7 +20,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence import codec, statements
+from launcher_recovery.persistence import codec, shared, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
 from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
 from launcher_recovery.persistence.events import StoredEvents
@@ -36,6 +36,7 @@ from launcher_recovery.persistence.models import (
 )
 from launcher_recovery.persistence.statements import Plan, PlannedEvent
 from launcher_recovery.persistence.upkeep import Upkeep
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
@@ -204,6 +205,12 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         if not dead and not self._rows(orphans.limit(1)):
             return []  # as nearly always; nobody has to wait for this
         return [changed for done in self._write(work) if (changed := self._changed(done)) is not None]
+
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        return shared.share(self._write, self._fetch, self._connections.execute, table, key, change)
+
+    def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
+        return shared.shared(self._fetch, table, key)
 
     def take_over(self, kept: Collection[Kept], events: Collection[Event], after: int) -> None:
         def work() -> None:

@@ -21,7 +21,17 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence, begins
+from launcher_recovery.persistence.base import (
+    KEYS,
+    LINGERING_S,
+    Change,
+    Changed,
+    Owner,
+    OwnerRow,
+    StatePersistence,
+    begins,
+)
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event, events_of
 
 _KEPT_EVENTS = 10_000
@@ -39,6 +49,7 @@ class MemoryPersistence(StatePersistence):
         self._seq = 0
         self._transient: dict[str, Event] = {}
         self._owners: dict[str, OwnerRow] = {}
+        self._shared: dict[tuple[str, tuple[str, ...]], Row] = {}
 
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
         return tuple(self.append_event(name, payload) for name, payload in events_of(data))
@@ -263,6 +274,23 @@ class MemoryPersistence(StatePersistence):
                 self._owners.pop(owner_id, None)
         return changed
 
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        with self._changed:
+            changed = change(self._shared.get((table, key)))
+            if changed is not None:
+                self._shared[table, key] = {**changed, **dict(zip(KEYS[table], key, strict=True))}
+            return self._shared.get((table, key))
+
+    def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
+        with self._changed:
+            return [row for (found, own), row in self._shared.items() if found == table and key in (None, own)]
+
+    def _forget_shared(self, before: float) -> None:
+        for where, row in list(self._shared.items()):
+            lingers = LINGERING_S if row.get("state", "closed") != "closed" else 0
+            if row["updated_at"] < before - lingers:
+                del self._shared[where]
+
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         with self._changed:
             finished = [data for data in self._operations.values() if data.state in FINAL]
@@ -274,6 +302,7 @@ class MemoryPersistence(StatePersistence):
                 if number < too_many or data.updated_at < older_than
             }
             self._forget(old)
+            self._forget_shared(older_than.timestamp())
             return len(old)
 
     def _is_part(self, data: RecoveryData) -> bool:

@@ -119,7 +119,46 @@ class OwnerTableRow(peewee.Model):
         table_name = "recovery_owners"
 
 
-MODELS: tuple[type[peewee.Model], ...] = (OperationRow, AttemptRow, StepRow, EventRow, OwnerTableRow)
+class BreakerRow(peewee.Model):
+    """A circuit breaker that all processes share; `recent` is JSON."""
+
+    scope = peewee.TextField()
+    operation_type = peewee.TextField()
+    state = peewee.TextField()
+    failure_count = peewee.IntegerField(default=0)
+    last_failure_time = peewee.DoubleField(null=True)
+    opened_at = peewee.DoubleField(null=True)
+    generation = peewee.IntegerField(default=0)
+    probe_owner = peewee.TextField(null=True)
+    recent = peewee.TextField(default="[]")
+    updated_at = peewee.DoubleField()
+
+    class Meta:
+        table_name = "recovery_breakers"
+        primary_key = peewee.CompositeKey("scope", "operation_type")
+
+
+class BudgetRow(peewee.Model):
+    """A retry budget that all processes share."""
+
+    scope = peewee.TextField(primary_key=True)
+    tokens = peewee.DoubleField()
+    next_probe_at = peewee.DoubleField(null=True)
+    updated_at = peewee.DoubleField()
+
+    class Meta:
+        table_name = "recovery_budgets"
+
+
+MODELS: tuple[type[peewee.Model], ...] = (
+    OperationRow,
+    AttemptRow,
+    StepRow,
+    EventRow,
+    OwnerTableRow,
+    BreakerRow,
+    BudgetRow,
+)
 
 _PLAIN = frozenset((
     "operation_id", "function_name", "attempt", "kind", "key", "project", "parent_id", "title", "max_attempts",

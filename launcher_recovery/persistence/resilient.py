@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -14,6 +15,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import FINAL, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
+    KEYS,
     Change,
     Changed,
     Kept,
@@ -24,6 +26,7 @@ from launcher_recovery.persistence.base import (
     begins,
 )
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
@@ -104,6 +107,7 @@ class ResilientPersistence(StatePersistence):
                 for row in memory.owners():
                     self.store.heartbeat(row.owner, row.heartbeat_at)
                 self.store.take_over(kept, memory.events_since(self._newest, limit=10**9), memory.event_range()[1])
+                self._share_again()
                 self._newest = self.store.event_range()[1]
             except StoreError as error:
                 self._fails(error)
@@ -219,6 +223,30 @@ class ResilientPersistence(StatePersistence):
             return released
 
         return self._either(stored, list)
+
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        def stored() -> Row | None:
+            row = self.store.share(table, key, change)
+            self._memory.share(table, key, lambda known: row)
+            return row
+
+        return self._either(stored, lambda: self._memory.share(table, key, change))
+
+    def _share_again(self) -> None:
+        """Write what was shared while the other store failed, unless another process knows better."""
+        for table, columns in KEYS.items():
+            for row in self._memory.shared(table):
+                key = tuple(row[column] for column in columns)
+                self.store.share(table, key, functools.partial(_newer, row))
+
+    def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
+        def stored() -> list[Row]:
+            rows = self.store.shared(table, key)
+            if key is not None and rows:
+                self._memory.share(table, key, lambda known: rows[0])
+            return rows
+
+        return self._either(stored, lambda: self._memory.shared(table, key))
 
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         return self._either(lambda: self.store.cleanup(older_than, keep=keep, max_bytes=max_bytes), lambda: 0)
@@ -379,3 +407,7 @@ class ResilientPersistence(StatePersistence):
 
     async def cleanup_old(self, days: int = 7) -> int:
         return self.cleanup(datetime.now(timezone.utc) - timedelta(days=days))
+
+
+def _newer(ours: Row, theirs: Row | None) -> Row | None:
+    return ours if theirs is None or theirs["updated_at"] < ours["updated_at"] else None

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from launcher_recovery.operation import RecoveryState
+from launcher_recovery.persistence import shared
 from launcher_recovery.persistence.access import IS_FINISHED, IS_UNFINISHED, DatabaseAccess
 from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.persistence.models import AttemptRow, EventRow, OperationRow, OwnerTableRow, StepRow
@@ -49,6 +50,7 @@ class Upkeep(DatabaseAccess):
         self._write(lambda: query.execute(self._connections.writer), durable=False)
 
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
+        self._write(lambda: shared.forget(self._connections.execute, older_than.timestamp()), durable=False)
         total = 0
         while count := self._forget_oldest(_BATCH, older_than.timestamp()):
             total += count

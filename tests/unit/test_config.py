@@ -57,6 +57,10 @@ def test_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None
         ("allowed_hosts", "a, b,,", ("a", "b")), ("allowed_roots", "/a:/b", ("/a", "/b")),
         ("persistence_path", "", None), ("persistence_path", "/a", "/a"), ("persistence_enabled", "0", False),
         ("disabled_extensions", "x", ("x",)), ("retention_days", "0.5", 0.5),
+        ("concurrency", "", DEFAULT_CONFIG.concurrency),
+        ("concurrency", "download:9, install_node:any/2,create_project:1/any", {
+            **DEFAULT_CONFIG.concurrency, "download": (9, 4), "install_node": (None, 2), "create_project": (1, None),
+        }),
     ],
 )  # fmt: skip
 def test_texts_of_the_environment(name: str, text: str, value: Any) -> None:
@@ -77,7 +81,9 @@ def test_texts_of_the_environment(name: str, text: str, value: Any) -> None:
         ("rollout", "", "a percentage"), ("rollout", {}, "a percentage"), ("rollout", "fly:5", "a percentage"),
         ("modes", "off", "a table"),
         ("modes", {"fly": "off"}, "not 'fly'"), ("modes", {"download": "x"}, "off, observe"),
-        ("allowed_hosts", 5, "a list"),
+        ("allowed_hosts", 5, "a list"), ("concurrency", "download:0", "whole numbers of at least 1, or any"),
+        ("concurrency", "fly:1", "by kind"), ("concurrency", "download", "by kind"), ("concurrency", 4, "a list"),
+        ("concurrency", {"download": "1/2/3"}, "such as download:8/4"), ("concurrency", {"download": True}, "by kind"),
     ],
 )  # fmt: skip
 def test_bad_values(name: str, value: Any, expected: str) -> None:

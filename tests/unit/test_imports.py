@@ -15,9 +15,9 @@ ROOT = Path(launcher_recovery.__file__).parent
 
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
-    ("errors", "clock", "redaction"),
+    ("errors", "clock", "redaction", "rows"),
     ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "config"),
-    ("kinds", "policy", "backoff", "signals", "transfer", "meter", "progress"),
+    ("kinds", "policy", "slots", "backoff", "signals", "transfer", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
@@ -28,6 +28,7 @@ LAYERS = (
         "lifecycle",
         "effects",
         "stores",
+        "sharing",
         "snapshots",
         "isolate",
         "endings",

@@ -584,14 +584,6 @@ def test_signals_come_after_the_change_was_stored(each: Kit) -> None:
     assert seen == [("pending", "pending"), ("in_progress", "in_progress"), ("success", "success")]
 
 
-def test_event_that_belongs_to_no_operation(each: Kit) -> None:
-    """A breaker's change is stored and numbered like every other event."""
-    bring_to(each, S.PENDING)
-    each.lifecycle.announce_event("circuit_breaker_update", {"scope": "host"})
-    last = each.events()[-1]
-    assert (last.seq, last.name, last.payload) == (2, "circuit_breaker_update", {"scope": "host"})
-
-
 def test_orphans_are_pending_again(each: Kit) -> None:
     """What a dead process ran or let wait is pending without owner; what was paused stays so; the rest is untouched."""
     states = [S.PENDING, S.IN_PROGRESS, S.RECOVERING, S.PAUSED, S.FAILED, S.SUCCESS]

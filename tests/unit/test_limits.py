@@ -102,41 +102,6 @@ def test_only_the_probe_frees_its_place(clock: VirtualClock) -> None:
     assert breaker.acquire("other") == 0
 
 
-def test_state_is_exported_and_restored(clock: VirtualClock) -> None:
-    """Another process continues with the state, and with the time that remains by the wall clock."""
-    breaker = CircuitBreaker(1, 60, clock=clock)
-    breaker.failure()
-    clock.advance(20)
-    later = VirtualClock(clock.time() + 10)
-    other = CircuitBreaker(1, 60, clock=later)
-    other.restore(breaker.export_state())
-    assert (other.state, other.failure_count, other.acquire()) == (CircuitState.OPEN, 1, 30)
-    later.advance(30)
-    assert other.acquire("probe") == 0
-    breaker.restore(other.export_state())
-    assert breaker.state is CircuitState.HALF_OPEN
-    assert breaker.acquire() > 0
-    breaker.release("mine")
-    assert breaker.state is CircuitState.HALF_OPEN, "the probe is another process's"
-    other.success("probe")
-    wake = Wake()
-    breaker.tell(wake)
-    breaker.restore(other.export_state())
-    assert (breaker.state, breaker.acquire(), wake.is_set()) == (CircuitState.CLOSED, 0, True)
-    with pytest.raises(ValueError, match="ajar"):
-        breaker.restore({**other.export_state(), "state": "ajar"})
-
-
-def test_clock_that_was_set_back_keeps_nobody_longer(clock: VirtualClock) -> None:
-    """A restored breaker is open for at most its timeout, whatever the wall clock says."""
-    breaker = CircuitBreaker(1, 60, clock=clock)
-    breaker.failure()
-    earlier = VirtualClock(clock.time() - 3600)
-    other = CircuitBreaker(1, 60, clock=earlier)
-    other.restore(breaker.export_state())
-    assert other.acquire() == 60
-
-
 @pytest.mark.parametrize("how", ["moves", "succeeds", "is cancelled"])
 def test_waiting_calls_follow_the_probe(how: str) -> None:
     """While one probe is out the others wait; when it moved, worked or was cancelled they go on at once."""
@@ -260,9 +225,8 @@ def test_budget_pays_for_retries() -> None:
     for _ in range(9):
         budget.succeeded(0)
     assert budget.tokens == 500
-    other = RetryBudget()
-    other.restore({"tokens": 7})
-    assert (other.take(), other.take(), other.export_state()) == (5, None, {"tokens": 2})
+    other = RetryBudget(7)
+    assert (other.take(), other.take(), other.tokens) == (5, None, 2)
     with pytest.raises(RecoveryConfigError, match="retry_cost=-1"):
         RetryBudget(retry_cost=-1)
 

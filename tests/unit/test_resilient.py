@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery import RecoveryData, SQLitePersistence, StoreError
+from launcher_recovery import RecoveryData, SQLitePersistence, StoreError, shared_breaker, shared_budget
 from launcher_recovery.operation import Operation, RecoveryState, current_operation
 from launcher_recovery.persistence.base import Owner
 from launcher_recovery.persistence.resilient import RETRY_S, ResilientPersistence
@@ -227,6 +227,24 @@ def test_events_go_on_through_trouble(kit: Kit, path: Path) -> None:
     kit.clock.advance(RETRY_S)
     assert [event.seq for event in kit.store.events_since(0)] == [first.seq, second.seq]
     assert resilient(kit).problem is None
+
+
+def test_what_is_shared_goes_on_through_trouble(kit: Kit, disk: SQLitePersistence) -> None:
+    """A breaker is known while the disk fails, and what happened to it meanwhile is written back."""
+    breaker = shared_breaker(kit.store, "hub", 2, 60, clock=kit.clock)
+    other = shared_breaker(disk, "hub", 2, 60, clock=kit.clock)
+    budget = shared_budget(kit.store, "hub", clock=kit.clock)
+    other.failure()
+    assert (breaker.acquire(), budget.take()) == (0, 5)
+    kit.clock.advance(1)
+    resilient(kit)._fails(StoreError("full"))
+    breaker.failure()
+    assert (breaker.acquire(), [row["failure_count"] for row in kit.store.shared("breakers")]) == (60, [2])
+    assert (other.acquire(), budget.take()) == (0, 5)
+    assert budget.tokens == 490
+    kit.clock.advance(RETRY_S)
+    kit.store.check()
+    assert (other.acquire(), disk.shared("budgets")[0]["tokens"]) == (60 - RETRY_S, 490)
 
 
 async def test_async_methods(kit: Kit, path: Path) -> None:

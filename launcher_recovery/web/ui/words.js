@@ -134,9 +134,9 @@ export function countdownWords(op, now) {
 }
 
 /** The last error in plain words; marked as past where the operation is no longer stopped by it. */
-export function explanationWords({ state, explanation }) {
+export function explanationWords({ state, explanation, waiting_for: waits }) {
   if (!explanation || state === "success" || state === "cancelled") return "";
-  return state === "in_progress" || state === "pending" ? `Last attempt: ${explanation}` : explanation;
+  return state === "in_progress" || (state === "pending" && !waits) ? `Last attempt: ${explanation}` : explanation;
 }
 
 /** What a person can do about an operation that needs one; empty when it does not or nothing is known. */
