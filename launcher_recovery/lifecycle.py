@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
@@ -68,7 +69,8 @@ class Lifecycle:
         self.clock = clock or Clock()
         self.redactor = redactor or Redactor()
         self._handles = handles_of(store)
-        self._meters: dict[str, Meter] = {}
+        # By handle: code that lost its claim may go on reporting for a while.
+        self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
 
     # -- beginning ----------------------------------------------------------------------------------
 
@@ -378,7 +380,7 @@ class Lifecycle:
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
         """Set the point from which an attempt goes on."""
-        meter = self._meters[live.operation_id] = Meter(resumed=done)
+        meter = self._meters[live] = Meter(resumed=done)
         meter.latest = Progress(done, total, unit, resumed=done)
         self._keep_progress(live, meter.latest)
 
@@ -386,9 +388,9 @@ class Lifecycle:
         self, live: Operation, done: float, total: float | None, unit: str, message: str | None
     ) -> None:
         """Keep and announce progress, at most five times a second for each operation."""
-        meter = self._meters.get(live.operation_id)
+        meter = self._meters.get(live)
         if meter is None:
-            meter = self._meters[live.operation_id] = Meter()
+            meter = self._meters[live] = Meter()
         now = self.clock.monotonic()
         progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
         if meter.is_due(now):
@@ -430,7 +432,7 @@ class Lifecycle:
         return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if _is_storable(value)}
 
     def _final_progress(self, live: Operation) -> Progress | None:
-        meter = self._meters.pop(live.operation_id, None)
+        meter = self._meters.pop(live, None)
         if meter is None or meter.latest is None:
             return live.data.progress
         return replace(meter.latest, rate=None, eta_s=None)
@@ -487,8 +489,8 @@ class Lifecycle:
 
     def detach(self, live: Operation) -> None:
         """Undo `attach`."""
-        if self._handles.detach(live):
-            self._meters.pop(live.operation_id, None)
+        self._handles.detach(live)
+        self._meters.pop(live, None)
 
     def is_shared(self, live: Operation) -> bool:
         """Whether others run or wait for the operation of this call as well."""
