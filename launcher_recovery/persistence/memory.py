@@ -191,8 +191,10 @@ class MemoryPersistence(StatePersistence):
 
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
         with self._changed:
-            if self._claimed(operation_id, fence) is None:
+            data = self._claimed(operation_id, fence)
+            if data is None:
                 return False
+            data.updated_at = step.finished_at
             self._steps.setdefault(operation_id, {})[step.name] = deepcopy(step)
             return True
 
