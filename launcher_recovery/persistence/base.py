@@ -208,3 +208,10 @@ class RenewableStore(Store, Protocol):
 
         An operation that somebody has claimed here since is left as it is here, one whose key is taken too.
         """
+
+
+def beneath(store: Store) -> Store:
+    """The store itself, without those that stand before it: by it things are known that belong to all of them."""
+    while (inner := getattr(store, "store", None)) is not None:
+        store = inner
+    return store

@@ -51,7 +51,11 @@ class ResilientPersistence(StatePersistence):
         self._memory = MemoryPersistence()
         self._lock = threading.RLock()
         self._retry_at = 0.0
-        self._newest = store.event_range()[1]
+        self._newest = 0
+        try:
+            self._newest = store.event_range()[1]
+        except StoreError as error:
+            self._fails(error)
         forks.register(self)
 
     def before_fork(self) -> None:
