@@ -79,6 +79,11 @@ class MirroredStore(MemoryPersistence):
         # Others do not see this memory, so that there is nobody to prove again and again that this process lives.
         self.heartbeat(OWNER, time.time())
 
+    def after_fork(self, in_child: bool) -> None:
+        super().after_fork(in_child)
+        if in_child:
+            self._loading = threading.Lock()
+
     def insert(self, data: RecoveryData) -> Changed | None:
         self._load_unfinished()
         return self._mirrored(super().insert(data))

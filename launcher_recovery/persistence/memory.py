@@ -21,6 +21,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Change, Changed, Owner, OwnerRow, StatePersistence
 from launcher_recovery.signals import Event, events_of
 
@@ -39,12 +40,13 @@ class MemoryPersistence(StatePersistence):
         self._seq = 0
         self._transient: dict[str, Event] = {}
         self._owners: dict[str, OwnerRow] = {}
+        forks.register(self)
 
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
         return tuple(self.append_event(name, payload) for name, payload in events_of(data))
 
     def before_fork(self) -> None:
-        """Wait until nobody is in here; for who owns this store and registers with `forks`."""
+        """Wait until nobody is in here."""
         self._changed.acquire()
 
     def after_fork(self, in_child: bool) -> None:

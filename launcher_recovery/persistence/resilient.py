@@ -59,11 +59,9 @@ class ResilientPersistence(StatePersistence):
         forks.register(self)
 
     def before_fork(self) -> None:
-        self._lock.acquire()
-        self._memory.before_fork()
+        self._lock.acquire()  # the memory sees to itself
 
     def after_fork(self, in_child: bool) -> None:
-        self._memory.after_fork(in_child)
         if in_child:
             self._lock = threading.RLock()
         else:
