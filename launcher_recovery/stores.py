@@ -112,9 +112,9 @@ class MirroredStore(MemoryPersistence):
     ) -> Changed | None:
         return self._mirrored(super().save_progress(operation_id, fence, progress, watermark, at))
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         self._load_unfinished()
-        released = super().release_orphans(dead, at)
+        released = super().release_orphans(dead, at, limit)
         for changed in released:
             self._save(changed.data)
         return released

@@ -173,8 +173,12 @@ class Store(Protocol):
     def forget_owner(self, owner_id: str) -> None:
         """Remove an owner."""
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
-        """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner)."""
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
+        """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner).
+
+        Args:
+            limit: at most so many; called again until there is none. None: all.
+        """
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         """Block until there may be an event above `seq` (True), or for `timeout` seconds (False)."""

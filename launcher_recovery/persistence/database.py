@@ -438,13 +438,14 @@ class SQLitePersistence(StatePersistence):
         query = OwnerTableRow.delete().where(OwnerTableRow.owner_id == owner_id)
         self._write(lambda: query.execute(self._connections.writer), durable=False)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         known = OwnerTableRow.select(OwnerTableRow.owner_id)
         orphans = OperationRow.select().where(
             _IS_UNFINISHED
             & OperationRow.owner.is_null(False)
             & (OperationRow.owner.in_(list(dead)) | OperationRow.owner.not_in(known))
         )
+        orphans = orphans.limit(limit)
         gone = OwnerTableRow.delete().where(OwnerTableRow.owner_id.in_(list(dead)))
 
         def work() -> list[tuple[Plan, tuple[Event, ...]] | None]:

@@ -249,14 +249,17 @@ class MemoryPersistence(StatePersistence):
         with self._changed:
             self._owners.pop(owner_id, None)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         changed = []
         with self._changed:
-            for data in self._operations.values():
-                if data.state not in UNFINISHED or data.owner is None:
-                    continue
-                if data.owner in self._owners and data.owner not in dead:
-                    continue
+            orphans = [
+                data
+                for data in self._operations.values()
+                if data.state in UNFINISHED
+                and data.owner is not None
+                and (data.owner not in self._owners or data.owner in dead)
+            ]
+            for data in orphans[:limit]:
                 fields: dict[str, Any] = {"owner": None}
                 if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
                     fields["state"] = RecoveryState.PENDING

@@ -210,9 +210,9 @@ class ResilientPersistence(StatePersistence):
         self._memory.forget_owner(owner_id)
         self._either(lambda: self.store.forget_owner(owner_id), lambda: None)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         def stored() -> list[Changed]:
-            released = self.store.release_orphans(dead, at)
+            released = self.store.release_orphans(dead, at, limit)
             for changed in released:
                 self._newest = max([self._newest, *(event.seq for event in changed.events)])
                 self._memory.forget(changed.data.operation_id)
