@@ -97,7 +97,7 @@ def recoverable(
             `current_operation().check()`.
         deadline: seconds for all attempts together; none begins after it.
         persistence: where the operation is kept; default: in memory, forgotten when it is over. A store that has
-            the five methods of `StatePersistence` only is enough.
+            the five methods of `StatePersistence` only is enough. One that fails fails no call: it goes on in memory.
         classifier: decides which errors are worth a retry.
         circuit_breaker_threshold: failures in a row after which calls are refused for
             `circuit_breaker_timeout` seconds; None: no breaker.

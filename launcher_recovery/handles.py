@@ -6,7 +6,7 @@ import threading
 from weakref import WeakKeyDictionary
 
 from launcher_recovery.operation import Operation
-from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.base import Store, beneath
 
 
 class Handles:
@@ -66,4 +66,4 @@ def handles_of(store: Store) -> Handles:
     paused through another one is to be noticed all the same.
     """
     with _of_store_lock:
-        return _of_store.setdefault(store, Handles())
+        return _of_store.setdefault(beneath(store), Handles())

@@ -6,6 +6,7 @@ import logging
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoreError
@@ -23,16 +24,16 @@ class Keeping(Transitions):
 
     def __init__(self, store: Store, **settings: Any) -> None:
         super().__init__(store, **settings)
-        self._meters: dict[str, Meter] = {}
+        # By handle: code that lost its claim may go on reporting for a while.
+        self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
 
     def detach(self, live: Operation) -> None:
         super().detach(live)
-        if not self.is_live(live.operation_id):
-            self._meters.pop(live.operation_id, None)
+        self._meters.pop(live, None)
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
         """Set the point from which an attempt goes on."""
-        meter = self._meters[live.operation_id] = Meter(resumed=done)
+        meter = self._meters[live] = Meter(resumed=done)
         meter.latest = Progress(done, total, unit, resumed=done)
         self._keep_progress(live, meter.latest)
 
@@ -40,9 +41,9 @@ class Keeping(Transitions):
         self, live: Operation, done: float, total: float | None, unit: str, message: str | None
     ) -> None:
         """Keep and announce progress, at most five times a second for each operation."""
-        meter = self._meters.get(live.operation_id)
+        meter = self._meters.get(live)
         if meter is None:
-            meter = self._meters[live.operation_id] = Meter()
+            meter = self._meters[live] = Meter()
         now = self.clock.monotonic()
         progress = meter.report(done, total, unit, None if message is None else self._text(message), now)
         if meter.is_due(now):
@@ -84,7 +85,7 @@ class Keeping(Transitions):
         return {name: self.redactor.value(value) for name, value in live.data.metadata.items() if is_storable(value)}
 
     def _final_progress(self, live: Operation) -> Progress | None:
-        meter = self._meters.pop(live.operation_id, None)
+        meter = self._meters.pop(live, None)
         if meter is None or meter.latest is None:
             return live.data.progress
         return replace(meter.latest, rate=None, eta_s=None)

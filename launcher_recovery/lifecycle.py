@@ -304,9 +304,9 @@ class Lifecycle(Controls, Keeping):
             live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=ended
         )
 
-    def release_orphans(self, dead: Collection[str]) -> list[RecoveryData]:
-        """Make operations whose process is gone pending again, for anybody to claim."""
-        changes = self.store.release_orphans(dead, to_datetime(self.clock.time()))
+    def release_orphans(self, dead: Collection[str], limit: int | None = None) -> list[RecoveryData]:
+        """Make operations whose process is gone pending again, for anybody to claim; at most `limit` of them."""
+        changes = self.store.release_orphans(dead, to_datetime(self.clock.time()), limit)
         for changed in changes:
             self._announce(changed)
         return [changed.data for changed in changes]

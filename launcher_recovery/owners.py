@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import forks
-from launcher_recovery.persistence.base import Owner, OwnerRow, Store
+from launcher_recovery.persistence.base import Owner, OwnerRow, Store, beneath
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -84,16 +84,16 @@ _beating_lock = threading.Lock()
 def keep_alive(store: Store) -> None:
     """Enter this process among the owners of `store`, once, and keep it there while the process lives."""
     with _beating_lock:
-        if store not in _beating:
+        if beneath(store) not in _beating:
             heartbeat = Heartbeat(store)
             heartbeat.start()
-            _beating[store] = heartbeat
+            _beating[beneath(store)] = heartbeat
 
 
 def let_go(store: Store) -> None:
     """Undo `keep_alive`."""
     with _beating_lock:
-        heartbeat = _beating.pop(store, None)
+        heartbeat = _beating.pop(beneath(store), None)
     if heartbeat is not None:
         heartbeat.stop()
 
@@ -105,7 +105,7 @@ def _become_another() -> None:
     # In place, since many modules hold the object: each that asks it for the id from now on gets the new one.
     for name, value in vars(this_process()).items():
         object.__setattr__(OWNER, name, value)
-    stores = list(_beating)
+    stores = [heartbeat.store for heartbeat in _beating.values()]
     _beating.clear()
     for store in stores:
         try:
@@ -121,7 +121,7 @@ class Heartbeat:
     """Keeps this process's row among the owners fresh, from a daemon thread, until `stop`."""
 
     def __init__(self, store: Store, owner: Owner = OWNER, clock: Clock | None = None) -> None:
-        self._store = store
+        self.store = store
         self._owner = owner
         self._clock = clock or Clock()
         self._stop = threading.Event()
@@ -129,13 +129,13 @@ class Heartbeat:
 
     def start(self) -> None:
         """Enter the owner now, and begin."""
-        self._store.heartbeat(self._owner, self._clock.time())
+        self.store.heartbeat(self._owner, self._clock.time())
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             try:
-                self._store.heartbeat(self._owner, self._clock.time())
+                self.store.heartbeat(self._owner, self._clock.time())
             except StoreError:
                 continue  # the store says so itself; the next beat may work
 
@@ -145,6 +145,6 @@ class Heartbeat:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         try:
-            self._store.forget_owner(self._owner.owner_id)
+            self.store.forget_owner(self._owner.owner_id)
         except StoreError:
             pass  # it expires by its lease

@@ -18,6 +18,7 @@ logger = logging.getLogger("launcher_recovery")
 
 _SWEEP_S = 15.0
 _CLEANUP_S = 3600.0
+_AT_ONCE = 64
 
 
 class Resumer:
@@ -69,11 +70,17 @@ class Resumer:
         """Take over what dead processes left, and dispatch everything that waits for somebody."""
         store = self._lifecycle.store
         dead = dead_owners(store.owners(), self._clock.time())
-        for data in self._lifecycle.release_orphans(dead):
-            logger.info("%s was interrupted and goes on", data.title, extra={"operation_id": data.operation_id})
+        taken_over: set[str] = set()
+        # A few at a time: the first ones run while the others are taken over, and others may write in between.
+        while released := self._lifecycle.release_orphans(dead, _AT_ONCE):
+            for data in released:
+                logger.info("%s was interrupted and goes on", data.title, extra={"operation_id": data.operation_id})
+                taken_over.add(data.operation_id)
+                self.dispatch(data)
         # Oldest first: an operation is older than those inside it.
         for data in reversed(store.find(states={RecoveryState.PENDING}, limit=-1)):
-            self.dispatch(data)
+            if data.operation_id not in taken_over:
+                self.dispatch(data)
         self._clean_up()
 
     def _clean_up(self) -> None:

@@ -1,4 +1,4 @@
-"""Lets a store that has only the five async methods carry the engine: the rest is done in memory, and mirrored."""
+"""What the engine works with: a whole store that may fail goes on in memory, one of five methods is mirrored there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 from collections.abc import Collection, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from launcher_recovery.errors import text_of
 from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
-from launcher_recovery.persistence.base import Change, Changed, StatePersistence, Store
+from launcher_recovery.persistence.base import Change, Changed, RenewableStore, StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.resilient import ResilientPersistence
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -78,6 +79,11 @@ class MirroredStore(MemoryPersistence):
         # Others do not see this memory, so that there is nobody to prove again and again that this process lives.
         self.heartbeat(OWNER, time.time())
 
+    def after_fork(self, in_child: bool) -> None:
+        super().after_fork(in_child)
+        if in_child:
+            self._loading = threading.Lock()
+
     def insert(self, data: RecoveryData) -> Changed | None:
         self._load_unfinished()
         return self._mirrored(super().insert(data))
@@ -106,9 +112,9 @@ class MirroredStore(MemoryPersistence):
     ) -> Changed | None:
         return self._mirrored(super().save_progress(operation_id, fence, progress, watermark, at))
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         self._load_unfinished()
-        released = super().release_orphans(dead, at)
+        released = super().release_orphans(dead, at, limit)
         for changed in released:
             self._save(changed.data)
         return released
@@ -165,17 +171,32 @@ class MirroredStore(MemoryPersistence):
 
 
 _mirrors: WeakKeyDictionary[StatePersistence, MirroredStore] = WeakKeyDictionary()
-_mirrors_lock = threading.Lock()
+# By the id of the store, which lives as long as what stands before it; with the store as key it would live for ever.
+_resilient: WeakValueDictionary[int, ResilientPersistence] = WeakValueDictionary()
+_lock = threading.Lock()
 
 
 def store_for(persistence: Store | StatePersistence) -> Store:
-    """What the engine can work with: the store itself when it can do everything, else its mirror in memory."""
+    """What the engine can work with: a store that can do everything, else its mirror in memory.
+
+    One that may fail and be opened again goes on in memory while it does; all calls go on together.
+    """
     if all(
         getattr(type(persistence), name, None) not in (None, getattr(StatePersistence, name, None)) for name in _NEEDED
     ):
-        return cast(Store, persistence)
+        return _going_on(cast(Store, persistence))
     simple = cast(StatePersistence, persistence)
-    with _mirrors_lock:
+    with _lock:
         if simple not in _mirrors:
             _mirrors[simple] = MirroredStore(simple)
         return _mirrors[simple]
+
+
+def _going_on(store: Store) -> Store:
+    if not (hasattr(store, "reopen") and hasattr(store, "take_over")):
+        return store
+    with _lock:
+        found = _resilient.get(id(store))
+        if found is None:
+            found = _resilient[id(store)] = ResilientPersistence(cast(RenewableStore, store))
+        return found

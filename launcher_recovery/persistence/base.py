@@ -189,8 +189,12 @@ class Store(Protocol):
     def forget_owner(self, owner_id: str) -> None:
         """Remove an owner."""
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
-        """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner)."""
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
+        """Set unfinished operations of dead or unknown owners back to pending (paused ones lose the owner).
+
+        Args:
+            limit: at most so many; called again until there is none. None: all.
+        """
 
     def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
         """Read, change and keep one row that all processes share, in one go; returns it as it is then.
@@ -236,3 +240,10 @@ class RenewableStore(Store, Protocol):
 
         An operation that somebody has claimed here since is left as it is here, one whose key is taken too.
         """
+
+
+def beneath(store: Store) -> Store:
+    """The store itself, without those that stand before it: by it things are known that belong to all of them."""
+    while (inner := getattr(store, "store", None)) is not None:
+        store = inner
+    return store

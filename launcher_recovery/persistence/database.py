@@ -186,13 +186,14 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
         return self._write(work)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         known = OwnerTableRow.select(OwnerTableRow.owner_id)
         orphans = OperationRow.select().where(
             IS_UNFINISHED
             & OperationRow.owner.is_null(False)
             & (OperationRow.owner.in_(list(dead)) | OperationRow.owner.not_in(known))
         )
+        orphans = orphans.limit(limit)
         gone = OwnerTableRow.delete().where(OwnerTableRow.owner_id.in_(list(dead)))
 
         def work() -> list[tuple[Plan, tuple[Event, ...]] | None]:

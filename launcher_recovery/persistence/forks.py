@@ -7,6 +7,7 @@ the fork cannot go wrong; both sides open it again when they need it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -25,13 +26,16 @@ class Forkable(Protocol):
 
 
 _lock = threading.Lock()
-_known: list[weakref.ref[Forkable]] = []
+# In the order in which they came; one entry costs the same however many there are, as each call may have a store.
+_known: weakref.WeakValueDictionary[int, Forkable] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+_forking: list[Forkable] = []
 _in_child: list[Callable[[], None]] = []
 
 
 def register(item: Forkable) -> None:
     """Call the two methods around every fork while `item` lives."""
-    _known[:] = [*(known for known in _known if known() is not None), weakref.ref(item)]
+    _known[next(_numbers)] = item
 
 
 def in_child(function: Callable[[], None]) -> None:
@@ -39,20 +43,19 @@ def in_child(function: Callable[[], None]) -> None:
     _in_child.append(function)
 
 
-def _living() -> list[Forkable]:
-    return [item for item in (known() for known in _known) if item is not None]
-
-
 def _before() -> None:
     _lock.acquire()
+    # Kept for `_after`: what was made in the meantime was not stopped. The references, since others may register now.
+    _forking[:] = [item for known in _known.valuerefs() if (item := known()) is not None]
     # Who stands before another one registers later, and lets go of it first.
-    for item in reversed(_living()):
+    for item in reversed(_forking):
         item.before_fork()
 
 
 def _after(child: bool) -> None:
-    for item in _living():
+    for item in _forking:
         item.after_fork(child)
+    _forking.clear()
     _lock.release()
     for function in _in_child if child else ():
         function()

@@ -21,6 +21,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     KEYS,
     LINGERING_S,
@@ -50,12 +51,13 @@ class MemoryPersistence(StatePersistence):
         self._transient: dict[str, Event] = {}
         self._owners: dict[str, OwnerRow] = {}
         self._shared: dict[tuple[str, tuple[str, ...]], Row] = {}
+        forks.register(self)
 
     def _store_events(self, data: RecoveryData) -> tuple[Event, ...]:
         return tuple(self.append_event(name, payload) for name, payload in events_of(data))
 
     def before_fork(self) -> None:
-        """Wait until nobody is in here; for who owns this store and registers with `forks`."""
+        """Wait until nobody is in here."""
         self._changed.acquire()
 
     def after_fork(self, in_child: bool) -> None:
@@ -204,8 +206,10 @@ class MemoryPersistence(StatePersistence):
 
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
         with self._changed:
-            if self._claimed(operation_id, fence) is None:
+            data = self._claimed(operation_id, fence)
+            if data is None:
                 return False
+            data.updated_at = step.finished_at
             self._steps.setdefault(operation_id, {})[step.name] = deepcopy(step)
             return True
 
@@ -258,14 +262,17 @@ class MemoryPersistence(StatePersistence):
         with self._changed:
             self._owners.pop(owner_id, None)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         changed = []
         with self._changed:
-            for data in self._operations.values():
-                if data.state not in UNFINISHED or data.owner is None:
-                    continue
-                if data.owner in self._owners and data.owner not in dead:
-                    continue
+            orphans = [
+                data
+                for data in self._operations.values()
+                if data.state in UNFINISHED
+                and data.owner is not None
+                and (data.owner not in self._owners or data.owner in dead)
+            ]
+            for data in orphans[:limit]:
                 fields: dict[str, Any] = {"owner": None}
                 if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
                     fields["state"] = RecoveryState.PENDING

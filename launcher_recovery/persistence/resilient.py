@@ -55,15 +55,17 @@ class ResilientPersistence(StatePersistence):
         self._memory = MemoryPersistence()
         self._lock = threading.RLock()
         self._retry_at = 0.0
-        self._newest = store.event_range()[1]
+        self._newest = 0
+        try:
+            self._newest = store.event_range()[1]
+        except StoreError as error:
+            self._fails(error)
         forks.register(self)
 
     def before_fork(self) -> None:
-        self._lock.acquire()
-        self._memory.before_fork()
+        self._lock.acquire()  # the memory sees to itself
 
     def after_fork(self, in_child: bool) -> None:
-        self._memory.after_fork(in_child)
         if in_child:
             self._lock = threading.RLock()
         else:
@@ -214,9 +216,9 @@ class ResilientPersistence(StatePersistence):
         self._memory.forget_owner(owner_id)
         self._either(lambda: self.store.forget_owner(owner_id), lambda: None)
 
-    def release_orphans(self, dead: Collection[str], at: datetime) -> list[Changed]:
+    def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         def stored() -> list[Changed]:
-            released = self.store.release_orphans(dead, at)
+            released = self.store.release_orphans(dead, at, limit)
             for changed in released:
                 self._newest = max([self._newest, *(event.seq for event in changed.events)])
                 self._memory.forget(changed.data.operation_id)

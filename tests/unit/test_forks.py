@@ -86,6 +86,40 @@ def test_forked_children_and_their_parent_work_side_by_side(tmp_path: Path, kind
     assert told["dead"] == 4
 
 
+MEMORY = """
+import os, threading
+from launcher_recovery import RecoveryData
+from launcher_recovery.persistence import MemoryPersistence
+
+store, lost = MemoryPersistence(), MemoryPersistence()
+inside, go = threading.Event(), threading.Event()
+
+def hold():
+    with store._changed:
+        inside.set()
+        assert not go.wait(0.2)  # the fork waits until nobody is in the store
+        store.insert(RecoveryData("before", "work"))
+
+holder = threading.Thread(target=hold)
+holder.start()
+inside.wait()
+del lost
+pid = os.fork()
+go.set()
+if pid == 0:
+    assert store.get("before") is not None and store.insert(RecoveryData("mine", "work")) is not None
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+holder.join()
+assert store.insert(RecoveryData("after", "work")) is not None and store.get("mine") is None
+"""
+
+
+def test_store_in_memory_that_is_in_use(tmp_path: Path) -> None:
+    """A fork waits for the thread that changes a store in memory; both sides go on with it, each for itself."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", MEMORY], timeout=60, check=True)
+
+
 def test_subprocess_is_no_fork() -> None:
     """Starting a program closes no connection; that an identity stays is what its parent relies on."""
     from launcher_recovery import owners

@@ -662,3 +662,26 @@ def test_a_call_that_cannot_be_entered_leaves_no_handle(kit: Kit, monkeypatch: p
     with pytest.raises(StoreError):
         started(kit)
     assert not kit.lifecycle.is_live(seen[0])
+
+
+def test_progress_of_code_that_lost_its_claim_is_not_that_of_the_next_attempt(each: Kit) -> None:
+    """What still runs after a pause reports to nobody, also when the next attempt in this process reports nothing."""
+    old = Operation(each.lifecycle.begin_attempt(each.open().operation_id, 3), each.lifecycle, each.clock)
+    each.lifecycle.attach(old)
+    old.progress(2, 10)
+    each.lifecycle.pause(old.operation_id)
+    each.lifecycle.resume(old.operation_id)
+    new = Operation(each.lifecycle.begin_attempt(old.operation_id, 3), each.lifecycle, each.clock)
+    with pytest.raises(RecoveryStateError):
+        old.progress(9, 10)
+    progress = each.lifecycle.succeed(new, None).progress
+    assert progress is not None
+    assert progress.done == 2
+
+
+def test_step_touches_its_operation(each: Kit) -> None:
+    """A record says when it last changed, in every store alike."""
+    live = Operation(each.lifecycle.begin_attempt(each.open().operation_id, 3), each.lifecycle, each.clock)
+    each.clock.advance(5)
+    live.step("clone", lambda: None)
+    assert each.record(live.operation_id).updated_at.timestamp() == each.clock.time()

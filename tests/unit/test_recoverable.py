@@ -30,7 +30,7 @@ from launcher_recovery import (
 )
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.owners import OWNER
-from launcher_recovery.persistence import MemoryPersistence, Store
+from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, Store
 from launcher_recovery.signals import recovery_updated
 from launcher_recovery.stores import store_for
 from launcher_recovery.testing import VirtualClock
@@ -455,12 +455,16 @@ def test_store_that_fails(clock: VirtualClock, caplog: pytest.LogCaptureFixture)
     assert [record.levelno for record in caplog.records if "Simple failed" in record.message] == [logging.WARNING]
 
 
-def test_whole_stores_are_used_as_they_are(tmp_path: Path) -> None:
-    """Only a store that lacks something is mirrored, and always by the same mirror."""
+def test_what_stands_before_a_store(tmp_path: Path) -> None:
+    """A store that lacks something is mirrored, one that can be opened again goes on in memory; always by the same."""
     memory, simple = MemoryPersistence(), Simple()
     disk = SQLitePersistence(tmp_path / "recovery.db")
     assert store_for(memory) is memory
-    assert store_for(disk) is disk
+    going_on = store_for(disk)
+    assert isinstance(going_on, ResilientPersistence)
+    assert going_on.store is disk
+    assert store_for(disk) is going_on
+    assert store_for(going_on) is going_on
     assert store_for(simple) is store_for(simple)
     disk.close()
 

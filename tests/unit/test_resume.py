@@ -223,3 +223,24 @@ def test_sweep_cleans_up_once_an_hour(each: Kit, reruns: Reruns) -> None:
     assert len(each.store.find()) == 1
     Resumer(each.lifecycle, {}, each.clock).sweep()
     assert len(each.store.find()) == 1
+
+
+def test_orphans_are_taken_over_a_few_at_a_time(each: Kit, resumer: Resumer) -> None:
+    """The first ones are dispatched before the last ones are free."""
+    for number in range(150):
+        each.store.insert(RecoveryData(f"{number}", "f", owner="gone", state=S.IN_PROGRESS, kind="download"))
+    assert len(each.lifecycle.release_orphans(set(), 10)) == 10
+    owned: list[int] = []
+    resumer._rerun["download"] = lambda data: None
+    dispatch = resumer.dispatch
+
+    def noting(data: RecoveryData) -> None:
+        owned.append(sum(one.owner is not None for one in each.store.find(limit=-1)))
+        dispatch(data)
+
+    resumer.dispatch = noting  # type: ignore[method-assign]
+    resumer.sweep()
+    settle()
+    assert owned[0] > 0
+    assert owned[-1] == 0
+    assert each.lifecycle.release_orphans(set()) == []
