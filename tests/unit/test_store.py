@@ -303,6 +303,25 @@ def test_what_belongs_to_a_claim(store: Store) -> None:
     assert len(store.steps("a")) == 1
 
 
+def test_attempts_keep_their_errors(each: Kit) -> None:
+    """Of each failed attempt the message, the type and the last frames of its error are kept, one after the other."""
+    rest = iter([ConnectionError("gone"), TimeoutError("slow"), None])
+
+    def handler() -> None:
+        error = next(rest)
+        if error:
+            raise error
+
+    each.run(handler)
+    first, second, last = each.attempts
+    assert (first.error_type, second.error_type, last.error_type) == ("ConnectionError", "TimeoutError", None)
+    assert (first.error, second.error, last.error) == ("ConnectionError: gone", "TimeoutError: slow", None)
+    for attempt in (first, second):
+        assert attempt.traceback is not None
+        assert "in handler" in attempt.traceback
+    assert last.traceback is None
+
+
 # -- events -------------------------------------------------------------------------------------------
 
 
