@@ -31,9 +31,8 @@ from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, limit_for, 
 
 logger = logging.getLogger("launcher_recovery")
 
-# A wait ends at once on a change made in this process; one made elsewhere is seen after this many seconds,
-# sooner where the outbox is tailed.
-_POLL_S = 1.0
+# A wait ends at once on a change made in this process, and soon on one made elsewhere; this is for what is missed.
+_POLL_S = 5.0
 _UNREADABLE = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "unknown", "Something went wrong that is not known yet.")
 
 Observer = Callable[[str, RecoveryData, "Exception | None"], None]
@@ -150,7 +149,7 @@ class Engine:
             if data.state in (RecoveryState.PAUSED, RecoveryState.IN_PROGRESS):
                 # Paused by a person, or run by another call, perhaps of another process.
                 live.leave_slots()
-                yield Wait(_POLL_S)
+                yield from self._wait(live, _POLL_S)
                 continue
             remaining = entry.seconds_to_wait(data)
             if remaining > 0:
@@ -158,12 +157,12 @@ class Engine:
                 if entry.ends_too_late(data, remaining):
                     ended = yield from self._run_out(live, entry, data)
                 else:
-                    yield Wait(min(remaining, _POLL_S))
+                    yield from self._wait(live, min(remaining, _POLL_S))
                 continue
             if not live.enter_slots(entry.policy.bulkheads):
                 if data.waiting_for is not WaitingFor.SLOT:
                     yield from entry.hold(None, WaitingFor.SLOT, "Others of its kind go first.")
-                yield Wait(_POLL_S)
+                yield from self._wait(live, _POLL_S)
                 continue
             refusal, held = yield from entry.ask(data)
             if held:
@@ -180,6 +179,11 @@ class Engine:
             finally:
                 live.leave_slots()
         return ended.result
+
+    def _wait(self, live: Operation, seconds: float) -> Generator[Effect, Any, None]:
+        if not live.is_watched:
+            yield Call(live.watch)
+        yield Wait(seconds)
 
     def _begin(self, live: Operation, entry: Admission) -> None:
         entry.begin()

@@ -140,7 +140,6 @@ class RecoveryIntegrator:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
         self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
-        self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
         if rerun is not None:
             retention = Retention(age=timedelta(days=self.config.retention_days))
             self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock, retention)
