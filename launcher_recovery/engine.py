@@ -32,7 +32,7 @@ from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, limit_for, 
 logger = logging.getLogger("launcher_recovery")
 
 # A wait ends at once on a change made in this process, and soon on one made elsewhere; this is for what is missed.
-_POLL_S = 5.0
+_POLL_S = 1.0
 _UNREADABLE = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "unknown", "Something went wrong that is not known yet.")
 
 Observer = Callable[[str, RecoveryData, "Exception | None"], None]
