@@ -14,6 +14,9 @@ from launcher_recovery.operation import Operation, running
 
 T = TypeVar("T")
 
+# Most coroutines are over by then, and need nobody who looks what other processes do to their operation.
+_UNWATCHED_S = 0.02
+
 
 class _Steps:
     """The loop, advanced with what the effect before gave."""
@@ -208,7 +211,11 @@ async def run_coroutine(
     try:
         while True:
             remaining = None if deadline is None else max(0.0, deadline - clock.monotonic())
-            woken = asyncio.ensure_future(clock.wait_async(live.wake, remaining))
+            is_watched = live.is_watched
+            seconds = remaining
+            if not is_watched:
+                seconds = _UNWATCHED_S if remaining is None else min(_UNWATCHED_S, remaining)
+            woken = asyncio.ensure_future(clock.wait_async(live.wake, seconds))
             await asyncio.wait({task, woken}, return_when=asyncio.FIRST_COMPLETED)
             was_woken = woken.done() and woken.result()
             woken.cancel()
@@ -216,6 +223,8 @@ async def run_coroutine(
                 return task.result()
             if was_woken:
                 await asyncio.to_thread(live.check)  # raises when the operation is no longer ours
+            elif not is_watched and (deadline is None or clock.monotonic() < deadline):
+                await asyncio.to_thread(live.watch)
             else:
                 raise RecoveryTimeoutError(
                     f"attempt {live.attempt} of {live.data.title} took longer than {timeout:g} s"

@@ -32,8 +32,7 @@ from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, limit_for, 
 
 logger = logging.getLogger("launcher_recovery")
 
-# A wait ends at once on a change made in this process; one made elsewhere is seen after this many seconds,
-# sooner where the outbox is tailed.
+# A wait ends at once on a change made in this process, and soon on one made elsewhere; this is for what is missed.
 _POLL_S = 1.0
 _UNREADABLE = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "unknown", "Something went wrong that is not known yet.")
 
@@ -152,7 +151,7 @@ class Engine:
             if data.state in (RecoveryState.PAUSED, RecoveryState.IN_PROGRESS):
                 # Paused by a person, or run by another call, perhaps of another process.
                 live.leave_slots()
-                yield Wait(_POLL_S)
+                yield from self._wait(live, _POLL_S)
                 continue
             remaining = yield from entry.seconds_to_wait(data)
             if remaining > 0:
@@ -160,14 +159,14 @@ class Engine:
                 if entry.ends_too_late(data, remaining):
                     ended = yield from self._run_out(live, entry, data)
                 else:
-                    yield Wait(min(remaining, _POLL_S))
+                    yield from self._wait(live, min(remaining, _POLL_S))
                 continue
             queue = live.enter_slots(entry.policy.bulkheads)
             if queue is not None:
                 if data.waiting_for is not WaitingFor.SLOT or queue is not told_of:
                     told_of = queue
                     yield from entry.hold(None, WaitingFor.SLOT, queue.reason)
-                yield Wait(_POLL_S)
+                yield from self._wait(live, _POLL_S)
                 continue
             refusal, held = yield from entry.ask(data)
             if held:
@@ -184,6 +183,11 @@ class Engine:
             finally:
                 live.leave_slots()
         return ended.result
+
+    def _wait(self, live: Operation, seconds: float) -> Generator[Effect, Any, None]:
+        if not live.is_watched:
+            yield Call(live.watch)
+        yield Wait(seconds)
 
     def _begin(self, live: Operation, entry: Admission) -> None:
         entry.begin()

@@ -1,20 +1,55 @@
-"""The calls of this process that run or wait for operations, so that a change wakes them."""
+"""The calls of this process that run or wait for operations, so that a change wakes them, wherever it was made."""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+import weakref
+from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
+from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import Operation
+from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Store, beneath
+from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.signals import Event
+
+logger = logging.getLogger("launcher_recovery")
+
+# A control made in another process is noticed within 50 ms.
+_LOOK_S = 0.03
+# How long the thread that looks stays when there is nothing to look for; starting one costs more than many looks.
+_LINGER_S = 0.5
+# After a store failed.
+_PATIENCE_S = 1.0
+# More events than this since the last look are not read one by one.
+_MANY = 2000
+_UNKNOWN = -1
 
 
 class Handles:
-    """The handles that are about operations of one store, by operation."""
+    """The handles that are about operations of one store, by operation.
 
-    def __init__(self) -> None:
+    While any of them is watched, a daemon thread looks for events that other processes stored.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = weakref.ref(store)
+        self.sees_others = not isinstance(store, MemoryPersistence)
+        """Whether other processes can change operations of the store."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: what the parent runs is not run here."""
         self._lock = threading.Lock()
+        self._there_is_work = threading.Condition(self._lock)
         self._by_operation: dict[str, list[Operation]] = {}
+        self._watched: set[Operation] = set()
+        self._looks = False
+        self._seen = _UNKNOWN
+        self._own: set[int] = set()
 
     def attach(self, live: Operation) -> None:
         """From now on `notify` wakes `live`."""
@@ -24,6 +59,7 @@ class Handles:
     def detach(self, live: Operation) -> bool:
         """Undo `attach`; returns whether nobody is left for the operation."""
         with self._lock:
+            self._watched.discard(live)
             handles = self._by_operation.get(live.operation_id, [])
             if live in handles:
                 handles.remove(live)
@@ -54,6 +90,74 @@ class Handles:
         for live in handles:
             live.wake.set()
 
+    # -- what other processes change ----------------------------------------------------------------
+
+    def watch(self, live: Operation) -> None:
+        """From now on, until it is detached, changes made by other processes wake `live` as well; so does this call."""
+        if not self.sees_others:
+            return
+        with self._lock:
+            if not self._watched:
+                self._seen = self._newest()
+                self._own.clear()
+            self._watched.add(live)
+            handles = self._by_operation.setdefault(live.operation_id, [])
+            if live not in handles:  # of a process that was forked inside of the operation
+                handles.append(live)
+            if self._looks:
+                self._there_is_work.notify()
+            else:
+                self._looks = True
+                threading.Thread(target=self._look, name="recovery-watch", daemon=True).start()
+        live.wake.set()  # for what came before
+
+    def made_here(self, events: Collection[Event]) -> None:
+        """Nobody need be woken by these once more."""
+        if self._watched:
+            with self._lock:
+                self._own.update(event.seq for event in events)
+
+    def _look(self) -> None:
+        while True:
+            with self._lock:
+                if not self._watched and not self._there_is_work.wait_for(lambda: self._watched, _LINGER_S):
+                    self._looks = False
+                    return
+            time.sleep(_LOOK_S)
+            try:
+                self._look_once()
+            except StoreError as error:
+                logger.debug("changes of other processes cannot be looked for at the moment: %s", error)
+                time.sleep(_PATIENCE_S)
+
+    def _look_once(self) -> None:
+        store, seen = self._store(), self._seen
+        if store is None or not self._watched or (seen != _UNKNOWN and not store.wait_for_events(seen, 0.0)):
+            return
+        newest = store.event_range()[1]
+        if seen == _UNKNOWN or newest - seen > _MANY:
+            changed, is_known = set[str](), False
+        else:
+            events = store.events_since(seen, _MANY)
+            newest = max([newest, *(event.seq for event in events)])
+            with self._lock:
+                changed = {event.payload.get("operation_id", "") for event in events if event.seq not in self._own}
+            is_known = True
+        with self._lock:
+            self._seen = newest
+            self._own = {seq for seq in self._own if seq > newest}
+        if not is_known:
+            self.notify_all()
+        for operation_id in changed:
+            self.notify(operation_id)
+
+    def _newest(self) -> int:
+        store = self._store()
+        try:
+            return _UNKNOWN if store is None else store.event_range()[1]
+        except StoreError:
+            return _UNKNOWN
+
 
 _of_store: WeakKeyDictionary[Store, Handles] = WeakKeyDictionary()
 _of_store_lock = threading.Lock()
@@ -66,4 +170,17 @@ def handles_of(store: Store) -> Handles:
     paused through another one is to be noticed all the same.
     """
     with _of_store_lock:
-        return _of_store.setdefault(beneath(store), Handles())
+        found = _of_store.get(beneath(store))
+        if found is None:
+            found = _of_store[beneath(store)] = Handles(beneath(store))
+        return found
+
+
+def _begin_anew() -> None:
+    global _of_store_lock
+    _of_store_lock = threading.Lock()
+    for handles in list(_of_store.values()):
+        handles.forget()
+
+
+forks.in_child(_begin_anew)

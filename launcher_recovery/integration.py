@@ -150,7 +150,6 @@ class RecoveryIntegrator:
         keep_alive(self.persistence)
         self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
         self.tail.subscribe(self._look_at_breaker)
-        self.tail.subscribe(lambda event: self.lifecycle.notify(event.payload.get("operation_id", "")))
         if rerun is not None:
             retention = Retention(age=timedelta(days=self.config.retention_days))
             self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock, retention)

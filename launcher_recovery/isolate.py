@@ -219,6 +219,13 @@ class _Parent:
     def is_claimed(self, live: Operation) -> bool:
         return True  # the parent looks, and ends this process
 
+    @property
+    def sees_others(self) -> bool:
+        return False  # the parent watches
+
+    def watch(self, live: Operation) -> None:
+        return
+
     def save_metadata(self, live: Operation) -> None:
         self.ask("save_metadata", live.data.metadata)
 

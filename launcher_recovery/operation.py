@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextvars
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -177,6 +178,11 @@ class Keeper(Protocol):
 
     def is_claimed(self, live: Operation) -> bool: ...
 
+    @property
+    def sees_others(self) -> bool: ...
+
+    def watch(self, live: Operation) -> None: ...
+
     def save_metadata(self, live: Operation) -> None: ...
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None: ...
@@ -216,6 +222,7 @@ class Operation:
         self._tickets: list[Ticket] = []
         self._keeper = keeper
         self._clock = clock
+        self._watched_in = 0 if keeper.sees_others else None
 
     @property
     def operation_id(self) -> str:
@@ -240,14 +247,26 @@ class Operation:
         """Keep `metadata` now; it is there again after a restart."""
         self._keeper.save_metadata(self)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether changes made by other processes wake it, or there are none."""
+        return self._watched_in is None or self._watched_in == os.getpid()
+
+    def watch(self) -> None:
+        """From now on changes made by other processes wake it, within 50 ms."""
+        if not self.is_watched:
+            self._watched_in = os.getpid()
+            self._keeper.watch(self)
+
     def check(self) -> None:
         """Return if the code may go on.
 
         Raises:
-            OperationPaused, OperationCancelled: a person asked for it, in this or another process.
+            OperationPaused, OperationCancelled: a person asked for it, in this or, 50 ms ago, another process.
             RecoveryTimeoutError: the attempt's time or the operation's deadline is over.
             RecoveryStateError: another process has taken the operation over.
         """
+        self.watch()
         if self.wake.is_set():
             self.wake.clear()
             self._look_again()

@@ -107,6 +107,7 @@ class Transitions:
         )
 
     def _announce(self, changed: Changed, wake: bool = True) -> None:
+        self._handles.made_here(changed.events)
         if wake:
             self.notify(changed.data.operation_id)
         for event in changed.events:
@@ -121,6 +122,15 @@ class Transitions:
     def detach(self, live: Operation) -> None:
         """Undo `attach`."""
         self._handles.detach(live)
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether other processes can change operations of the store."""
+        return self._handles.sees_others
+
+    def watch(self, live: Operation) -> None:
+        """From now on changes made by other processes wake `live` as well, within 50 ms; so does this call."""
+        self._handles.watch(live)
 
     def is_shared(self, live: Operation) -> bool:
         """Whether others run or wait for the operation of this call as well."""

@@ -554,11 +554,11 @@ def test_without_somebody_to_run_it_what_is_retried_waits(make: Callable[..., Re
 
 def test_a_change_made_by_another_process_wakes_the_call_here(make: Callable[..., RecoveryIntegrator]) -> None:
     integrator = make(persistence_enabled=True)
-    integrator.load()
-    integrator.start()
     data = opened(integrator)
     live = Operation(data, integrator.lifecycle, integrator.clock)
     integrator.lifecycle.attach(live)
+    live.watch()
+    live.wake.clear()
     elsewhere = SQLitePersistence(integrator.persistence.store.path)
     RecoveryIntegrator(RecoveryConfig(), persistence=elsewhere).cancel(data.operation_id)
     elsewhere.close()
