@@ -85,7 +85,7 @@ class Declaration:
                 )
             isolate.check_target(self.target)
         is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
-        is_light = is_light and not self.policy.bulkheads and self.resumption is None
+        is_light = is_light and not self.policy.bulkheads and not self.policy.is_shared and self.resumption is None
         limits = [limit for limit in (self.policy.timeout, self.policy.deadline) if limit is not None]
         self.limit = min(limits, default=None)
         # A coroutine with a limit needs somebody who ends it.
@@ -197,7 +197,7 @@ class Declaration:
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
         lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=self.clock)
-        return Engine(lifecycle, self.clock, inline=self.store is None)
+        return Engine(lifecycle, self.clock, inline=self.store is None and not self.policy.is_shared)
 
     def release_orphans(self, lifecycle: Lifecycle) -> None:
         """Free what processes left that are gone, so that this call may take it over."""

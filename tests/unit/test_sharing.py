@@ -425,6 +425,25 @@ async def test_coroutines_wait_for_a_shared_breaker(each: Kit) -> None:
     assert (breaker.state, budget.tokens) == (CircuitState.CLOSED, 490)
 
 
+async def test_function_asks_a_breaker_made_elsewhere(store: Store, clock: Settable) -> None:
+    """A function without a store of its own asks a shared breaker before every call, not only after one that failed."""
+    breaker = shared_breaker(store, "hub", 3, 60, clock=clock)
+    budget = shared_budget(store, "hub", 7, clock=clock)
+    left = [ConnectionError()]
+
+    @recoverable(circuit_breaker=breaker, budget=budget, clock=clock)
+    async def work() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    assert await work() == "done"
+    assert store.shared("budgets")[0]["tokens"] == 7
+    opened(shared_breaker(store, "hub", 3, 60, clock=clock))
+    with pytest.raises(CircuitBreakerOpenError):
+        await work()
+
+
 KIND = OperationKind("download", "launcher_download", key=str, title=str)
 
 
