@@ -158,18 +158,8 @@ class CircuitBreaker:
                 if (remaining := self.timeout_remaining) > 0:
                     return remaining
                 # Open and due, or half-open with a probe that will not report any more: a new probe.
-                before = self._condition
-                now, owner_id = self._clock.time(), self._row.enter()
-
-                def claimed(
-                    condition: Condition, due: Condition = before, now: float = now, owner: str | None = owner_id
-                ) -> Condition:
-                    if condition.generation != due.generation:
-                        return condition  # somebody else was faster
-                    return condition.becoming(CircuitState.HALF_OPEN, now, owner)
-
-                made = self._change(claimed)
-                if made is not None:
+                before = self._claim(self._condition.generation)
+                if before is not None:
                     self._claimed, self._probe = self._condition.generation, call
                     break
             else:
@@ -177,6 +167,17 @@ class CircuitBreaker:
         if before.state is not CircuitState.HALF_OPEN:
             self._changed()
         return 0.0
+
+    def _claim(self, generation: int) -> Condition | None:
+        """Take the probe's place: what was before, None if somebody else was faster."""
+        now, owner_id = self._clock.time(), self._row.enter()
+
+        def claimed(condition: Condition) -> Condition:
+            if condition.generation != generation:
+                return condition
+            return condition.becoming(CircuitState.HALF_OPEN, now, owner_id)
+
+        return self._change(claimed)
 
     def success(self, call: object | None = None) -> None:
         """A call worked, or moved on before it failed; those that wait are woken when this closes the breaker."""

@@ -86,7 +86,7 @@ class Declaration:
                 )
             isolate.check_target(self.target)
         is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
-        is_light = is_light and not self.policy.bulkheads and self.resumption is None
+        is_light = is_light and not self.policy.bulkheads and not self.policy.is_shared and self.resumption is None
         limits = [limit for limit in (self.policy.timeout, self.policy.deadline) if limit is not None]
         self.limit = min(limits, default=None)
         # A coroutine with a limit needs somebody who ends it.
@@ -173,13 +173,12 @@ class Declaration:
     async def begin_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         """Like `begin`, without blocking the event loop."""
         prepared = self._prepare(args, kwargs)
-        if self.store is None:
+        if self.store is None and not self.policy.is_shared:
             return self._enter(prepared)
         return await drivers.in_thread(lambda: self._enter(prepared), Begun.abandon)
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         """What is done of `begin` without the store."""
-        self.refuse_if_open()
         store = self.store or self._private
         engine = self.engine(MemoryPersistence() if store is None else store)
         parent = current_operation()
@@ -195,6 +194,7 @@ class Declaration:
         return Begun(self, engine, draft, args, kwargs)
 
     def _enter(self, begun: Begun) -> Begun:
+        self.refuse_if_open()
         lifecycle, draft = begun.engine.lifecycle, begun.data
         self.stay_alive()
         if draft.key is not None:
@@ -225,7 +225,7 @@ class Declaration:
     def engine(self, store: Store) -> Engine:
         """What runs a call with `store`."""
         lifecycle = Lifecycle(store, clock=self.clock)
-        return Engine(lifecycle, self.clock, inline=self.store is None)
+        return Engine(lifecycle, self.clock, inline=self.store is None and not self.policy.is_shared)
 
     def release_orphans(self, lifecycle: Lifecycle) -> None:
         """Free what processes left that are gone, so that this call may take it over."""

@@ -37,7 +37,9 @@ from launcher_recovery.owners import OWNER, start_time
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.rows import Row
+from launcher_recovery.sharing import SharedRow
 from launcher_recovery.signals import Event, circuit_breaker_updated
+from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
 from tests.support import wait_for
 from tests.unit.kit import Kit, says
@@ -421,6 +423,59 @@ async def test_coroutines_wait_for_a_shared_breaker(each: Kit) -> None:
     assert (breaker.state, budget.tokens) == (CircuitState.CLOSED, 490)
 
 
+@pytest.mark.parametrize(("deadline", "expected"), [(200, [0, 60]), (50, [0])])
+def test_operation_waits_on_when_another_process_was_the_probe(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, deadline: float, expected: list[float]
+) -> None:
+    """The interval's one retry from an empty budget went to another process: it waits for the next, or gives up."""
+    one, other = (shared_budget(kit.store, "hub", 1, probe_interval=30, clock=kit.clock) for _ in range(2))
+    policy = Policy(
+        budget=one,
+        wait_for_breaker=True,
+        max_attempts=2,
+        deadline=deadline,
+        strategy=FixedDelayStrategy(1),
+        classify=says(),
+    )
+    seen: list[float] = []
+    probes: list[float] = []
+    wait = kit.clock.wait
+
+    def wait_and_probe(wake: Wake, seconds: float | None) -> bool:
+        woken = wait(wake, seconds)
+        if kit.clock.monotonic() >= 30 and not probes:
+            probes.append(other.admit())
+        return woken
+
+    def work() -> None:
+        seen.append(kit.clock.monotonic())
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(kit.clock, "wait", wait_and_probe)
+    with pytest.raises(ConnectionError, match="gone"):
+        kit.run(work, policy)
+    assert (seen, probes) == (expected, [0])
+
+
+async def test_function_asks_a_breaker_made_elsewhere(store: Store, clock: Settable) -> None:
+    """A function without a store of its own asks a shared breaker before every call, not only after one that failed."""
+    breaker = shared_breaker(store, "hub", 3, 60, clock=clock)
+    budget = shared_budget(store, "hub", 7, clock=clock)
+    left = [ConnectionError()]
+
+    @recoverable(circuit_breaker=breaker, budget=budget, clock=clock)
+    async def work() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    assert await work() == "done"
+    assert store.shared("budgets")[0]["tokens"] == 7
+    opened(shared_breaker(store, "hub", 3, 60, clock=clock))
+    with pytest.raises(CircuitBreakerOpenError):
+        await work()
+
+
 KIND = OperationKind("download", "launcher_download", key=str, title=str)
 
 
@@ -687,6 +742,27 @@ before = breaker.failure_count
 breaker.failure()
 tell([codes, breaker.failure_count - before])
 """
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_nobody_is_in_it_during_a_fork(store: Store, clock: Settable, in_child: bool) -> None:
+    """A fork waits until nobody looks or changes, and both sides can go on."""
+    row = SharedRow(store, "budgets", ("hub",), clock)
+    free: list[bool] = []
+
+    def look() -> None:
+        free.append(row.turn.acquire(blocking=False))
+        if free[-1]:
+            row.turn.release()
+
+    row.before_fork()
+    together = [threading.Thread(target=look) for _ in range(2)]
+    together[0].start()
+    together[0].join()
+    row.after_fork(in_child)
+    together[1].start()
+    together[1].join()
+    assert free == [False, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
