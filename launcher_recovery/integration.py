@@ -86,8 +86,8 @@ class RecoveryIntegrator:
     def _open_store(self) -> Store:
         if not self.config.persistence_enabled:
             return MemoryPersistence()
-        from launcher_recovery.persistence.database import SQLitePersistence
         from launcher_recovery.persistence.resilient import ResilientPersistence
+        from launcher_recovery.persistence.sqlite import SQLitePersistence
 
         try:
             store = SQLitePersistence(self.config.persistence_path)

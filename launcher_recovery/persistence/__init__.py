@@ -8,15 +8,15 @@ from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 
 if TYPE_CHECKING:
-    from launcher_recovery.persistence.database import SQLitePersistence
     from launcher_recovery.persistence.resilient import ResilientPersistence
+    from launcher_recovery.persistence.sqlite import SQLitePersistence
 
 __all__ = ["MemoryPersistence", "ResilientPersistence", "SQLitePersistence", "StatePersistence", "Store"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "SQLitePersistence":  # Peewee is loaded only by those who use it
-        from launcher_recovery.persistence.database import SQLitePersistence
+        from launcher_recovery.persistence.sqlite import SQLitePersistence
 
         return SQLitePersistence
     if name == "ResilientPersistence":

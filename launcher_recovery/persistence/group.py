@@ -5,13 +5,33 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from launcher_recovery.persistence.connections import Connections
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
 _AT_MOST = 128
+
+
+class WritingConnection(Protocol):
+    """What group commit needs: a connection on which transactions that write are run, one at a time."""
+
+    writing: threading.RLock
+
+    def begin(self, durable: bool) -> None:
+        """Begin a transaction that writes, when other processes let it; `durable`: it will survive a power cut."""
+
+    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """Run a prepared statement, past the ORM; raises Peewee's errors."""
+
+    def commit(self) -> None:
+        """Make what was written since `begin` permanent."""
+
+    def rollback(self) -> None:
+        """Undo what was written since `begin`, if anything is still to be undone."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; some errors end it."""
 
 
 class _Job:
@@ -44,7 +64,7 @@ class GroupCommit:
         on_commit: called with `numbered` after each commit, before its callers go on.
     """
 
-    def __init__(self, connections: Connections, on_commit: Callable[[int], None]) -> None:
+    def __init__(self, connections: WritingConnection, on_commit: Callable[[int], None]) -> None:
         self._connections = connections
         self._on_commit = on_commit
         self.numbered = 0

@@ -20,8 +20,7 @@ from launcher_recovery.operation import (
 from launcher_recovery.persistence import codec
 from launcher_recovery.signals import Event
 
-# Bound to a database by `Model.bind_ctx`/`bind` in `database.py`; several stores may be open in one process,
-# so nothing here holds a connection.
+# Bound to no database: several stores may be open in one process, so each query is told whose connection to use.
 
 
 class OperationRow(peewee.Model):

@@ -23,7 +23,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import RecoveryData, current_operation
-from launcher_recovery.persistence.database import SQLitePersistence
+from launcher_recovery.persistence.sqlite import SQLitePersistence
 from launcher_recovery.web import init_app, live
 from tests.support import wait_for
 
@@ -229,7 +229,7 @@ WORKER = """
 import sys
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation
-from launcher_recovery.persistence.database import SQLitePersistence
+from launcher_recovery.persistence.sqlite import SQLitePersistence
 
 store = SQLitePersistence(sys.argv[1])
 lifecycle = Lifecycle(store, owner_id="worker")

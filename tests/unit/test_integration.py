@@ -21,8 +21,8 @@ from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
-from launcher_recovery.persistence.database import SQLitePersistence
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.sqlite import SQLitePersistence
 from launcher_recovery.signals import Event
 from launcher_recovery.strategies import FixedDelayStrategy
 from tests.support import Ticking, recovery_threads, wait_for

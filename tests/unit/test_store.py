@@ -25,7 +25,8 @@ from launcher_recovery.operation import (
     RecoveryData,
     RecoveryState,
 )
-from launcher_recovery.persistence import MemoryPersistence, Store, connections, database, schema
+from launcher_recovery.persistence import MemoryPersistence, Store, connections, schema, sqlite
+from launcher_recovery.persistence.access import IS_FINISHED
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.statements import PlannedEvent
@@ -119,7 +120,7 @@ def test_damaged_database_that_cannot_be_set_aside(path: Path, monkeypatch: pyte
     def refuse(path: Path, at: datetime) -> Path:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(database, "set_aside", refuse)
+    monkeypatch.setattr(sqlite, "set_aside", refuse)
     with pytest.raises(StoreError, match=r"recovery\.db cannot be used \(.*Permission denied.*\): check the disk"):
         SQLitePersistence(path)
     assert path.read_bytes() == content
@@ -212,7 +213,7 @@ def test_default_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.path == str(tmp_path / "given.db")
     monkeypatch.delenv("RECOVERY_PERSISTENCE_PATH")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert database.default_path() == tmp_path / "launcher-recovery" / "recovery.db"
+    assert sqlite.default_path() == tmp_path / "launcher-recovery" / "recovery.db"
 
 
 def test_in_memory() -> None:
@@ -326,7 +327,7 @@ def test_cleanup_by_bytes(path: Path) -> None:
     assert [data.operation_id for data in store.find()] == ["unfinished"]
     plan = str(
         store._fetch(
-            f"EXPLAIN QUERY PLAN SELECT 1 FROM recovery_data WHERE {database._IS_FINISHED.sql}"
+            f"EXPLAIN QUERY PLAN SELECT 1 FROM recovery_data WHERE {IS_FINISHED.sql}"
             " AND updated_at < 5 ORDER BY updated_at LIMIT 9"
         )
     )

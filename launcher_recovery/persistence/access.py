@@ -1,0 +1,107 @@
+"""What every store in a database does for its parts: writes in turns, and reads what is committed."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import peewee
+
+from launcher_recovery.errors import StoreError
+from launcher_recovery.persistence import statements
+from launcher_recovery.persistence.group import GroupCommit, WritingConnection
+
+T = TypeVar("T")
+
+# As in the migrations, to the letter: SQLite uses a partial index only for a query that has the index's condition in
+# it, and does not look into parameters for that.
+IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'paused')")
+IS_FINISHED = peewee.SQL("state IN ('success', 'failed', 'exhausted', 'cancelled')")
+
+
+class DatabaseConnections(WritingConnection, Protocol):
+    """A connection that writes, used in turns, and one that reads what is committed and waits for nobody."""
+
+    reading: threading.RLock
+
+    @property
+    def writer(self) -> peewee.Database:
+        """The connection that writes, for queries of the ORM within a transaction."""
+
+    @property
+    def reader(self) -> peewee.Database:
+        """The connection that reads."""
+
+    def open_reader(self) -> None:
+        """Connect the reading connection if need be."""
+
+    def close(self) -> None:
+        """Disconnect; nothing may be under way."""
+
+
+class DatabaseAccess(abc.ABC):
+    """Reading and writing, with errors of the database turned into `StoreError`."""
+
+    _connections: DatabaseConnections
+
+    def __init__(self) -> None:
+        self._committed = threading.Condition()
+        self._latest = 0
+        self._group = GroupCommit(self._connections, self._on_commit)
+
+    def before_fork(self) -> None:
+        return  # the connections see to it
+
+    def after_fork(self, in_child: bool) -> None:
+        if in_child:
+            self._committed = threading.Condition()
+            self._group.reset()
+
+    @abc.abstractmethod
+    def _refusal(self, error: Exception) -> StoreError:
+        """The error for a database that failed."""
+
+    def _write(self, work: Callable[[], T], durable: bool = True) -> T:
+        """Run `work` in a transaction, perhaps with those of other threads."""
+        try:
+            return self._group.run(work, durable)
+        except peewee.IntegrityError:
+            raise
+        except (peewee.DatabaseError, OSError) as error:
+            raise self._refusal(error) from error
+
+    def _on_commit(self, numbered: int) -> None:
+        with self._committed:
+            self._latest = max(self._latest, numbered)
+            self._committed.notify_all()
+
+    @contextmanager
+    def _reader(self) -> Iterator[peewee.Database]:
+        with self._connections.reading:
+            try:
+                self._connections.open_reader()
+                yield self._connections.reader
+            except (peewee.DatabaseError, OSError) as error:
+                raise self._refusal(error) from error
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self._reader() as database:
+            return list(query.dicts().execute(database))
+
+    def _row(self, query: Any) -> dict[str, Any] | None:
+        rows = self._rows(query.limit(1))
+        return rows[0] if rows else None
+
+    def _fetch(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._reader() as database:
+            return list(database.execute_sql(sql, parameters).fetchall())
+
+    def _raw(self, operation_id: str) -> tuple[Any, ...] | None:
+        rows = self._fetch(statements.SELECT, (operation_id,))
+        return rows[0] if rows else None
+
+    def _upsert(self, model: type[peewee.Model], key: tuple[peewee.Field, ...], columns: dict[str, Any]) -> None:
+        model.insert(columns).on_conflict(conflict_target=key, update=columns).execute(self._connections.writer)

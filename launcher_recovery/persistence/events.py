@@ -1,0 +1,64 @@
+"""The outbox of a store in a database: numbered events, of which about the last ten thousand are kept."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import peewee
+
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.access import DatabaseAccess
+from launcher_recovery.persistence.models import EventRow, to_event
+from launcher_recovery.persistence.statements import PlannedEvent
+from launcher_recovery.signals import Event
+
+_KEPT_EVENTS = 10_000
+_PRUNE_EVERY = 256
+
+
+class StoredEvents(DatabaseAccess):
+    """The outbox."""
+
+    _NEWEST: str
+    """Query of the newest number that was ever given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since_prune = 0
+
+    @abc.abstractmethod
+    def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
+        """Insert name, operation id, payload and whether it is transient; returns the number it was given."""
+
+    def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
+        row = (event.name, operation_id, event.text, transient)
+        seq = self._group.numbered = self._enter_event(row)
+        self._since_prune += 1
+        if self._since_prune >= _PRUNE_EVERY:
+            self._since_prune = 0
+            self._connections.execute("DELETE FROM recovery_outbox WHERE seq <= ?", (seq - _KEPT_EVENTS,))
+        return Event(seq, event.name, event.payload)
+
+    def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
+        event = PlannedEvent(name, dict(payload), codec.dumps(dict(payload)))
+        return self._write(lambda: self._store_event(event, None))
+
+    def events_since(self, seq: int, limit: int = 500) -> list[Event]:
+        query = EventRow.select().where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit)
+        return [to_event(row) for row in self._rows(query)]
+
+    def events_of_operation(self, operation_id: str, limit: int = 200) -> list[Event]:
+        query = EventRow.select().where(EventRow.operation_id == operation_id)
+        rows = self._rows(query.order_by(EventRow.seq.desc()).limit(limit))
+        return [to_event(row) for row in reversed(rows)]
+
+    def event_range(self) -> tuple[int, int]:
+        # The newest may be deleted; its number is never given again.
+        with self._reader() as database:
+            return self._newest(database)
+
+    def _newest(self, database: peewee.Database) -> tuple[int, int]:
+        low, high = database.execute_sql(f"SELECT (SELECT min(seq) FROM recovery_outbox), ({self._NEWEST})").fetchone()
+        return (high + 1 if low is None else low, high)

@@ -1,0 +1,93 @@
+"""Upkeep of a store in a database: totals, owners, and forgetting what is old."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from datetime import datetime
+
+from launcher_recovery.operation import RecoveryState
+from launcher_recovery.persistence.access import IS_FINISHED, IS_UNFINISHED, DatabaseAccess
+from launcher_recovery.persistence.base import Owner, OwnerRow
+from launcher_recovery.persistence.models import AttemptRow, EventRow, OperationRow, OwnerTableRow, StepRow
+
+_BATCH = 200
+
+
+class Upkeep(DatabaseAccess):
+    """Totals, owners, and forgetting."""
+
+    @abc.abstractmethod
+    def _used_bytes(self) -> int:
+        """How much of the disk is in use."""
+
+    def counts(self) -> Mapping[str, float]:
+        totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
+        with self._connections.reading:
+            by_state = self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state")
+            ((recovered, seconds, attempts),) = self._fetch(
+                "SELECT coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN 1 END), 0),"
+                " coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN completed_at - created_at END), 0),"
+                " coalesce(sum(CASE WHEN attempt > 1 THEN attempt - 1 END), 0) FROM recovery_data"
+            )
+        totals.update(by_state)
+        totals.update(recovered=recovered, recovery_seconds=seconds, attempts=attempts)
+        return totals
+
+    def heartbeat(self, owner: Owner, at: float) -> None:
+        columns = {"heartbeat_at": at, **asdict(owner)}
+        self._write(lambda: self._upsert(OwnerTableRow, (OwnerTableRow.owner_id,), columns), durable=False)
+
+    def owners(self) -> list[OwnerRow]:
+        return [
+            OwnerRow(Owner(row["owner_id"], row["host"], row["pid"], row["started"]), row["heartbeat_at"])
+            for row in self._rows(OwnerTableRow.select())
+        ]
+
+    def forget_owner(self, owner_id: str) -> None:
+        query = OwnerTableRow.delete().where(OwnerTableRow.owner_id == owner_id)
+        self._write(lambda: query.execute(self._connections.writer), durable=False)
+
+    def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
+        total = 0
+        while count := self._forget_oldest(_BATCH, older_than.timestamp()):
+            total += count
+        if keep is not None:
+            ((finished,),) = self._fetch(f"SELECT count(*) FROM recovery_data WHERE {IS_FINISHED.sql}")
+            while finished > keep and (count := self._forget_oldest(min(_BATCH, finished - keep))):
+                finished -= count
+                total += count
+        while max_bytes is not None and self._used_bytes() > max_bytes:
+            count = self._forget_oldest(_BATCH)
+            total += count
+            if not count:
+                break
+        return total
+
+    def _forget_oldest(self, limit: int, before: float | None = None) -> int:
+        """Forget up to `limit` finished operations last touched before that time (in seconds); returns how many."""
+        unfinished = OperationRow.select(OperationRow.operation_id).where(IS_UNFINISHED)
+        is_free = OperationRow.parent_id.is_null() | OperationRow.parent_id.not_in(unfinished)
+        chosen = OperationRow.select(OperationRow.operation_id).where(IS_FINISHED & is_free)
+        if before is not None:
+            chosen = chosen.where(OperationRow.updated_at < before)
+        chosen = chosen.order_by(OperationRow.updated_at).limit(limit)
+
+        def work() -> int:
+            old = [row["operation_id"] for row in chosen.clone().dicts().execute(self._connections.writer)]
+            self._forget(old)
+            return len(old)
+
+        return self._write(work, durable=False)
+
+    def _forget(self, operation_ids: Collection[str]) -> None:
+        for model in (StepRow, AttemptRow, EventRow, OperationRow):
+            model.delete().where(model.operation_id.in_(operation_ids)).execute(self._connections.writer)
+
+    def check(self) -> None:
+        # A write that changes nothing, yet fails where a write would.
+        self.forget_owner("")
+
+    def close(self) -> None:
+        self._connections.close()
