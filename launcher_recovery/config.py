@@ -132,6 +132,8 @@ class RecoveryConfig:
         circuit_breaker_timeout: seconds for which it is.
         persistence_enabled: whether state is kept on the disk.
         persistence_path: the database file; None: in the user's state folder.
+        encryption_key: what `launcher_recovery.persistence.encryption.Cipher` takes: keys, or `file:` and the path of a
+            file with them; None: nothing is encrypted. Not shown in any text or message.
         allowed_hosts: names under which the server may be addressed, besides IP addresses, localhost and the
             machine's own name.
         allowed_roots: folders below which downloads and installs may go; empty: anywhere.
@@ -157,6 +159,7 @@ class RecoveryConfig:
     circuit_breaker_timeout: float = 300.0
     persistence_enabled: bool = True
     persistence_path: str | None = None
+    encryption_key: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
     retention_days: float = 7.0
@@ -213,6 +216,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "circuit_breaker_timeout": _seconds,
     "persistence_enabled": _flag,
     "persistence_path": _path,
+    "encryption_key": _path,
     "allowed_hosts": _texts,
     "allowed_roots": _paths,
     "retention_days": _seconds,

@@ -86,11 +86,13 @@ class RecoveryIntegrator:
     def _open_store(self) -> Store:
         if not self.config.persistence_enabled:
             return MemoryPersistence()
+        from launcher_recovery.persistence.encryption import Cipher
         from launcher_recovery.persistence.resilient import ResilientPersistence
         from launcher_recovery.persistence.sqlite import SQLitePersistence
 
         try:
-            store = SQLitePersistence(self.config.persistence_path)
+            key = self.config.encryption_key
+            store = SQLitePersistence(self.config.persistence_path, None if key is None else Cipher(key))
             if store.set_aside is not None:
                 self.report_problem(
                     "damaged",
@@ -292,10 +294,11 @@ class RecoveryIntegrator:
 
     def known_problems(self) -> list[dict[str, str]]:
         """What is wrong with recovery itself or an extension, as {"code", "message"}."""
-        failing = self.store_problem
+        failing, unreadable = self.store_problem, getattr(self.persistence, "unreadable", None)
         return [
             *self.problems,
             *([] if failing is None else [{"code": "store", "message": f"{failing} Until then nothing is kept."}]),
+            *([] if unreadable is None else [{"code": "encryption", "message": unreadable}]),
             *({"code": "extension", "message": text} for text in self.extensions.problems),
         ]
 

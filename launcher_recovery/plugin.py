@@ -23,6 +23,7 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.persistence.encryption import UnreadableError
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -196,6 +197,9 @@ class LauncherPlugin:
         return self._run(kind, data, data.kwargs)
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
+        if isinstance(data.error, UnreadableError):
+            self._fail(data, data.error, f"{data.error} Then try again.", None)
+            return
         self._fail(
             data,
             RecoveryStateError("what it was called with was not kept"),

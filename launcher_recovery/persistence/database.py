@@ -22,6 +22,7 @@ from launcher_recovery.operation import (
 from launcher_recovery.persistence import codec, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
 from launcher_recovery.persistence.base import Change, Changed, StatePersistence
+from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
     AttemptRow,
@@ -45,14 +46,32 @@ _ROWS_SEEN = 4096
 class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
     """What the stores in a database have in common; one for a kind of database adds its connections and its files."""
 
-    def __init__(self) -> None:
+    def __init__(self, cipher: Cipher | None = None) -> None:
+        self._seal = Seal(Cipher.from_environment() if cipher is None else cipher)
         super().__init__()
         # By operation, what was last written here: saves a look when nobody else wrote since, which the transaction
         # itself makes sure of.
         self._rows_seen: dict[str, tuple[Any, ...]] = {}
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self._seal.is_closed
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why something here cannot be opened, as a sentence; None when nothing of that kind was met."""
+        return self._seal.problem
+
+    def _look_for_unreadable(self) -> None:
+        """Find out soon, not when somebody asks for it, whether the key is the right one."""
+        try:
+            self.find(states=UNFINISHED)
+            self.find()
+        except StoreError:
+            pass  # a damaged page, which is dealt with when somebody needs it
+
     def insert(self, data: RecoveryData) -> Changed | None:
-        plan = statements.plan_insert(data)
+        plan = statements.plan_insert(data, self._seal)
         try:
             # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
             return self._changed(self._write(lambda: self._carry_out(plan), durable=False))
@@ -61,7 +80,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         try:
-            return self._write_planned(operation_id, lambda row: statements.plan_change(row, change))
+            return self._write_planned(operation_id, lambda row: statements.plan_change(row, change, self._seal))
         except peewee.IntegrityError:
             return None  # its key was taken by another one meanwhile
 
@@ -103,14 +122,14 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def get(self, operation_id: str) -> RecoveryData | None:
         row = self._raw(operation_id)
-        return None if row is None else statements.record_of(row)
+        return None if row is None else statements.record_of(row, self._seal)
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
         query = OperationRow.select().where(OperationRow.key == key)
         unfinished = OperationRow.state.in_([state.value for state in UNFINISHED])
         # Of several made at the same moment, the one that was entered last.
         row = self._row(query.order_by(unfinished.desc(), OperationRow.created_at.desc(), peewee.SQL("rowid DESC")))
-        return None if row is None else to_data(row)
+        return None if row is None else to_data(row, self._seal)
 
     def find(
         self,
@@ -138,35 +157,36 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
                 peewee.Tuple(OperationRow.created_at, OperationRow.operation_id) < peewee.Tuple(*before)
             )
         query = query.order_by(OperationRow.created_at.desc(), OperationRow.operation_id.desc()).limit(limit)
-        return [to_data(row) for row in self._rows(query)]
+        return [to_data(row, self._seal) for row in self._rows(query)]
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
-        statement = statements.update_claimed(operation_id, fence, {"metadata": codec.dumps(dict(metadata))})
+        statement = statements.update_claimed(operation_id, fence, to_columns({"metadata": dict(metadata)}, self._seal))
         return self._write(lambda: bool(self._connections.execute(*statement).rowcount), durable=False)
 
     def save_progress(
         self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
     ) -> Changed | None:
         fields = {"progress": progress, "watermark": watermark, "updated_at": at}
-        plan = functools.partial(statements.plan_progress, fence=fence, fields=fields)
+        plan = functools.partial(statements.plan_progress, fence=fence, fields=fields, seal=self._seal)
         return self._write_planned(operation_id, plan, durable=False)
 
     def attempts(self, operation_id: str) -> list[AttemptRecord]:
         query = AttemptRow.select().where(AttemptRow.operation_id == operation_id).order_by(AttemptRow.number)
-        return [to_attempt(row) for row in self._rows(query)]
+        return [to_attempt(row, self._seal) for row in self._rows(query)]
 
     def steps(self, operation_id: str) -> list[StepRecord]:
         query = StepRow.select().where(StepRow.operation_id == operation_id)
-        return [to_step(row) for row in self._rows(query.order_by(StepRow.finished_at, peewee.SQL("rowid")))]
+        rows = self._rows(query.order_by(StepRow.finished_at, peewee.SQL("rowid")))
+        return [step for row in rows if (step := to_step(row, self._seal)) is not None]
 
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         row = self._row(StepRow.select().where((StepRow.operation_id == operation_id) & (StepRow.name == name)))
-        return None if row is None else to_step(row)
+        return None if row is None else to_step(row, self._seal)
 
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
         at = step.finished_at.timestamp()
         claimed = statements.update_claimed(operation_id, fence, {"updated_at": at})
-        columns = (operation_id, step.name, at, codec.dumps(step.result))
+        columns = (operation_id, step.name, at, self._seal.close(codec.dumps(step.result)))
 
         def work() -> bool:
             if not self._connections.execute(*claimed).rowcount:
@@ -190,7 +210,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             found = list(orphans.clone().tuples().execute(writer))
             if dead:
                 gone.execute(writer)
-            return [self._carry_out(_released(row, at)) for row in found]
+            return [self._carry_out(_released(row, at, self._seal)) for row in found]
 
         if not dead and not self._rows(orphans.limit(1)):
             return []  # as nearly always; nobody has to wait for this
@@ -200,7 +220,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         await _in_thread(self._save, recovery_data)
 
     def _save(self, data: RecoveryData) -> None:
-        columns = to_columns(vars(data))
+        columns = to_columns(vars(data), self._seal)
         try:
             self._write(lambda: self._upsert(OperationRow, (OperationRow.operation_id,), columns))
         except peewee.IntegrityError as error:
@@ -223,12 +243,12 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         return await _in_thread(self.cleanup, datetime.now(timezone.utc) - timedelta(days=days))
 
 
-def _released(row: tuple[Any, ...], at: datetime) -> Plan:
-    data = statements.record_of(row)
+def _released(row: tuple[Any, ...], at: datetime, seal: Seal) -> Plan:
+    data = statements.record_of(row, seal)
     fields: dict[str, Any] = {"owner": None}
     if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
         fields["state"] = RecoveryState.PENDING
-    return statements.plan_apply(row, data, Change((), fields, at, attempt={"outcome": "interrupted"}))
+    return statements.plan_apply(row, data, Change((), fields, at, attempt={"outcome": "interrupted"}), seal)
 
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:
