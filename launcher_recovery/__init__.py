@@ -38,7 +38,12 @@ if TYPE_CHECKING:
     from launcher_recovery.logs import JsonFormatter, enable_logging
     from launcher_recovery.metrics import RecoveryMetrics
     from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
-    from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, StatePersistence
+    from launcher_recovery.persistence import (
+        MemoryPersistence,
+        PostgresPersistence,
+        SQLitePersistence,
+        StatePersistence,
+    )
     from launcher_recovery.progress import ProgressTracker
     from launcher_recovery.strategies import (
         CustomStrategy,
@@ -86,7 +91,7 @@ _HOMES = {
     "logs": ("JsonFormatter", "enable_logging"),
     "metrics": ("RecoveryMetrics",),
     "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
-    "persistence": ("MemoryPersistence", "SQLitePersistence", "StatePersistence"),
+    "persistence": ("MemoryPersistence", "PostgresPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
     "strategies": (
         "CustomStrategy",
@@ -121,6 +126,7 @@ __all__ = [
     "OperationInterrupted",
     "OperationKind",
     "OperationPaused",
+    "PostgresPersistence",
     "ProgressTracker",
     "RecoverableTask",
     "RecoveryConfig",

@@ -6,9 +6,10 @@ import difflib
 import hashlib
 import math
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,25 @@ def _path(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
+def _database_url(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    text = str(value).strip()
+    if not re.match(r"postgres(ql)?://|sqlite:///.", text):
+        raise ValueError(
+            "a URL such as postgresql://user:password@host:5432/database or sqlite:////path/to/recovery.db"
+        )
+    return text
+
+
+def _shown(name: str, value: Any) -> str:
+    """The value as it may be told: of a URL, which may have a password in it, only what it is for."""
+    if name not in _SECRET:
+        return repr(value)
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://", str(value))
+    return repr(f"{found.group()}…" if found else "…")
+
+
 @dataclass(frozen=True)
 class RecoveryConfig:
     """Every setting, checked when it is made.
@@ -134,6 +154,9 @@ class RecoveryConfig:
         persistence_path: the database file; None: in the user's state folder.
         encryption_key: what `launcher_recovery.persistence.encryption.Cipher` takes: keys, or `file:` and the path of a
             file with them; None: nothing is encrypted. Not shown in any text or message.
+        database_url: a database instead of that file, such as "postgresql://user:password@host:5432/database"; it is
+            kept secret. Given together with `persistence_path` it is refused, since only one of them can be meant;
+            of one in the environment and one in `app.config`, say, that of the environment is taken.
         allowed_hosts: names under which the server may be addressed, besides IP addresses, localhost and the
             machine's own name.
         allowed_roots: folders below which downloads and installs may go; empty: anywhere.
@@ -160,6 +183,7 @@ class RecoveryConfig:
     persistence_enabled: bool = True
     persistence_path: str | None = None
     encryption_key: str | None = field(default=None, repr=False)
+    database_url: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
     retention_days: float = 7.0
@@ -173,7 +197,13 @@ class RecoveryConfig:
                 object.__setattr__(self, name, parse(value))
             except ValueError as error:
                 where = self.sources.get(name, name)
-                raise RecoveryConfigError(f"{where}={value!r} is not usable: it must be {error}") from None
+                raise RecoveryConfigError(f"{where}={_shown(name, value)} is not usable: it must be {error}") from None
+        if self.database_url is not None and self.persistence_path is not None:
+            url, path = (self.sources.get(name, name) for name in _PLACES)
+            raise RecoveryConfigError(
+                f"{url} and {path}={self.persistence_path!r} are both given, but the state is kept in one place: "
+                "leave one of them out"
+            )
 
     def mode_for(self, kind: str, key: str) -> str:
         """The mode for one operation; the same key is always on the same side of a percentage."""
@@ -217,11 +247,15 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "persistence_enabled": _flag,
     "persistence_path": _path,
     "encryption_key": _path,
+    "database_url": _database_url,
     "allowed_hosts": _texts,
     "allowed_roots": _paths,
     "retention_days": _seconds,
     "disabled_extensions": _texts,
 }
+
+_PLACES = ("database_url", "persistence_path")
+_SECRET = frozenset({"database_url"})
 
 DEFAULT_CONFIG = RecoveryConfig()
 
@@ -257,6 +291,13 @@ def load_config(
         values[name] = value
         sources[name] = source
 
+    def forget_other_place(layer: Collection[str]) -> None:
+        """Of the two places for the state the one in this layer counts, not another one from a lower layer."""
+        for name, other in (_PLACES, _PLACES[::-1]):
+            if name in layer and other not in layer and values[name]:
+                values.pop(other, None)
+                sources.pop(other, None)
+
     file = environ.get(_FILE_VARIABLE) or app_config.get(_FILE_VARIABLE)
     if file:
         for name, value in _read_file(Path(file)).items():
@@ -264,10 +305,12 @@ def load_config(
                 raise RecoveryConfigError(f"{file}: {name!r} is not a setting{_suggestion(name, _PARSERS)}")
             take(name, value, f"{file}: {name}")
     for layer, label in ((app_config, 'app.config["{}"]'), (environ, "{}")):
+        taken: set[str] = set()
         for variable, value in layer.items():
             if not isinstance(variable, str) or not variable.startswith(PREFIX):
                 continue
             if variable in _VARIABLES:
+                taken.add(_VARIABLES[variable])
                 take(_VARIABLES[variable], value, label.format(variable))
             elif variable in _MODE_VARIABLES:
                 given = values.get("modes", {})
@@ -277,10 +320,12 @@ def load_config(
                 take("modes", modes, label.format(variable))
             elif variable not in _KNOWN and not variable.startswith(_TEST_PREFIX):
                 warnings.warn(f"{variable} is not a setting{_suggestion(variable, _KNOWN)}", stacklevel=2)
+        forget_other_place(taken)
     for name, value in (arguments or {}).items():
         if name not in _PARSERS:
             raise RecoveryConfigError(f"{name!r} is not a setting{_suggestion(name, _PARSERS)}")
         take(name, value, name)
+    forget_other_place(arguments or {})
     return RecoveryConfig(**values, sources=sources)
 
 

@@ -43,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # The launcher policy: more patient than a bare `recoverable`, because an attempt that moved on does not count.
 _LAUNCHER_ATTEMPTS = 8
 _UNKNOWN_ATTEMPTS = 2
+_SQLITE_URL = "sqlite:///"
 
 
 class RecoveryIntegrator:
@@ -90,9 +91,16 @@ class RecoveryIntegrator:
         from launcher_recovery.persistence.resilient import ResilientPersistence
         from launcher_recovery.persistence.sqlite import SQLitePersistence
 
+        url = self.config.database_url
         try:
             key = self.config.encryption_key
-            store = SQLitePersistence(self.config.persistence_path, None if key is None else Cipher(key))
+            cipher = None if key is None else Cipher(key)
+            if url is not None and not url.startswith(_SQLITE_URL):
+                from launcher_recovery.persistence.postgres import PostgresPersistence
+
+                return ResilientPersistence(PostgresPersistence(url, cipher), self.clock)
+            path = self.config.persistence_path if url is None else url.removeprefix(_SQLITE_URL)
+            store = SQLitePersistence(path, cipher)
             if store.set_aside is not None:
                 self.report_problem(
                     "damaged",

@@ -250,6 +250,8 @@ class Lifecycle:
             "outcome": target.value if target in FINAL else "failed",
             "category": category,
             "error": str(kept),
+            "error_type": kept.type_name,
+            "traceback": kept.traceback,
             "delay_s": delay,
         }
         return self._change(
@@ -514,7 +516,7 @@ class Lifecycle:
 
     # -- inside -------------------------------------------------------------------------------------
 
-    def _kept_error(self, error: Exception) -> Exception:
+    def _kept_error(self, error: Exception) -> StoredError:
         try:
             stored = codec.error_to_stored(error)
         except Exception:  # its __str__ raised

@@ -142,7 +142,11 @@ class RecoveryData:
 
 @dataclass(frozen=True)
 class AttemptRecord:
-    """One attempt of an operation. `number` starts at 1; `delay_s` is the wait in seconds that followed it."""
+    """One attempt of an operation.
+
+    `number` starts at 1; `delay_s` is the wait in seconds that followed it; `error`, `error_type` and `traceback` are
+    the message of what it raised, the name of its type, and the last frames.
+    """
 
     number: int
     started_at: datetime
@@ -151,6 +155,8 @@ class AttemptRecord:
     category: str | None = None
     error: str | None = None
     delay_s: float | None = None
+    error_type: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,18 @@ from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 
 if TYPE_CHECKING:
+    from launcher_recovery.persistence.postgres import PostgresPersistence
     from launcher_recovery.persistence.resilient import ResilientPersistence
     from launcher_recovery.persistence.sqlite import SQLitePersistence
 
-__all__ = ["MemoryPersistence", "ResilientPersistence", "SQLitePersistence", "StatePersistence", "Store"]
+__all__ = [
+    "MemoryPersistence",
+    "PostgresPersistence",
+    "ResilientPersistence",
+    "SQLitePersistence",
+    "StatePersistence",
+    "Store",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from launcher_recovery.persistence.sqlite import SQLitePersistence
 
         return SQLitePersistence
+    if name == "PostgresPersistence":
+        from launcher_recovery.persistence.postgres import PostgresPersistence
+
+        return PostgresPersistence
     if name == "ResilientPersistence":
         from launcher_recovery.persistence.resilient import ResilientPersistence
 

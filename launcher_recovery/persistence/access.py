@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
+import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import peewee
@@ -23,6 +23,16 @@ IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'p
 IS_FINISHED = peewee.SQL("state IN ('success', 'failed', 'exhausted', 'cancelled')")
 
 
+@functools.cache
+def _in_style(sql: str, mark: str) -> str:
+    return sql.replace("?", mark)
+
+
+def in_style(sql: str, database: peewee.Database) -> str:
+    """A prepared statement with the mark for parameters that the database has."""
+    return _in_style(sql, database.param)
+
+
 class DatabaseConnections(WritingConnection, Protocol):
     """A connection that writes, used in turns, and one that reads what is committed and waits for nobody."""
 
@@ -35,6 +45,10 @@ class DatabaseConnections(WritingConnection, Protocol):
     @property
     def reader(self) -> peewee.Database:
         """The connection that reads."""
+
+    @property
+    def reader_is_lost(self) -> bool:
+        """Whether the connection that reads broke; `open_reader` makes a new one."""
 
     def open_reader(self) -> None:
         """Connect the reading connection if need be."""
@@ -62,6 +76,11 @@ class DatabaseAccess(abc.ABC):
             self._committed = threading.Condition()
             self._group.reset()
 
+    @property
+    @abc.abstractmethod
+    def where(self) -> str:
+        """What to call the database in messages."""
+
     @abc.abstractmethod
     def _refusal(self, error: Exception) -> StoreError:
         """The error for a database that failed."""
@@ -80,26 +99,32 @@ class DatabaseAccess(abc.ABC):
             self._latest = max(self._latest, numbered)
             self._committed.notify_all()
 
-    @contextmanager
-    def _reader(self) -> Iterator[peewee.Database]:
-        with self._connections.reading:
+    def _read(self, work: Callable[[peewee.Database], T]) -> T:
+        """The result of `work` with the connection that reads, which is made anew when it was lost."""
+        connections = self._connections
+        with connections.reading:
             try:
-                self._connections.open_reader()
-                yield self._connections.reader
+                try:
+                    connections.open_reader()
+                    return work(connections.reader)
+                except peewee.DatabaseError:
+                    if not connections.reader_is_lost:
+                        raise
+                    connections.open_reader()
+                    return work(connections.reader)
             except (peewee.DatabaseError, OSError) as error:
                 raise self._refusal(error) from error
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
-        with self._reader() as database:
-            return list(query.dicts().execute(database))
+        return self._read(lambda database: list(query.dicts().execute(database)))
 
     def _row(self, query: Any) -> dict[str, Any] | None:
         rows = self._rows(query.limit(1))
         return rows[0] if rows else None
 
     def _fetch(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._reader() as database:
-            return list(database.execute_sql(sql, parameters).fetchall())
+        """Rows of a prepared statement, past the ORM."""
+        return self._read(lambda database: list(database.execute_sql(in_style(sql, database), parameters).fetchall()))
 
     def _raw(self, operation_id: str) -> tuple[Any, ...] | None:
         rows = self._fetch(statements.SELECT, (operation_id,))

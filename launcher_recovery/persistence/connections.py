@@ -37,6 +37,9 @@ class Connections:
     A database in memory has one for both. They are closed around a fork, and open again when they are next used.
     """
 
+    # There is nobody between a process and its file who could go away.
+    writer_is_lost = reader_is_lost = False
+
     def __init__(self, path: str) -> None:
         self.path = path
         self.writing = threading.RLock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from launcher_recovery.operation import (
 )
 from launcher_recovery.persistence import codec, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
-from launcher_recovery.persistence.base import Change, Changed, StatePersistence
+from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence
 from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
@@ -38,6 +39,8 @@ from launcher_recovery.persistence.statements import Plan
 from launcher_recovery.persistence.upkeep import Upkeep
 from launcher_recovery.signals import Event
 
+logger = logging.getLogger("launcher_recovery")
+
 T = TypeVar("T")
 
 _ROWS_SEEN = 4096
@@ -45,6 +48,9 @@ _ROWS_SEEN = 4096
 
 class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
     """What the stores in a database have in common; one for a kind of database adds its connections and its files."""
+
+    _ENTERED: str
+    """Column that grows with every row that is entered."""
 
     def __init__(self, cipher: Cipher | None = None) -> None:
         self._seal = Seal(Cipher.from_environment() if cipher is None else cipher)
@@ -128,7 +134,9 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         query = OperationRow.select().where(OperationRow.key == key)
         unfinished = OperationRow.state.in_([state.value for state in UNFINISHED])
         # Of several made at the same moment, the one that was entered last.
-        row = self._row(query.order_by(unfinished.desc(), OperationRow.created_at.desc(), peewee.SQL("rowid DESC")))
+        row = self._row(
+            query.order_by(unfinished.desc(), OperationRow.created_at.desc(), peewee.SQL(f"{self._ENTERED} DESC"))
+        )
         return None if row is None else to_data(row, self._seal)
 
     def find(
@@ -156,7 +164,8 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             query = query.where(
                 peewee.Tuple(OperationRow.created_at, OperationRow.operation_id) < peewee.Tuple(*before)
             )
-        query = query.order_by(OperationRow.created_at.desc(), OperationRow.operation_id.desc()).limit(limit)
+        query = query.order_by(OperationRow.created_at.desc(), OperationRow.operation_id.desc())
+        query = query.limit(limit if limit >= 0 else None)
         return [to_data(row, self._seal) for row in self._rows(query)]
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
@@ -176,7 +185,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def steps(self, operation_id: str) -> list[StepRecord]:
         query = StepRow.select().where(StepRow.operation_id == operation_id)
-        rows = self._rows(query.order_by(StepRow.finished_at, peewee.SQL("rowid")))
+        rows = self._rows(query.order_by(StepRow.finished_at, peewee.SQL(self._ENTERED)))
         return [step for row in rows if (step := to_step(row, self._seal)) is not None]
 
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
@@ -215,6 +224,24 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         if not dead and not self._rows(orphans.limit(1)):
             return []  # as nearly always; nobody has to wait for this
         return [changed for done in self._write(work) if (changed := self._changed(done)) is not None]
+
+    def take_over(self, kept: Collection[Kept], events: Collection[Event], after: int) -> None:
+        def work() -> None:
+            self._number_events_after(after - len(events))
+            for one in kept:
+                self._connections.execute("SAVEPOINT one")
+                try:
+                    for sql, parameters in statements.plan_take_over(one, self._seal):
+                        self._connections.execute(sql, parameters)
+                except peewee.IntegrityError:
+                    self._connections.execute("ROLLBACK TO one")
+                    logger.warning("%s is left as it is in %s: its key is taken", one.data.title, self.where)
+                self._connections.execute("RELEASE one")
+            for event in events:
+                planned = statements.plan_event(event.name, event.payload, self._seal)
+                self._store_event(planned, event.payload.get("operation_id"))
+
+        self._write(work)
 
     async def save(self, recovery_data: RecoveryData) -> None:
         await _in_thread(self._save, recovery_data)

@@ -31,6 +31,10 @@ class StoredEvents(DatabaseAccess):
     def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
         """Insert name, operation id, payload and whether it is transient; returns the number it was given."""
 
+    @abc.abstractmethod
+    def _number_events_after(self, seq: int) -> None:
+        """Make the next number one above `seq`, unless it is already."""
+
     def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
         row = (event.name, operation_id, event.text, transient)
         seq = self._group.numbered = self._enter_event(row)
@@ -55,8 +59,7 @@ class StoredEvents(DatabaseAccess):
 
     def event_range(self) -> tuple[int, int]:
         # The newest may be deleted; its number is never given again.
-        with self._reader() as database:
-            return self._newest(database)
+        return self._read(self._newest)
 
     def _newest(self, database: peewee.Database) -> tuple[int, int]:
         low, high = database.execute_sql(f"SELECT (SELECT min(seq) FROM recovery_outbox), ({self._NEWEST})").fetchone()

@@ -7,9 +7,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import peewee
+
 T = TypeVar("T")
 
 _AT_MOST = 128
+
+
+class CommitUncertain(peewee.OperationalError):
+    """The connection was lost during a commit: nobody here knows whether it was made."""
 
 
 class WritingConnection(Protocol):
@@ -24,7 +30,7 @@ class WritingConnection(Protocol):
         """Run a prepared statement, past the ORM; raises Peewee's errors."""
 
     def commit(self) -> None:
-        """Make what was written since `begin` permanent."""
+        """Make what was written since `begin` permanent; raises CommitUncertain when that is not known."""
 
     def rollback(self) -> None:
         """Undo what was written since `begin`, if anything is still to be undone."""
@@ -32,6 +38,10 @@ class WritingConnection(Protocol):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open; some errors end it."""
+
+    @property
+    def writer_is_lost(self) -> bool:
+        """Whether the connection broke, and took with it what was not committed; `begin` makes a new one."""
 
 
 class _Job:
@@ -58,6 +68,7 @@ class GroupCommit:
 
     Whoever finds nobody at it leads: commits its own job and those that wait. Meanwhile others queue up; the first of
     them leads next. When one of several fails they are done again with a savepoint for each, so that it harms no other.
+    When the connection was lost they are done again with a new one, unless that was during the commit.
 
     Args:
         connections: whose writing connection is used.
@@ -138,10 +149,13 @@ class GroupCommit:
         try:
             try:
                 self._attempt(batch, each_alone=False)
+            except CommitUncertain:
+                raise
             except Exception:
                 self.numbered = numbered
+                is_lost = self._connections.writer_is_lost
                 self._connections.rollback()
-                if len(batch) == 1:
+                if len(batch) == 1 and not is_lost:
                     raise
                 self._attempt(batch, each_alone=True)  # to find out whose fault it is
         except BaseException as error:

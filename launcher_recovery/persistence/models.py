@@ -72,6 +72,8 @@ class AttemptRow(peewee.Model):
     outcome = peewee.TextField(null=True)
     category = peewee.TextField(null=True)
     error = peewee.TextField(null=True)
+    error_type = peewee.TextField(null=True)
+    traceback = peewee.TextField(null=True)
     delay_s = peewee.DoubleField(null=True)
 
     class Meta:
@@ -127,7 +129,7 @@ _PLAIN = frozenset((
 _JSON = ("args", "kwargs", "metadata", "result")
 SEALED = frozenset((*_JSON, "error", "explanation"))
 """Columns that are encrypted when there is a key."""
-SEALED_OF_ATTEMPTS = frozenset(("error",))
+SEALED_OF_ATTEMPTS = frozenset(("error", "traceback"))
 _CALLED_WITH = ("args", "kwargs")
 _TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at", "begun_at")
 
@@ -207,6 +209,8 @@ def to_attempt(row: Mapping[str, Any], seal: Seal) -> AttemptRecord:
         outcome=row["outcome"],
         category=row["category"],
         error=seal.open_or_say(row["error"]),
+        error_type=row["error_type"],
+        traceback=seal.open_or_say(row["traceback"]),
         delay_s=row["delay_s"],
     )
 

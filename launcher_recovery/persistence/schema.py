@@ -11,6 +11,8 @@ from launcher_recovery.errors import StoreError
 
 _DIRECTORY = Path(__file__).parent / "migrations"
 _HISTORY = "recovery_migrations"
+LOCK = "SELECT pg_advisory_xact_lock(1280460099, hashtext(current_schema()))"
+"""What everybody who writes to a PostgreSQL database waits for; each schema has its own."""
 
 
 def shipped() -> list[str]:
@@ -26,12 +28,15 @@ def applied(database: peewee.Database) -> list[str]:
     return [row[0] for row in rows]
 
 
-def migrate(database: peewee.Database, where: str) -> None:
+def migrate(database: peewee.Database, where: str, other: str, file: Path | None = None) -> None:
     """Apply what is missing, serialised with other processes that start at the same time.
 
     Args:
         database: connected.
         where: what to call it in messages.
+        other: what to do to use another one, as words of a sentence.
+        file: what is copied before an older schema is changed; None: nothing, as on a server, which has backups of
+            its own.
 
     Raises:
         StoreError: the schema is newer than this version of launcher-recovery.
@@ -43,16 +48,18 @@ def migrate(database: peewee.Database, where: str) -> None:
     if unknown:
         raise StoreError(
             f"{where} was written by a newer version of launcher-recovery (it has the schema change "
-            f"{unknown[-1]!r}, this version knows up to {known[-1]!r}): install the newer version again, "
-            "or name another file with RECOVERY_PERSISTENCE_PATH."
+            f"{unknown[-1]!r}, this version knows up to {known[-1]!r}): install the newer version again, or {other}."
         )
     if done == known:
         return
-    if done and where != ":memory:":
-        _back_up(database, Path(f"{where}.before-{sorted(set(known) - set(done))[0]}"))
+    if done and file is not None:
+        _back_up(database, file.with_name(f"{file.name}.before-{sorted(set(known) - set(done))[0]}"))
     from playhouse.migrations import Runner  # only now: most starts have nothing to migrate
 
-    with database.atomic("IMMEDIATE"):
+    is_server = isinstance(database, peewee.PostgresqlDatabase)
+    with database.atomic() if is_server else database.atomic("IMMEDIATE"):
+        if is_server:
+            database.execute_sql(LOCK)
         Runner(database, str(_DIRECTORY), table_name=_HISTORY).up()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,12 +12,10 @@ import peewee
 
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import forks, schema, statements
-from launcher_recovery.persistence.base import Kept
 from launcher_recovery.persistence.connections import MEMORY, Connections, is_open_here
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.persistence.file import check_file, default_path, is_damage, refusal, set_aside
-from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -46,6 +43,7 @@ class SQLitePersistence(DatabasePersistence):
             the key is not usable.
     """
 
+    _ENTERED = "rowid"
     _NEWEST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
 
     def __init__(self, path: str | os.PathLike[str] | None = None, cipher: Cipher | None = None) -> None:
@@ -58,6 +56,10 @@ class SQLitePersistence(DatabasePersistence):
         self._open()
         self._look_for_unreadable()
         forks.register(self)
+
+    @property
+    def where(self) -> str:
+        return self.path
 
     def _open(self, thorough: bool = False) -> None:
         if self.path != MEMORY:
@@ -80,7 +82,9 @@ class SQLitePersistence(DatabasePersistence):
             found = self._connections.reader.execute_sql("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise peewee.DatabaseError(f"database disk image is malformed: {found}")
-        schema.migrate(self._connections.writer, self.path)
+        file = None if self.path == MEMORY else Path(self.path)
+        other = "name another file with RECOVERY_PERSISTENCE_PATH"
+        schema.migrate(self._connections.writer, self.path, other, file)
         self._group.numbered = self._newest(self._connections.reader)[1]
         self._latest = max(self._latest, self._group.numbered)
 
@@ -104,28 +108,6 @@ class SQLitePersistence(DatabasePersistence):
             self._open(thorough=self._is_damaged)
             self._is_damaged = False
 
-    def take_over(self, kept: Collection[Kept], events: Collection[Event], after: int) -> None:
-        def work() -> None:
-            ((newest,),) = self._connections.execute(self._NEWEST).fetchall()
-            if newest < after - len(events):
-                self._connections.execute("DELETE FROM sqlite_sequence WHERE name = 'recovery_outbox'")
-                row = (after - len(events),)
-                self._connections.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('recovery_outbox', ?)", row)
-            for one in kept:
-                self._connections.execute("SAVEPOINT one")
-                try:
-                    for sql, parameters in statements.plan_take_over(one, self._seal):
-                        self._connections.execute(sql, parameters)
-                except peewee.IntegrityError:
-                    self._connections.execute("ROLLBACK TO one")
-                    logger.warning("%s is left as it is in %s: its key is taken", one.data.title, self.path)
-                self._connections.execute("RELEASE one")
-            for event in events:
-                planned = statements.plan_event(event.name, event.payload, self._seal)
-                self._store_event(planned, event.payload.get("operation_id"))
-
-        self._write(work)
-
     def after_fork(self, in_child: bool) -> None:
         super().after_fork(in_child)
         self._tail_version = -1
@@ -136,6 +118,12 @@ class SQLitePersistence(DatabasePersistence):
 
     def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
         return self._connections.execute(statements.INSERT_EVENT, row).lastrowid or 0
+
+    def _number_events_after(self, seq: int) -> None:
+        ((newest,),) = self._connections.execute(self._NEWEST).fetchall()
+        if newest < seq:
+            self._connections.execute("DELETE FROM sqlite_sequence WHERE name = 'recovery_outbox'")
+            self._connections.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('recovery_outbox', ?)", (seq,))
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         ends = time.monotonic() + timeout
@@ -156,15 +144,16 @@ class SQLitePersistence(DatabasePersistence):
 
         The number is kept for all who wait here: the next one no longer sees that the file has changed.
         """
-        if self.path == MEMORY:
-            return
-        with self._reader() as database:
-            self._connections.check_present()
-            version = database.execute_sql("PRAGMA data_version").fetchone()[0]
-            if version != self._tail_version:
-                newest = self.event_range()[1]
-                self._tail_version = version
-                self._on_commit(newest)
+        if self.path != MEMORY:
+            self._read(self._take_in)
+
+    def _take_in(self, database: peewee.Database) -> None:
+        self._connections.check_present()
+        version = database.execute_sql("PRAGMA data_version").fetchone()[0]
+        if version != self._tail_version:
+            newest = self._newest(database)[1]
+            self._tail_version = version
+            self._on_commit(newest)
 
     def _used_bytes(self) -> int:
         names = ("page_count", "freelist_count", "page_size")

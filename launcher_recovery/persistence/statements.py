@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,21 @@ from launcher_recovery.signals import events_of
 
 Statement = tuple[str, tuple[Any, ...]]
 
+
+def _replaced(names: Iterable[str]) -> str:
+    """What follows DO UPDATE SET, so that the new row's columns replace the old one's."""
+    return ", ".join(f"{name} = excluded.{name}" for name in names)
+
+
 COLUMNS: tuple[str, ...] = tuple(OperationRow._meta.sorted_field_names)
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
 _INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 INSERT_EVENT = "INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES (?, ?, ?, ?)"
 _FORGET_TRANSIENT = "DELETE FROM recovery_outbox WHERE operation_id = ? AND transient"
+_ENDED = ("outcome", "category", "error", "error_type", "traceback", "delay_s")
+_ATTEMPT = ("operation_id", "number", "started_at", "ended_at", *_ENDED)
 _END_ATTEMPT = (
-    "UPDATE recovery_attempts SET ended_at = ?, outcome = ?, category = ?, error = ?, delay_s = ?"
+    f"UPDATE recovery_attempts SET ended_at = ?, {', '.join(f'{name} = ?' for name in _ENDED)}"
     " WHERE operation_id = ? AND number = ? AND ended_at IS NULL"
 )
 _BEGIN_ATTEMPT = "INSERT INTO recovery_attempts (operation_id, number, started_at) VALUES (?, ?, ?)"
@@ -30,12 +38,14 @@ SAVE_STEP = (
     " ON CONFLICT (operation_id, name) DO UPDATE SET finished_at = excluded.finished_at, result = excluded.result"
 )
 _TAKE_ATTEMPT = (
-    "INSERT OR REPLACE INTO recovery_attempts SELECT ?, ?, ?, ?, ?, ?, ?, ?"
+    f"INSERT INTO recovery_attempts ({', '.join(_ATTEMPT)}) SELECT {', '.join('?' * len(_ATTEMPT))}"
     " WHERE EXISTS (SELECT 1 FROM recovery_data WHERE operation_id = ? AND fence = ? AND updated_at = ?)"
+    f" ON CONFLICT (operation_id, number) DO UPDATE SET {_replaced(_ATTEMPT[2:])}"
 )
 _TAKE_STEP = (
-    "INSERT OR REPLACE INTO recovery_steps SELECT ?, ?, ?, ?"
+    "INSERT INTO recovery_steps (operation_id, name, finished_at, result) SELECT ?, ?, ?, ?"
     " WHERE EXISTS (SELECT 1 FROM recovery_data WHERE operation_id = ? AND fence = ?)"
+    " ON CONFLICT (operation_id, name) DO UPDATE SET finished_at = excluded.finished_at, result = excluded.result"
 )
 
 
@@ -112,7 +122,7 @@ def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: S
     fields = dict(change.fields, updated_at=change.at)
     statements: list[Statement] = []
     if change.attempt is not None:
-        ended = [_sealed(name, change.attempt.get(name), seal) for name in ("outcome", "category", "error", "delay_s")]
+        ended = [_sealed(name, change.attempt.get(name), seal) for name in _ENDED]
         statements.append((_END_ATTEMPT, (at, *ended, operation_id, data.attempt)))
     if change.claim:
         fields.update(attempt=data.attempt + 1, fence=data.fence + 1)
@@ -147,7 +157,7 @@ def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) ->
 def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
     """Enter an operation with its attempts and steps, unless it was claimed or changed in the store since."""
     data, columns = kept.data, to_columns(vars(kept.data), seal)
-    others = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "operation_id")
+    others = _replaced(name for name in COLUMNS if name != "operation_id")
     ours = (data.operation_id, data.fence, columns["updated_at"])
     upsert = (
         f"{_INSERT} ON CONFLICT (operation_id) DO UPDATE SET {others} WHERE recovery_data.fence <= excluded.fence"
@@ -157,8 +167,8 @@ def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
     for attempt in kept.attempts:
         ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
         began = (data.operation_id, attempt.number, attempt.started_at.timestamp())
-        error = seal.close(attempt.error)
-        found.append((_TAKE_ATTEMPT, (*began, ended, attempt.outcome, attempt.category, error, attempt.delay_s, *ours)))
+        rest = (_sealed(name, getattr(attempt, name), seal) for name in _ENDED)
+        found.append((_TAKE_ATTEMPT, (*began, ended, *rest, *ours)))
     for step in kept.steps:
         row = (data.operation_id, step.name, step.finished_at.timestamp(), seal.close(codec.dumps(step.result)))
         found.append((_TAKE_STEP, (*row, *ours[:2])))

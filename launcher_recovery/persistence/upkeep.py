@@ -25,14 +25,13 @@ class Upkeep(DatabaseAccess):
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
         with self._connections.reading:
-            by_state = self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state")
+            totals.update(self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state"))
             ((recovered, seconds, attempts),) = self._fetch(
                 "SELECT coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN 1 END), 0),"
                 " coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN completed_at - created_at END), 0),"
                 " coalesce(sum(CASE WHEN attempt > 1 THEN attempt - 1 END), 0) FROM recovery_data"
             )
-        totals.update(by_state)
-        totals.update(recovered=recovered, recovery_seconds=seconds, attempts=attempts)
+        totals.update(recovered=int(recovered), recovery_seconds=float(seconds), attempts=int(attempts))
         return totals
 
     def heartbeat(self, owner: Owner, at: float) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from launcher_recovery import owners
 from launcher_recovery.logs import disable_logging
-from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
+from launcher_recovery.persistence import MemoryPersistence, PostgresPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.signals import circuit_breaker_updated, recovery_completed, recovery_updated
+from tests import postgres
 from tests.support import forget_threads
 from tests.unit.kit import Kit
 
@@ -32,10 +33,23 @@ def kit() -> Kit:
     return Kit(MemoryPersistence())
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty schema on the PostgreSQL server of the tests."""
+    with postgres.new_schema() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=postgres.needs_server)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Each kind of store in turn."""
-    made: Store = MemoryPersistence() if request.param == "memory" else SQLitePersistence(tmp_path / "recovery.db")
+    made: Store
+    if request.param == "memory":
+        made = MemoryPersistence()
+    elif request.param == "sqlite":
+        made = SQLitePersistence(tmp_path / "recovery.db")
+    else:
+        made = PostgresPersistence(request.getfixturevalue("postgres_url"))
     yield made
     owners.let_go(made)
     made.close()

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from launcher_recovery import SQLitePersistence
-from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, Store
+from launcher_recovery.persistence import MemoryPersistence, PostgresPersistence, ResilientPersistence, Store
 from launcher_recovery.testing import conformance
 from launcher_recovery.testing.conformance import PersistenceConformance, StoreConformance
 from launcher_recovery.testing.conformance.samples import VALUES
@@ -28,16 +28,23 @@ class TestStores(StoreConformance):
     """Every kind of store of the package."""
 
     @pytest.fixture
-    def persistence(self, store: Store) -> Store:
+    def persistence(self, store: Store, request: pytest.FixtureRequest) -> Store:
+        if isinstance(store, PostgresPersistence):
+            self.url: str = request.getfixturevalue("postgres_url")
         return store
 
     def reopen(self, persistence: Any) -> Any:
-        if isinstance(persistence, SQLitePersistence):
-            persistence.close()
-        return self.another(persistence) or persistence
+        if isinstance(persistence, MemoryPersistence):
+            return persistence
+        persistence.close()
+        return self.another(persistence)
 
     def another(self, persistence: Any) -> Any:
-        return SQLitePersistence(persistence.path) if isinstance(persistence, SQLitePersistence) else None
+        if isinstance(persistence, MemoryPersistence):
+            return None
+        if isinstance(persistence, SQLitePersistence):
+            return SQLitePersistence(persistence.path)
+        return PostgresPersistence(self.url)
 
 
 class TestResilient(StoreConformance):

@@ -13,20 +13,33 @@ import peewee
 import pytest
 
 from launcher_recovery import RecoveryData, SQLitePersistence, StoreError
-from launcher_recovery.persistence import connections
+from launcher_recovery.persistence import PostgresPersistence, connections
+from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.statements import PlannedEvent
+from tests import postgres
 
 EVENT = PlannedEvent("circuit_breaker_update", {}, "{}")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SQLitePersistence]:
+def disk(tmp_path: Path) -> Iterator[SQLitePersistence]:
     made = SQLitePersistence(tmp_path / "recovery.db")
     yield made
     made.close()
 
 
-def together(store: SQLitePersistence, *works: Callable[[], Any]) -> list[Any]:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=postgres.needs_server)])
+def store(request: pytest.FixtureRequest) -> Iterator[DatabasePersistence]:
+    """Each kind of database in turn."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("disk")
+        return
+    made = PostgresPersistence(request.getfixturevalue("postgres_url"))
+    yield made
+    made.close()
+
+
+def together(store: DatabasePersistence, *works: Callable[[], Any]) -> list[Any]:
     """Results or errors of works that all wait while a first one is being committed."""
     entered, go = threading.Event(), threading.Event()
     outcomes: list[Any] = [None] * len(works)
@@ -56,7 +69,7 @@ def together(store: SQLitePersistence, *works: Callable[[], Any]) -> list[Any]:
     return outcomes
 
 
-def counted(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def counted(store: DatabasePersistence, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The statements that begin and end transactions from now on."""
     said: list[str] = []
     execute = store._connections.execute
@@ -70,21 +83,22 @@ def counted(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> list[s
     return said
 
 
-def add(store: SQLitePersistence) -> int:
+def add(store: DatabasePersistence) -> int:
     return store._store_event(EVENT, None).seq
 
 
-def test_those_that_wait_share_one_transaction(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_that_wait_share_one_transaction(store: DatabasePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six that wait for one are committed by one transaction, numbered in the order in which they came."""
     said = counted(store, monkeypatch)
     assert together(store, *[lambda: add(store)] * 6) == [1, 2, 3, 4, 5, 6]
-    assert said == ["BEGIN IMMEDIATE", "COMMIT"] * 2
+    assert [statement.split()[0] for statement in said] == ["BEGIN", "COMMIT"] * 2
     assert store.wait_for_events(5, 0)
     assert not store.wait_for_events(6, 0)
 
 
-def test_one_that_fails_harms_no_other(store: SQLitePersistence) -> None:
+def test_one_that_fails_harms_no_other(store: DatabasePersistence) -> None:
     """Each gets its own result or error; what the failing ones had written is undone, numbers have no gap."""
+    entered = "INSERT INTO recovery_attempts (operation_id, number, started_at) VALUES ('a', 1, 1)"
 
     def late() -> None:
         add(store)
@@ -92,8 +106,8 @@ def test_one_that_fails_harms_no_other(store: SQLitePersistence) -> None:
 
     def twice() -> None:
         add(store)
-        store._connections.execute("INSERT INTO recovery_attempts VALUES ('a', 1, 1, 1, '', '', '', 1)")
-        store._connections.execute("INSERT INTO recovery_attempts VALUES ('a', 1, 1, 1, '', '', '', 1)")
+        store._connections.execute(entered)
+        store._connections.execute(entered)
 
     outcomes = together(store, lambda: add(store), late, lambda: add(store), twice, lambda: add(store))
     assert [outcomes[0], outcomes[2], outcomes[4]] == [1, 2, 3]
@@ -103,7 +117,7 @@ def test_one_that_fails_harms_no_other(store: SQLitePersistence) -> None:
     assert store.attempts("a") == []
 
 
-def test_commit_that_fails_fails_all(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_that_fails_fails_all(store: DatabasePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk refuses the commit everybody in it learns so, nothing is announced, and the next one works."""
     error = peewee.OperationalError("database or disk is full")
     commit, refusals = store._connections.commit, [None, error, error]
@@ -122,7 +136,7 @@ def test_commit_that_fails_fails_all(store: SQLitePersistence, monkeypatch: pyte
     assert store._write(lambda: add(store)) == 1
 
 
-def test_interrupted_leader_leaves_the_others(store: SQLitePersistence) -> None:
+def test_interrupted_leader_leaves_the_others(store: DatabasePersistence) -> None:
     """Ctrl-C in the one that leads takes only its own work; the others are committed all the same."""
     interrupted: list[BaseException] = []
 
@@ -161,12 +175,12 @@ def test_interrupted_leader_leaves_the_others(store: SQLitePersistence) -> None:
     assert sorted(results) == [1, 2, 3]
 
 
-def test_durable_when_one_of_them_is(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durable_when_one_of_them_is(disk: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be lost in a power cut is written without waiting for the disk, unless something else is with it."""
-    said = counted(store, monkeypatch)
-    store.insert(RecoveryData("a", "work"))
-    store.append_event("circuit_breaker_update", {})
-    store.append_event("circuit_breaker_update", {})
+    said = counted(disk, monkeypatch)
+    disk.insert(RecoveryData("a", "work"))
+    disk.append_event("circuit_breaker_update", {})
+    disk.append_event("circuit_breaker_update", {})
     assert said == [
         "PRAGMA synchronous = NORMAL", "BEGIN IMMEDIATE", "COMMIT",
         "PRAGMA synchronous = FULL", "BEGIN IMMEDIATE", "COMMIT",
@@ -174,7 +188,7 @@ def test_durable_when_one_of_them_is(store: SQLitePersistence, monkeypatch: pyte
     ]  # fmt: skip
 
 
-def test_waits_for_another_process(store: SQLitePersistence, tmp_path: Path) -> None:
+def test_waits_for_another_process(disk: SQLitePersistence, tmp_path: Path) -> None:
     """While another process writes, a writer here waits for it and sees no error; a reader does not wait."""
     code = """
 import sqlite3, sys
@@ -185,14 +199,14 @@ sys.stdin.readline()
 other.execute("COMMIT")
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code, store.path], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, disk.path], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     results: list[int] = []
-    writer = threading.Thread(target=lambda: results.append(store._write(lambda: add(store))))
+    writer = threading.Thread(target=lambda: results.append(disk._write(lambda: add(disk))))
     writer.start()
-    assert store.event_range() == (1, 0)
+    assert disk.event_range() == (1, 0)
     writer.join(0.05)
     assert results == []
     process.communicate("go\n", timeout=20)
@@ -200,20 +214,20 @@ other.execute("COMMIT")
     assert results == [1]
 
 
-def test_other_process_that_never_ends(store: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_process_that_never_ends(disk: SQLitePersistence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience with another process has an end, which is an error that says so."""
-    other = SQLitePersistence(store.path)
+    other = SQLitePersistence(disk.path)
     monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.01)
     with other._connections.writing:
         other._connections.begin(True)
         with pytest.raises(StoreError, match="database is locked"):
-            store.append_event("circuit_breaker_update", {})
+            disk.append_event("circuit_breaker_update", {})
         other._connections.rollback()
-    assert store.append_event("circuit_breaker_update", {}).seq == 1
+    assert disk.append_event("circuit_breaker_update", {}).seq == 1
     other.close()
 
 
-def test_threads_and_processes_lose_nothing(store: SQLitePersistence) -> None:
+def test_threads_and_processes_lose_nothing(disk: SQLitePersistence) -> None:
     """Two processes with four threads each: every change is there, and events have numbers without gap or double."""
     code = """
 import sys, threading
@@ -226,8 +240,8 @@ threads = [threading.Thread(target=run, args=(f"{sys.argv[2]}-{n}",)) for n in r
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 """
-    command = [sys.executable, "-c", code, store.path]
+    command = [sys.executable, "-c", code, disk.path]
     children = [subprocess.Popen([*command, str(number)]) for number in range(2)]
     assert [process.wait(60) for process in children] == [0, 0]
-    assert len(store.find(limit=-1)) == 200
-    assert [event.seq for event in store.events_since(0)] == list(range(1, 201))
+    assert len(disk.find(limit=-1)) == 200
+    assert [event.seq for event in disk.events_since(0)] == list(range(1, 201))

@@ -29,6 +29,7 @@ from launcher_recovery.persistence import MemoryPersistence, Store, connections,
 from launcher_recovery.persistence.access import IS_FINISHED
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
+from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.statements import PlannedEvent
 
 S = RecoveryState
@@ -48,7 +49,7 @@ def test_old_events_are_forgotten(store: Store) -> None:
     """Of very many events about the last ten thousand are kept, and the range says so."""
     for _ in range(10_300) if isinstance(store, MemoryPersistence) else ():
         store.append_event("circuit_breaker_update", {})
-    if isinstance(store, SQLitePersistence):
+    if isinstance(store, DatabasePersistence):
         many = [PlannedEvent("circuit_breaker_update", {}, "{}")] * 10_300
         store._write(lambda: [store._store_event(event, None) for event in many])
     low, high = store.event_range()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,9 +97,22 @@ def require(is_kept: bool, rule: str) -> None:
 def same(found: Any, expected: Any, rule: str) -> None:
     """Fail with the rule that is broken, what was found and what was expected; types count, too."""
     __tracebackhide__ = True
-    # 1 and True, a list and a tuple are not the same: the texts tell them apart.
-    if found != expected or repr(found) != repr(expected):
-        raise AssertionError(f"{rule}: expected {expected!r}, got {found!r}")
+    require(_is_alike(found, expected), f"{rule}: expected {expected!r}, got {found!r}")
+
+
+def _is_alike(found: Any, expected: Any) -> bool:
+    """Whether both are equal and of the same types all through: 1 is not True, and a list is no tuple."""
+    if type(found) is not type(expected):
+        return False
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_is_alike(found[name], expected[name]) for name in expected)
+    if isinstance(expected, (list, tuple)):
+        return len(found) == len(expected) and all(map(_is_alike, found, expected))
+    if is_dataclass(expected):
+        return _is_alike(vars(found), vars(expected))
+    if isinstance(expected, datetime) and found.utcoffset() != expected.utcoffset():
+        return False
+    return bool(found == expected)
 
 
 def same_record(found: RecoveryData | None, expected: RecoveryData, rule: str) -> None:
@@ -109,7 +123,7 @@ def same_record(found: RecoveryData | None, expected: RecoveryData, rule: str) -
     wrong = [
         f"{name} is {theirs.get(name)!r} instead of {value!r}"
         for name, value in ours.items()
-        if repr(theirs.get(name)) != repr(value)
+        if not _is_alike(theirs.get(name), value)
     ]
     require(not wrong, f"{rule}: {'; '.join(wrong)}")
 

@@ -1,0 +1,153 @@
+"""The store in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import peewee
+
+from launcher_recovery.errors import StoreError
+from launcher_recovery.persistence import forks, schema
+from launcher_recovery.persistence.address import Address, given_url
+from launcher_recovery.persistence.database import DatabasePersistence
+from launcher_recovery.persistence.encryption import Cipher
+from launcher_recovery.persistence.listener import Listener
+from launcher_recovery.persistence.postgres_connections import PostgresConnections, connect
+
+# One statement gives the number, enters the event, and announces it when it is committed; of several announcements in
+# a transaction the server sends one.
+_ENTER_EVENT = (
+    "WITH given AS (UPDATE recovery_outbox_number SET seq = seq + 1 RETURNING seq)"
+    " INSERT INTO recovery_outbox (seq, name, operation_id, payload, transient)"
+    " SELECT seq, ?, ?, ?, ? FROM given RETURNING seq, pg_notify('{channel}', '')"
+)
+
+
+class PostgresPersistence(DatabasePersistence):
+    """Recovery state in a PostgreSQL database, which several processes and machines may share.
+
+    What was acknowledged survives the death of the process; state changes and step results also survive a power cut
+    of the server, progress and heartbeats need not, nor what was entered and not yet begun. Those who write do so one
+    after the other. The tables are made in the first schema of the search path, and brought up to date when it is
+    opened; no copy is made before that, the server's own backups are for it. Connections that are lost are opened
+    again. Behind PgBouncer it needs session pooling.
+
+    Args:
+        url: such as `postgresql://user:password@host:5432/database`, with the parameters of libpq after a question
+            mark; default: `RECOVERY_DATABASE_URL`. It is kept secret: messages name the database and the host only.
+        cipher: encrypts arguments, results, metadata, steps and errors; default: that of `RECOVERY_ENCRYPTION_KEY`,
+            none when it is not set.
+
+    Raises:
+        StoreError: psycopg is missing, the URL makes no sense, the key is not usable, the server cannot be used, or the
+            database was written by a newer version.
+    """
+
+    _NEWEST = "SELECT seq FROM recovery_outbox_number"
+    _ENTERED = "entered"
+
+    def __init__(self, url: str | None = None, cipher: Cipher | None = None) -> None:
+        self._address = Address(given_url(url))
+        self._connections: PostgresConnections = PostgresConnections(self._address)
+        make = functools.partial(connect, self._address)
+        self._listener = Listener(make, lambda: self._connections.writer_pid)
+        super().__init__(cipher)
+        try:
+            self._open()
+            self._look_for_unreadable()
+        except StoreError:
+            self.close()
+            raise
+        forks.register(self)
+
+    @property
+    def where(self) -> str:
+        return self._address.name
+
+    def _open(self) -> None:
+        try:
+            self._connections.open_writer()
+            self._connections.open_reader()
+            writer = self._connections.writer
+            schema.migrate(writer, f"The recovery database {self.where}", "name another one with RECOVERY_DATABASE_URL")
+            self._group.numbered = self._newest(self._connections.reader)[1]
+            ((number,),) = writer.execute_sql("SELECT hashtext(current_schema())").fetchall()
+        except peewee.DatabaseError as error:
+            raise self._refusal(error) from error
+        self._latest = max(self._latest, self._group.numbered)
+        # Of this database and schema; who listens looks into the table for what it was.
+        self._listener.channel = f"launcher_recovery_{number & 0xFFFFFFFF:08x}"
+        self._enter = _ENTER_EVENT.format(channel=self._listener.channel)
+
+    def reopen(self) -> None:
+        self._listener.rest()
+        try:
+            with self._connections.writing, self._connections.reading:
+                self._connections.close()
+                self._open()
+        finally:
+            self._listener.resume()
+
+    def close(self) -> None:
+        self._listener.close()
+        super().close()
+
+    def before_fork(self) -> None:
+        self._listener.rest()
+
+    def after_fork(self, in_child: bool) -> None:
+        super().after_fork(in_child)
+        self._listener.resume(in_child)
+        with self._committed:
+            self._committed.notify_all()
+
+    def _refusal(self, error: Exception) -> StoreError:
+        return self._address.refusal(error)
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
+        return int(self._connections.execute(self._enter, row).fetchone()[0])
+
+    def _number_events_after(self, seq: int) -> None:
+        self._connections.execute("UPDATE recovery_outbox_number SET seq = ? WHERE seq < ?", (seq, seq))
+
+    def _on_commit(self, numbered: int) -> None:
+        super()._on_commit(numbered)
+        self._listener.wake()
+
+    def wait_for_events(self, seq: int, timeout: float) -> bool:
+        ends = time.monotonic() + timeout
+        while self._latest <= seq:
+            self._wait(seq, max(0.0, ends - time.monotonic()))
+            if self._latest <= seq and time.monotonic() >= ends:
+                return False
+        return True
+
+    def _wait(self, seq: int, seconds: float) -> None:
+        """Until something may have happened: one thread listens to the server, the others wait for that one."""
+        with self._committed:
+            listens = self._listener.take_turn()
+            if not listens:
+                if self._latest <= seq:
+                    self._committed.wait(seconds)
+                return
+        try:
+            # What is committed here from now on wakes this thread, and what was before shows here.
+            if self._latest <= seq and self._listener.listen(seconds):
+                super()._on_commit(self.event_range()[1])
+        except peewee.DatabaseError as error:
+            raise self._refusal(error) from error
+        finally:
+            self._listener.end_turn()
+            with self._committed:
+                self._committed.notify_all()
+
+    # -- upkeep -------------------------------------------------------------------------------------
+
+    def _used_bytes(self) -> int:
+        # What the rows have in them: the files on the server do not shrink when rows are deleted.
+        tables = ("recovery_data", "recovery_attempts", "recovery_steps", "recovery_outbox")
+        sizes = (f"SELECT coalesce(sum(pg_column_size(one.*)), 0) FROM {table} AS one" for table in tables)
+        return sum(int(self._fetch(sql)[0][0]) for sql in sizes)
