@@ -31,6 +31,7 @@ from launcher_recovery.operation import (
 )
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Changed, Store
+from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.redaction import Redactor
 
 logger = logging.getLogger("launcher_recovery")
@@ -338,6 +339,10 @@ class Lifecycle:
         if data.state in RUNNABLE:
             return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
         if not data.resumable and "kwargs" not in fields:
+            if isinstance(data.error, UnreadableError):
+                raise RecoveryStateError(
+                    f"{data.title} cannot be started again from here. {data.error}", state=data.state.value
+                )
             raise RecoveryStateError(
                 f"{data.title} cannot be started again from here, because what it was called with could not be kept "
                 "(it may have held a password or a signed address): start it again where it was started first.",

@@ -137,6 +137,8 @@ _TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at", "begun_
 def to_columns(fields: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
     """Fields of `RecoveryData` as column values."""
     columns = _plain_columns(fields)
+    if not seal.is_closed:
+        return columns
     return {name: seal.close(value) if name in SEALED else value for name, value in columns.items()}
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from cryptography.fernet import Fernet
 
 from launcher_recovery import SQLitePersistence
 from launcher_recovery.persistence import MemoryPersistence, PostgresPersistence, ResilientPersistence, Store
+from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.testing import conformance
 from launcher_recovery.testing.conformance import PersistenceConformance, StoreConformance
 from launcher_recovery.testing.conformance.samples import VALUES
@@ -62,6 +64,24 @@ class TestResilient(StoreConformance):
 
     def another(self, persistence: Any) -> Any:
         return ResilientPersistence(SQLitePersistence(persistence.store.path))
+
+
+class TestEncrypted(StoreConformance):
+    """One that keeps what is secret encrypted."""
+
+    @pytest.fixture
+    def persistence(self, tmp_path: Path) -> Iterator[Store]:
+        self.cipher = Cipher(Fernet.generate_key().decode())
+        store = SQLitePersistence(tmp_path / "recovery.db", self.cipher)
+        yield store
+        store.close()
+
+    def reopen(self, persistence: Any) -> Any:
+        persistence.close()
+        return self.another(persistence)
+
+    def another(self, persistence: Any) -> Any:
+        return SQLitePersistence(persistence.path, self.cipher)
 
 
 class TestFolderStore(PersistenceConformance):
