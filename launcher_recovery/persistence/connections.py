@@ -203,8 +203,8 @@ class Connections:
             if got:
                 fcntl.flock(self._folder, fcntl.LOCK_UN)
 
-    def commit(self) -> None:
-        """Make what was written since `begin` permanent."""
+    def commit(self, numbered: int) -> None:
+        """Make what was written since `begin` permanent; SQLite keeps the number of the newest event by itself."""
         self.execute("COMMIT")
 
     def rollback(self) -> None:

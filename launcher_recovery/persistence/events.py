@@ -38,11 +38,15 @@ class StoredEvents(DatabaseAccess):
     def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
         row = (event.name, operation_id, event.text, transient)
         seq = self._group.numbered = self._enter_event(row)
+        self._prune(seq)
+        return Event(seq, event.name, event.payload)
+
+    def _prune(self, seq: int) -> None:
+        """Forget what is old, from time to time."""
         self._since_prune += 1
         if self._since_prune >= _PRUNE_EVERY:
             self._since_prune = 0
             self._connections.execute("DELETE FROM recovery_outbox WHERE seq <= ?", (seq - _KEPT_EVENTS,))
-        return Event(seq, event.name, event.payload)
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
         event = plan_event(name, payload, self._seal)

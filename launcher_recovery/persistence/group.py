@@ -29,8 +29,11 @@ class WritingConnection(Protocol):
     def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
         """Run a prepared statement, past the ORM; raises Peewee's errors."""
 
-    def commit(self) -> None:
-        """Make what was written since `begin` permanent; raises CommitUncertain when that is not known."""
+    def commit(self, numbered: int) -> None:
+        """Make what was written since `begin` permanent; raises CommitUncertain when that is not known.
+
+        `numbered` is the newest event number that is known, in this transaction or before.
+        """
 
     def rollback(self) -> None:
         """Undo what was written since `begin`, if anything is still to be undone."""
@@ -177,7 +180,7 @@ class GroupCommit:
                 self._perform_alone(job)
             else:
                 job.result = job.work()
-        self._connections.commit()
+        self._connections.commit(self.numbered)
 
     def _perform_alone(self, job: _Job) -> None:
         job.error = None

@@ -23,13 +23,18 @@ class Listener:
 
     Args:
         connect: makes the connection.
+        channel: what to listen on.
         own_pid: the server's process of the connection that announces what this process does, which is not reported.
     """
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], own_pid: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        channel: Callable[[], str],
+        own_pid: Callable[[], int | None],
+    ) -> None:
         self._connect = connect
-        self.channel = ""
-        """What to listen on."""
+        self._channel = channel
         self._own_pid = own_pid
         self._raw: psycopg.Connection[Any] | None = None
         self._is_resting = self._is_closed = False
@@ -70,7 +75,7 @@ class Listener:
                 self._raw.close()  # and once more with a new one
         with translated():
             self._raw = self._connect()
-            self._raw.execute(f"LISTEN {self.channel}")
+            self._raw.execute(f"LISTEN {self._channel()}")
         return True
 
     def _hears(self, raw: psycopg.Connection[Any], timeout: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 
 import peewee
@@ -14,14 +15,18 @@ from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.persistence.listener import Listener
 from launcher_recovery.persistence.postgres_connections import PostgresConnections, connect
+from launcher_recovery.persistence.statements import Plan
+from launcher_recovery.signals import Event
 
-# One statement gives the number, enters the event, and announces it when it is committed; of several announcements in
-# a transaction the server sends one.
-_ENTER_EVENT = (
-    "WITH given AS (UPDATE recovery_outbox_number SET seq = seq + 1 RETURNING seq)"
-    " INSERT INTO recovery_outbox (seq, name, operation_id, payload, transient)"
-    " SELECT seq, ?, ?, ?, ? FROM given RETURNING seq, pg_notify('{channel}', '')"
-)
+_INSERT_EVENT = "INSERT INTO recovery_outbox (seq, name, operation_id, payload, transient) VALUES (?, ?, ?, ?, ?)"
+
+
+@functools.cache
+def _joined(statements: tuple[str, ...]) -> str:
+    """One statement that does all of them, none of which looks at what another one does."""
+    *before, last = statements
+    parts = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(before))
+    return f"WITH {parts} {last}" if before else last
 
 
 class PostgresPersistence(DatabasePersistence):
@@ -44,6 +49,7 @@ class PostgresPersistence(DatabasePersistence):
             database was written by a newer version.
     """
 
+    # A table with one row, which is written by who has the lock; so there is no gap, and no number is given twice.
     _NEWEST = "SELECT seq FROM recovery_outbox_number"
     _ENTERED = "entered"
 
@@ -51,7 +57,7 @@ class PostgresPersistence(DatabasePersistence):
         self._address = Address(given_url(url))
         self._connections: PostgresConnections = PostgresConnections(self._address)
         make = functools.partial(connect, self._address)
-        self._listener = Listener(make, lambda: self._connections.writer_pid)
+        self._listener = Listener(make, lambda: self._connections.channel, lambda: self._connections.writer_pid)
         super().__init__(cipher)
         try:
             self._open()
@@ -77,8 +83,7 @@ class PostgresPersistence(DatabasePersistence):
             raise self._refusal(error) from error
         self._latest = max(self._latest, self._group.numbered)
         # Of this database and schema; who listens looks into the table for what it was.
-        self._listener.channel = f"launcher_recovery_{number & 0xFFFFFFFF:08x}"
-        self._enter = _ENTER_EVENT.format(channel=self._listener.channel)
+        self._connections.channel = f"launcher_recovery_{number & 0xFFFFFFFF:08x}"
 
     def reopen(self) -> None:
         self._listener.rest()
@@ -108,10 +113,32 @@ class PostgresPersistence(DatabasePersistence):
     # -- events -------------------------------------------------------------------------------------
 
     def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
-        return int(self._connections.execute(self._enter, row).fetchone()[0])
+        seq = self._next_number()
+        self._connections.execute(_INSERT_EVENT, (seq, *row))
+        return seq
+
+    def _next_number(self) -> int:
+        """The commit keeps it; nobody else gives numbers before that."""
+        self._group.numbered = max(self._group.numbered, self._connections.numbered) + 1
+        return self._group.numbered
 
     def _number_events_after(self, seq: int) -> None:
-        self._connections.execute("UPDATE recovery_outbox_number SET seq = ? WHERE seq < ?", (seq, seq))
+        self._group.numbered = max(self._group.numbered, self._connections.numbered, seq)
+
+    def _carry_out(self, plan: Plan | None) -> tuple[Plan, tuple[Event, ...]] | None:
+        """All of a plan in one statement, and thus in one journey to the server."""
+        if plan is None:
+            return None
+        events = tuple(Event(self._next_number(), event.name, event.payload) for event in plan.events)
+        entered = [
+            (_INSERT_EVENT, (event.seq, event.name, plan.data.operation_id, planned.text, plan.transient))
+            for event, planned in zip(events, plan.events, strict=True)
+        ]
+        texts, parameters = zip(*plan.statements, *entered, strict=True)
+        self._connections.execute(_joined(texts), tuple(itertools.chain.from_iterable(parameters)))
+        for event in events:
+            self._prune(event.seq)
+        return plan, events
 
     def _on_commit(self, numbered: int) -> None:
         super()._on_commit(numbered)

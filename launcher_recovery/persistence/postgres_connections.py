@@ -36,6 +36,10 @@ class PostgresConnections:
         self.reading = threading.RLock()
         self.writer: peewee.PostgresqlDatabase = _Database(address)
         self.reader: peewee.PostgresqlDatabase = _Database(address)
+        self.channel = ""
+        """Where other processes are told that there are new events."""
+        self.numbered = 0
+        """The newest event number of all processes when the transaction began."""
         self._raw: psycopg.Connection[Any] | None = None
         forks.register(self)
 
@@ -118,11 +122,15 @@ class PostgresConnections:
         """
         self.open_writer()
         self.execute(_BEGIN_DURABLE if durable else _BEGIN)
+        while self._cursor.nextset():
+            pass  # the last result is that of the number
+        ((self.numbered,),) = self._cursor.fetchall()
 
-    def commit(self) -> None:
-        """Make what was written since `begin` permanent."""
+    def commit(self, numbered: int) -> None:
+        """Make what was written since `begin` permanent, and announce that there are events, if there are any."""
+        announced = f"{_KEEP_NUMBER.format(numbered, self.channel)}; " if numbered > self.numbered else ""
         try:
-            self.execute("COMMIT")
+            self.execute(f"{announced}COMMIT")
         except peewee.DatabaseError as error:
             if self.writer_is_lost:
                 raise CommitUncertain(*error.args) from None
@@ -139,9 +147,13 @@ class PostgresConnections:
         return self._raw is not None and not self._raw.closed and self._raw.info.transaction_status in (2, 3)
 
 
-# All in one go to the server.
-_BEGIN_DURABLE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {schema.LOCK}"
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = off; {schema.LOCK}"
+_NUMBER = "SELECT seq FROM recovery_outbox_number"
+_BEGIN_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_KEEP_NUMBER = "UPDATE recovery_outbox_number SET seq = {}; NOTIFY {}"
+# All in one go to the server. One statement sees what was committed before it began, so the number is asked for in one
+# of its own, after the lock was got.
+_BEGIN_DURABLE = f"{_BEGIN_WRITING}; {schema.LOCK}; {_NUMBER}"
+_BEGIN = f"{_BEGIN_WRITING}; SET LOCAL synchronous_commit = off; {schema.LOCK}; {_NUMBER}"
 
 
 def _is_lost(database: peewee.PostgresqlDatabase) -> bool:

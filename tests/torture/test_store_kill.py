@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import signal
@@ -12,8 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests import postgres
 
 STEPS = 3
 THREADS = 3
@@ -22,14 +27,16 @@ THREADS = 3
 # after the call that made it lasting has returned, and notes on the disk each time that a step's work is done.
 WRITER = """
 import os, signal, sys, threading
-from launcher_recovery import SQLitePersistence
+from launcher_recovery import PostgresPersistence, SQLitePersistence
 from launcher_recovery.clock import Clock
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryState
 from launcher_recovery.owners import OWNER, dead_owners
-from launcher_recovery.persistence.connections import Connections
 
-path, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+where, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+is_server = where.startswith("postgres")
+store = PostgresPersistence(where) if is_server else SQLitePersistence(where)
+Connections = type(store._connections)
 kill_at = int(sys.argv[4])
 if kill_at:
     execute, said = Connections.execute, 0
@@ -43,7 +50,6 @@ if kill_at:
 
     Connections.execute = killing
 clock = Clock()
-store = SQLitePersistence(path)
 store.heartbeat(OWNER, clock.time())
 lifecycle = Lifecycle(store, owner_id=OWNER.owner_id, clock=clock)
 lifecycle.release_orphans(dead_owners(store.owners(), clock.time()))
@@ -90,13 +96,54 @@ for _ in range(threads):
 """
 
 
-def life(path: Path, seconds: float, statement: int = 0) -> list[list[str]]:
+class Place:
+    """Where a store is, read by itself, without the package's own code."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def read(self) -> Callable[[str], list[Any]]:
+        """What runs queries, after all that was under way there has come to its end."""
+        raise NotImplementedError
+
+
+class File(Place):
+    def read(self) -> Callable[[str], list[Any]]:
+        def query(sql: str) -> list[Any]:
+            with contextlib.closing(sqlite3.connect(self.where)) as database:
+                return database.execute(sql).fetchall()
+
+        assert query("PRAGMA integrity_check") == [("ok",)]
+        return query
+
+
+class Server(Place):
+    def read(self) -> Callable[[str], list[Any]]:
+        # A process of the server goes on with its statement for a moment when its client is dead.
+        others = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()"
+        name = parse_qs(urlsplit(self.where).query)["application_name"][0]
+        while postgres.rows(self.where, others, name):
+            time.sleep(0.001)
+        return functools.partial(postgres.rows, self.where)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=postgres.needs_server)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A new database of each kind in turn."""
+    if request.param == "sqlite":
+        yield File(str(tmp_path / "recovery.db"))
+        return
+    with postgres.new_schema() as url:
+        yield Server(f"{url}&application_name={url.rpartition('%3D')[2]}")
+
+
+def life(where: str, seconds: float, statement: int = 0) -> list[list[str]]:
     """Facts that one process printed in whole before it was killed.
 
     That many seconds after its first fact, or, with one thread, right before it writes its nth `statement`.
     """
     threads = 1 if statement else THREADS
-    command = [sys.executable, "-c", WRITER, *map(str, (path, STEPS, threads, statement))]
+    command = [sys.executable, "-c", WRITER, *map(str, (where, STEPS, threads, statement))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines: list[str] = []
@@ -156,71 +203,66 @@ class Facts:
             elif fact == "success":
                 self.succeeded.add(operation_id)
 
-    def check(self, path: Path, due: dict[str, float]) -> None:
-        """Read by itself, without the package's own code."""
-        with sqlite3.connect(path) as database:
-            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            rows = database.execute("SELECT operation_id, state, attempt, fence, next_attempt_at FROM recovery_data")
-            kept = {row[0]: row[1:] for row in rows}
-            assert self.opened <= kept.keys()
-            for operation_id in self.succeeded:
-                assert kept[operation_id][0] == "success"
-            found = set(database.execute("SELECT operation_id, name FROM recovery_steps").fetchall())
-            assert self.steps <= found
-            for operation_id, (state, attempt, fence, next_at) in kept.items():
-                numbers = database.execute(
-                    "SELECT number FROM recovery_attempts WHERE operation_id = ? ORDER BY number", (operation_id,)
-                ).fetchall()
-                assert [number for (number,) in numbers] == list(range(1, attempt + 1))
-                # One attempt may have been entered whose acknowledgement was cut off by the kill.
-                assert fence == attempt
-                assert attempt - self.attempts.get(operation_id, 0) in (0, 1)
-                self.attempts[operation_id] = attempt
-                if state == "recovering":
-                    assert next_at == due.get(operation_id, next_at)
-            seqs = [seq for (seq,) in database.execute("SELECT seq FROM recovery_outbox ORDER BY seq")]
-            assert len(seqs) == len(set(seqs))
-        database.close()
+    def check(self, query: Callable[[str], list[Any]], due: dict[str, float]) -> None:
+        rows = query("SELECT operation_id, state, attempt, fence, next_attempt_at FROM recovery_data")
+        kept = {row[0]: row[1:] for row in rows}
+        assert self.opened <= kept.keys()
+        for operation_id in self.succeeded:
+            assert kept[operation_id][0] == "success"
+        assert self.steps <= set(query("SELECT operation_id, name FROM recovery_steps"))
+        numbers: dict[str, list[int]] = {}
+        for operation_id, number in query("SELECT operation_id, number FROM recovery_attempts ORDER BY number"):
+            numbers.setdefault(operation_id, []).append(number)
+        for operation_id, (state, attempt, fence, next_at) in kept.items():
+            assert numbers.get(operation_id, []) == list(range(1, attempt + 1))
+            # One attempt may have been entered whose acknowledgement was cut off by the kill.
+            assert fence == attempt
+            assert attempt - self.attempts.get(operation_id, 0) in (0, 1)
+            self.attempts[operation_id] = attempt
+            if state == "recovering":
+                assert next_at == due.get(operation_id, next_at)
+        seqs = [seq for (seq,) in query("SELECT seq FROM recovery_outbox ORDER BY seq")]
+        assert len(seqs) == len(set(seqs))
 
 
-def torture(path: Path, lives: Iterable[Callable[[Path], list[list[str]]]]) -> None:
+def torture(place: Place, lives: Iterable[Callable[[str], list[list[str]]]]) -> None:
     facts = Facts()
     for live in lives:
-        told = live(path)
+        told = live(place.where)
         facts.take(told)
         # The last due time that was told of each operation, if nothing was told of it afterwards.
         last = {fact[1]: fact for fact in told}
         due = {fact[1]: float(fact[2]) for fact in last.values() if fact[0] == "due"}
-        facts.check(path, due)
+        facts.check(place.read(), due)
     assert facts.succeeded
     assert facts.steps
 
 
-def at_random(seed: int, kills: int) -> Iterator[Callable[[Path], list[list[str]]]]:
+def at_random(seed: int, kills: int) -> Iterator[Callable[[str], list[list[str]]]]:
     rng = random.Random(seed)
     for _ in range(kills):
         yield functools.partial(life, seconds=rng.uniform(0, 0.3))
 
 
-def at_statements(statements: Iterable[int]) -> Iterator[Callable[[Path], list[list[str]]]]:
+def at_statements(statements: Iterable[int]) -> Iterator[Callable[[str], list[list[str]]]]:
     for statement in statements:
         yield functools.partial(life, seconds=0, statement=statement)
 
 
 @pytest.mark.parametrize("seed", [7])
-def test_six_kills(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path / "recovery.db", at_random(seed, 6))
+def test_six_kills(place: Place, seed: int) -> None:
+    torture(place, at_random(seed, 6))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(5))
-def test_hundred_kills(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path / "recovery.db", at_random(seed, 100))
+def test_hundred_kills(place: Place, seed: int) -> None:
+    torture(place, at_random(seed, 100))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_kill_at_every_write(tmp_path: Path) -> None:
+def test_kill_at_every_write(place: Place) -> None:
     """Long enough for two operations: every boundary of every kind of write is met, and those of taking over."""
-    torture(tmp_path / "recovery.db", at_statements([90, *range(1, 90)]))
+    torture(place, at_statements([90, *range(1, 90)]))
