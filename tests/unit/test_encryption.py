@@ -16,10 +16,11 @@ from launcher_recovery import RecoveryConfig, RecoveryStateError, SQLitePersiste
 from launcher_recovery.errors import StoredError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
-from launcher_recovery.persistence import ResilientPersistence
+from launcher_recovery.persistence import PostgresPersistence, ResilientPersistence
 from launcher_recovery.persistence.encryption import UNREADABLE_TEXT, Cipher, Seal, UnreadableError
 from launcher_recovery.plugin import LauncherPlugin
 from sample_launcher.hookspecs import hookimpl
+from tests import postgres
 from tests.support import Host, wait_for
 from tests.unit.kit import Kit
 
@@ -91,6 +92,19 @@ def test_nothing_of_it_is_in_the_files(path: Path, opened: Callable[..., SQLiteP
     assert SECRET.encode() not in written
     store.close()
     assert b"Rosebud" not in contents(path)
+
+
+@postgres.needs_server
+@pytest.mark.parametrize("key", [KEY, None])
+def test_nothing_of_it_is_on_the_server(postgres_url: str, key: str | None) -> None:
+    """In a PostgreSQL database it cannot be read either."""
+    store = PostgresPersistence(postgres_url, None if key is None else Cipher(key))
+    work_with_secrets(Kit(store))
+    store.close()
+    tables = ("recovery_data", "recovery_attempts", "recovery_steps", "recovery_outbox")
+    written = str([postgres.rows(postgres_url, f"SELECT * FROM {table}") for table in tables])
+    assert ("Rosebud" in written) is (key is None)
+    assert SECRET not in written
 
 
 def test_without_a_key_it_is(path: Path, opened: Callable[..., SQLitePersistence]) -> None:
