@@ -197,6 +197,8 @@ class RecoveryConfig:
             number). What is not given stays as it is by default.
         persistence_enabled: whether state is kept on the disk.
         persistence_path: the database file; None: in the user's state folder.
+        encryption_key: what `launcher_recovery.persistence.encryption.Cipher` takes: keys, or `file:` and the path of a
+            file with them; None: nothing is encrypted. Not shown in any text or message.
         database_url: a database instead of that file, such as "postgresql://user:password@host:5432/database"; it is
             kept secret. Given together with `persistence_path` it is refused, since only one of them can be meant;
             of one in the environment and one in `app.config`, say, that of the environment is taken.
@@ -226,6 +228,7 @@ class RecoveryConfig:
     concurrency: Mapping[str, Limits] = field(default_factory=dict)
     persistence_enabled: bool = True
     persistence_path: str | None = None
+    encryption_key: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
@@ -290,6 +293,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "concurrency": _concurrency,
     "persistence_enabled": _flag,
     "persistence_path": _path,
+    "encryption_key": _path,
     "database_url": _database_url,
     "allowed_hosts": _texts,
     "allowed_roots": _paths,

@@ -8,6 +8,7 @@ from typing import Any
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.operation import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.transitions import Transitions
 
 
@@ -74,6 +75,10 @@ class Controls(Transitions):
         if data.state in RUNNABLE:
             return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
         if not data.resumable and "kwargs" not in fields:
+            if isinstance(data.error, UnreadableError):
+                raise RecoveryStateError(
+                    f"{data.title} cannot be started again from here. {data.error}", state=data.state.value
+                )
             raise RecoveryStateError(
                 f"{data.title} cannot be started again from here, because what it was called with could not be kept "
                 "(it may have held a password or a signed address): start it again where it was started first.",

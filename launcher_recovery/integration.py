@@ -93,16 +93,20 @@ class RecoveryIntegrator:
     def _open_store(self) -> Store:
         if not self.config.persistence_enabled:
             return MemoryPersistence()
+        from launcher_recovery.persistence.encryption import Cipher
         from launcher_recovery.persistence.resilient import ResilientPersistence
         from launcher_recovery.persistence.sqlite import SQLitePersistence
 
         url = self.config.database_url
         try:
+            key = self.config.encryption_key
+            cipher = None if key is None else Cipher(key)
             if url is not None and not url.startswith(_SQLITE_URL):
                 from launcher_recovery.persistence.postgres import PostgresPersistence
 
-                return ResilientPersistence(PostgresPersistence(url), self.clock)
-            store = SQLitePersistence(self.config.persistence_path if url is None else url.removeprefix(_SQLITE_URL))
+                return ResilientPersistence(PostgresPersistence(url, cipher), self.clock)
+            path = self.config.persistence_path if url is None else url.removeprefix(_SQLITE_URL)
+            store = SQLitePersistence(path, cipher)
             if store.set_aside is not None:
                 self.report_problem(
                     "damaged",
@@ -330,10 +334,11 @@ class RecoveryIntegrator:
 
     def known_problems(self) -> list[dict[str, str]]:
         """What is wrong with recovery itself or an extension, as {"code", "message"}."""
-        failing = self.store_problem
+        failing, unreadable = self.store_problem, getattr(self.persistence, "unreadable", None)
         return [
             *self.problems,
             *([] if failing is None else [{"code": "store", "message": f"{failing} Until then nothing is kept."}]),
+            *([] if unreadable is None else [{"code": "encryption", "message": unreadable}]),
             *({"code": "extension", "message": text} for text in self.extensions.problems),
         ]
 

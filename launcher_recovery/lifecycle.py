@@ -52,8 +52,8 @@ class Lifecycle(Controls, Keeping):
         """The record of a call that is not yet entered anywhere.
 
         Args:
-            function_name, args, kwargs: what is called; kept redacted, and only if of storable types. If
-                anything had to be left out, the operation is not resumable after a restart.
+            function_name, args, kwargs: what is called; kept redacted (whole where the store is encrypted), and only
+                if of storable types. If anything had to be left out, the operation is not resumable after a restart.
             limit: attempts in a row without progress after which it gives up.
             created_at: when the call was made; default: now.
         """
@@ -146,9 +146,12 @@ class Lifecycle(Controls, Keeping):
     ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
         given = [list(args), dict(kwargs)]
         try:
-            codec.dumps(given)
+            text = codec.dumps(given)
         except TypeError:
             return (), {}, False
+        if getattr(self.store, "is_encrypted", False):
+            whole = codec.loads(text)
+            return tuple(whole[0]), whole[1], True
         redacted = self.redactor.value(given)
         return tuple(redacted[0]), redacted[1], redacted == given
 

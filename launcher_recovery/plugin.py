@@ -23,6 +23,7 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
 
 if TYPE_CHECKING:
@@ -204,6 +205,9 @@ class LauncherPlugin:
         return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
+        if isinstance(data.error, UnreadableError):
+            self._fail(data, data.error, f"{data.error} Then try again.", None)
+            return
         self._fail(
             data,
             RecoveryStateError("what it was called with was not kept"),

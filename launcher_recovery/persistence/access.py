@@ -12,6 +12,7 @@ import peewee
 
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import statements
+from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.group import GroupCommit, WritingConnection
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class DatabaseAccess(abc.ABC):
     """Reading and writing, with errors of the database turned into `StoreError`."""
 
     _connections: DatabaseConnections
+    _seal: Seal
 
     def __init__(self) -> None:
         self._committed = threading.Condition()

@@ -22,6 +22,11 @@ LINGERING_S = 86400.0
 class StatePersistence(abc.ABC):
     """Base class of stores. These five methods are what a store of one's own has to have."""
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether arguments can be read only with a key; then they are kept whole, with the secrets in them."""
+        return False
+
     @abc.abstractmethod
     async def save(self, recovery_data: RecoveryData) -> None:
         """Keep the record, replacing an earlier one of the same `operation_id`."""

@@ -23,6 +23,7 @@ from launcher_recovery.operation import (
 from launcher_recovery.persistence import codec, shared, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
 from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
+from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
     AttemptRow,
@@ -34,7 +35,7 @@ from launcher_recovery.persistence.models import (
     to_data,
     to_step,
 )
-from launcher_recovery.persistence.statements import Plan, PlannedEvent
+from launcher_recovery.persistence.statements import Plan
 from launcher_recovery.persistence.upkeep import Upkeep
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
@@ -52,14 +53,32 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
     _ENTERED: str
     """Column that grows with every row that is entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, cipher: Cipher | None = None) -> None:
+        self._seal = Seal(Cipher.from_environment() if cipher is None else cipher)
         super().__init__()
         # By operation, what was last written here: saves a look when nobody else wrote since, which the transaction
         # itself makes sure of.
         self._rows_seen: dict[str, tuple[Any, ...]] = {}
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self._seal.is_closed
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why something here cannot be opened, as a sentence; None when nothing of that kind was met."""
+        return self._seal.problem
+
+    def _look_for_unreadable(self) -> None:
+        """Find out soon, not when somebody asks for it, whether the key is the right one."""
+        try:
+            self.find(states=UNFINISHED)
+            self.find()
+        except StoreError:
+            pass  # a damaged page, which is dealt with when somebody needs it
+
     def insert(self, data: RecoveryData) -> Changed | None:
-        plan = statements.plan_insert(data)
+        plan = statements.plan_insert(data, self._seal)
         try:
             # A power cut may take it until its first attempt is begun: then nothing has been done for it yet.
             return self._changed(self._write(lambda: self._carry_out(plan), durable=begins(data)))
@@ -68,7 +87,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         try:
-            return self._write_planned(operation_id, lambda row: statements.plan_change(row, change))
+            return self._write_planned(operation_id, lambda row: statements.plan_change(row, change, self._seal))
         except peewee.IntegrityError:
             return None  # its key was taken by another one meanwhile
 
@@ -110,7 +129,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def get(self, operation_id: str) -> RecoveryData | None:
         row = self._raw(operation_id)
-        return None if row is None else statements.record_of(row)
+        return None if row is None else statements.record_of(row, self._seal)
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
         query = OperationRow.select().where(OperationRow.key == key)
@@ -119,7 +138,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         row = self._row(
             query.order_by(unfinished.desc(), OperationRow.created_at.desc(), peewee.SQL(f"{self._ENTERED} DESC"))
         )
-        return None if row is None else to_data(row)
+        return None if row is None else to_data(row, self._seal)
 
     def find(
         self,
@@ -148,35 +167,36 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             )
         query = query.order_by(OperationRow.created_at.desc(), OperationRow.operation_id.desc())
         query = query.limit(limit if limit >= 0 else None)
-        return [to_data(row) for row in self._rows(query)]
+        return [to_data(row, self._seal) for row in self._rows(query)]
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
-        statement = statements.update_claimed(operation_id, fence, {"metadata": codec.dumps(dict(metadata))})
+        statement = statements.update_claimed(operation_id, fence, to_columns({"metadata": dict(metadata)}, self._seal))
         return self._write(lambda: bool(self._connections.execute(*statement).rowcount), durable=False)
 
     def save_progress(
         self, operation_id: str, fence: int, progress: Progress, watermark: float, at: datetime
     ) -> Changed | None:
         fields = {"progress": progress, "watermark": watermark, "updated_at": at}
-        plan = functools.partial(statements.plan_progress, fence=fence, fields=fields)
+        plan = functools.partial(statements.plan_progress, fence=fence, fields=fields, seal=self._seal)
         return self._write_planned(operation_id, plan, durable=False)
 
     def attempts(self, operation_id: str) -> list[AttemptRecord]:
         query = AttemptRow.select().where(AttemptRow.operation_id == operation_id).order_by(AttemptRow.number)
-        return [to_attempt(row) for row in self._rows(query)]
+        return [to_attempt(row, self._seal) for row in self._rows(query)]
 
     def steps(self, operation_id: str) -> list[StepRecord]:
         query = StepRow.select().where(StepRow.operation_id == operation_id)
-        return [to_step(row) for row in self._rows(query.order_by(StepRow.finished_at, peewee.SQL(self._ENTERED)))]
+        rows = self._rows(query.order_by(StepRow.finished_at, peewee.SQL(self._ENTERED)))
+        return [step for row in rows if (step := to_step(row, self._seal)) is not None]
 
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         row = self._row(StepRow.select().where((StepRow.operation_id == operation_id) & (StepRow.name == name)))
-        return None if row is None else to_step(row)
+        return None if row is None else to_step(row, self._seal)
 
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
         at = step.finished_at.timestamp()
         claimed = statements.update_claimed(operation_id, fence, {"updated_at": at})
-        columns = (operation_id, step.name, at, codec.dumps(step.result))
+        columns = (operation_id, step.name, at, self._seal.close(codec.dumps(step.result)))
 
         def work() -> bool:
             if not self._connections.execute(*claimed).rowcount:
@@ -201,7 +221,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             found = list(orphans.clone().tuples().execute(writer))
             if dead:
                 gone.execute(writer)
-            return [self._carry_out(_released(row, at)) for row in found]
+            return [self._carry_out(_released(row, at, self._seal)) for row in found]
 
         if not dead and not self._rows(orphans.limit(1)):
             return []  # as nearly always; nobody has to wait for this
@@ -219,14 +239,14 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             for one in kept:
                 self._connections.execute("SAVEPOINT one")
                 try:
-                    for sql, parameters in statements.plan_take_over(one):
+                    for sql, parameters in statements.plan_take_over(one, self._seal):
                         self._connections.execute(sql, parameters)
                 except peewee.IntegrityError:
                     self._connections.execute("ROLLBACK TO one")
                     logger.warning("%s is left as it is in %s: its key is taken", one.data.title, self.where)
                 self._connections.execute("RELEASE one")
             for event in events:
-                planned = PlannedEvent(event.name, event.payload, codec.dumps(event.payload))
+                planned = statements.plan_event(event.name, event.payload, self._seal)
                 self._store_event(planned, event.payload.get("operation_id"))
 
         self._write(work)
@@ -235,7 +255,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         await _in_thread(self._save, recovery_data)
 
     def _save(self, data: RecoveryData) -> None:
-        columns = to_columns(vars(data))
+        columns = to_columns(vars(data), self._seal)
         try:
             self._write(lambda: self._upsert(OperationRow, (OperationRow.operation_id,), columns))
         except peewee.IntegrityError as error:
@@ -258,12 +278,12 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         return await _in_thread(self.cleanup, datetime.now(timezone.utc) - timedelta(days=days))
 
 
-def _released(row: tuple[Any, ...], at: datetime) -> Plan:
-    data = statements.record_of(row)
+def _released(row: tuple[Any, ...], at: datetime, seal: Seal) -> Plan:
+    data = statements.record_of(row, seal)
     fields: dict[str, Any] = {"owner": None}
     if data.state in (RecoveryState.IN_PROGRESS, RecoveryState.RECOVERING):
         fields["state"] = RecoveryState.PENDING
-    return statements.plan_apply(row, data, Change((), fields, at, attempt={"outcome": "interrupted"}))
+    return statements.plan_apply(row, data, Change((), fields, at, attempt={"outcome": "interrupted"}), seal)
 
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:

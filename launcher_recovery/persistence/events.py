@@ -8,10 +8,9 @@ from typing import Any
 
 import peewee
 
-from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.access import DatabaseAccess
 from launcher_recovery.persistence.models import EventRow, to_event
-from launcher_recovery.persistence.statements import PlannedEvent
+from launcher_recovery.persistence.statements import PlannedEvent, plan_event
 from launcher_recovery.signals import Event
 
 _KEPT_EVENTS = 10_000
@@ -50,17 +49,17 @@ class StoredEvents(DatabaseAccess):
             self._connections.execute("DELETE FROM recovery_outbox WHERE seq <= ?", (seq - _KEPT_EVENTS,))
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
-        event = PlannedEvent(name, dict(payload), codec.dumps(dict(payload)))
+        event = plan_event(name, payload, self._seal)
         return self._write(lambda: self._store_event(event, None))
 
     def events_since(self, seq: int, limit: int = 500) -> list[Event]:
         query = EventRow.select().where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit)
-        return [to_event(row) for row in self._rows(query)]
+        return [to_event(row, self._seal) for row in self._rows(query)]
 
     def events_of_operation(self, operation_id: str, limit: int = 200) -> list[Event]:
         query = EventRow.select().where(EventRow.operation_id == operation_id)
         rows = self._rows(query.order_by(EventRow.seq.desc()).limit(limit))
-        return [to_event(row) for row in reversed(rows)]
+        return [to_event(row, self._seal) for row in reversed(rows)]
 
     def event_range(self) -> tuple[int, int]:
         # The newest may be deleted; its number is never given again.

@@ -32,6 +32,7 @@ from launcher_recovery.persistence.base import (
     StatePersistence,
     begins,
 )
+from launcher_recovery.persistence.codec import error_to_stored
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event, events_of
 
@@ -95,7 +96,7 @@ class MemoryPersistence(StatePersistence):
         with self._changed:
             if data.operation_id in self._operations or (data.state in UNFINISHED and self._is_key_taken(data)):
                 return None
-            self._operations[data.operation_id] = deepcopy(data)
+            self._operations[data.operation_id] = _kept(data)
             if begins(data):
                 self._attempts[data.operation_id] = [AttemptRecord(data.attempt, data.updated_at)]
             return Changed(data, self._store_events(data))
@@ -122,7 +123,7 @@ class MemoryPersistence(StatePersistence):
         if change.attempt is not None and attempts and attempts[-1].ended_at is None:
             attempts[-1] = dataclasses.replace(attempts[-1], ended_at=change.at, **change.attempt)
         for name, value in change.fields.items():
-            setattr(data, name, deepcopy(value))
+            setattr(data, name, error_to_stored(value) if isinstance(value, Exception) else deepcopy(value))
         data.updated_at = change.at
         if change.claim:
             data.attempt += 1
@@ -334,7 +335,7 @@ class MemoryPersistence(StatePersistence):
         with self._changed:
             if recovery_data.state in UNFINISHED and self._is_key_taken(recovery_data):
                 raise StoreError(f"another unfinished operation has the key {recovery_data.key!r} already")
-            self._operations[recovery_data.operation_id] = deepcopy(recovery_data)
+            self._operations[recovery_data.operation_id] = _kept(recovery_data)
 
     async def load(self, operation_id: str) -> RecoveryData | None:
         return self.get(operation_id)
@@ -352,3 +353,10 @@ class MemoryPersistence(StatePersistence):
 
 def _position(data: RecoveryData) -> tuple[float, str]:
     return (data.created_at.timestamp(), data.operation_id)
+
+
+def _kept(data: RecoveryData) -> RecoveryData:
+    # A copy of an exception has no traceback, and those with arguments of their own cannot be copied at all.
+    kept = copy(data)
+    kept.error = None if data.error is None else error_to_stored(data.error)
+    return deepcopy(kept)

@@ -18,6 +18,7 @@ from launcher_recovery.operation import (
     WaitingFor,
 )
 from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.encryption import Seal, UnreadableError
 from launcher_recovery.signals import Event
 
 # Bound to no database: several stores may be open in one process, so each query is told whose connection to use.
@@ -165,11 +166,22 @@ _PLAIN = frozenset((
     "fruitless", "watermark", "category", "explanation", "fix", "owner", "fence", "resumable",
 ))  # fmt: skip
 _JSON = ("args", "kwargs", "metadata", "result")
+SEALED = frozenset((*_JSON, "error", "explanation"))
+"""Columns that are encrypted when there is a key."""
+SEALED_OF_ATTEMPTS = frozenset(("error", "traceback"))
+_CALLED_WITH = ("args", "kwargs")
 _TIMES = ("created_at", "updated_at", "next_attempt_at", "completed_at", "begun_at")
 
 
-def to_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+def to_columns(fields: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
     """Fields of `RecoveryData` as column values."""
+    columns = _plain_columns(fields)
+    if not seal.is_closed:
+        return columns
+    return {name: seal.close(value) if name in SEALED else value for name, value in columns.items()}
+
+
+def _plain_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, value in fields.items():
         if value is None or name in _PLAIN:
@@ -187,9 +199,13 @@ def to_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def to_data(row: Mapping[str, Any]) -> RecoveryData:
-    """The record of a row of `recovery_data`."""
+def to_data(row: Mapping[str, Any], seal: Seal) -> RecoveryData:
+    """The record of a row of `recovery_data`.
+
+    What cannot be opened is left out; without its arguments the record is not resumable, and its error says why.
+    """
     fields = dict(row)
+    unreadable = _open(fields, seal)
     for name in _JSON:
         if fields[name] is not None:
             fields[name] = codec.loads(fields[name])
@@ -205,12 +221,27 @@ def to_data(row: Mapping[str, Any]) -> RecoveryData:
         fields["waiting_for"] = WaitingFor(fields["waiting_for"])
     if fields["error"] is not None:
         fields["error"] = codec.load_error(fields["error"])
+    if unreadable:
+        fields["resumable"] = fields["resumable"] and unreadable.keys().isdisjoint(_CALLED_WITH)
+        if not unreadable.keys().isdisjoint((*_CALLED_WITH, "error")):
+            fields["error"] = next(iter(unreadable.values()))
     if fields["progress"] is not None:
         fields["progress"] = Progress(**codec.loads(fields["progress"]))
     return RecoveryData(**fields)
 
 
-def to_attempt(row: Mapping[str, Any]) -> AttemptRecord:
+def _open(fields: dict[str, Any], seal: Seal) -> dict[str, UnreadableError]:
+    """Open the sealed columns in place; those that cannot be are None, and returned with the error."""
+    unreadable: dict[str, UnreadableError] = {}
+    for name in SEALED:
+        try:
+            fields[name] = seal.open(fields[name])
+        except UnreadableError as error:
+            fields[name], unreadable[name] = None, error
+    return unreadable
+
+
+def to_attempt(row: Mapping[str, Any], seal: Seal) -> AttemptRecord:
     """The record of a row of `recovery_attempts`."""
     return AttemptRecord(
         number=row["number"],
@@ -218,18 +249,22 @@ def to_attempt(row: Mapping[str, Any]) -> AttemptRecord:
         ended_at=None if row["ended_at"] is None else to_datetime(row["ended_at"]),
         outcome=row["outcome"],
         category=row["category"],
-        error=row["error"],
+        error=seal.open_or_say(row["error"]),
         error_type=row["error_type"],
-        traceback=row["traceback"],
+        traceback=seal.open_or_say(row["traceback"]),
         delay_s=row["delay_s"],
     )
 
 
-def to_step(row: Mapping[str, Any]) -> StepRecord:
-    """The record of a row of `recovery_steps`."""
-    return StepRecord(row["name"], to_datetime(row["finished_at"]), codec.loads(row["result"]))
+def to_step(row: Mapping[str, Any], seal: Seal) -> StepRecord | None:
+    """The record of a row of `recovery_steps`; None when its result cannot be opened: the step is to be done again."""
+    try:
+        result = seal.open(row["result"])
+    except UnreadableError:
+        return None
+    return StepRecord(row["name"], to_datetime(row["finished_at"]), codec.loads(result))
 
 
-def to_event(row: Mapping[str, Any]) -> Event:
+def to_event(row: Mapping[str, Any], seal: Seal) -> Event:
     """The event of a row of the outbox."""
-    return Event(row["seq"], row["name"], codec.loads(row["payload"]))
+    return Event(row["seq"], row["name"], seal.open_payload(codec.loads(row["payload"])))

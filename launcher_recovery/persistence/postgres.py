@@ -12,6 +12,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import forks, schema
 from launcher_recovery.persistence.address import Address, given_url
 from launcher_recovery.persistence.database import DatabasePersistence
+from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.persistence.listener import Listener
 from launcher_recovery.persistence.postgres_connections import PostgresConnections, connect
 from launcher_recovery.persistence.statements import Plan
@@ -40,24 +41,27 @@ class PostgresPersistence(DatabasePersistence):
     Args:
         url: such as `postgresql://user:password@host:5432/database`, with the parameters of libpq after a question
             mark; default: `RECOVERY_DATABASE_URL`. It is kept secret: messages name the database and the host only.
+        cipher: encrypts arguments, results, metadata, steps and errors; default: that of `RECOVERY_ENCRYPTION_KEY`,
+            none when it is not set.
 
     Raises:
-        StoreError: psycopg is missing, the URL makes no sense, the server cannot be used, or the database was written
-            by a newer version.
+        StoreError: psycopg is missing, the URL makes no sense, the key is not usable, the server cannot be used, or the
+            database was written by a newer version.
     """
 
     # A table with one row, which is written by who has the lock; so there is no gap, and no number is given twice.
     _NEWEST = "SELECT seq FROM recovery_outbox_number"
     _ENTERED = "entered"
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, cipher: Cipher | None = None) -> None:
         self._address = Address(given_url(url))
         self._connections: PostgresConnections = PostgresConnections(self._address)
         make = functools.partial(connect, self._address)
         self._listener = Listener(make, lambda: self._connections.channel, lambda: self._connections.writer_pid)
-        super().__init__()
+        super().__init__(cipher)
         try:
             self._open()
+            self._look_for_unreadable()
         except StoreError:
             self.close()
             raise

@@ -62,6 +62,15 @@ class ResilientPersistence(StatePersistence):
             self._fails(error)
         forks.register(self)
 
+    @property
+    def is_encrypted(self) -> bool:
+        return getattr(self.store, "is_encrypted", False)
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why something in the other store cannot be opened, as a sentence; None when nothing of that kind was met."""
+        return getattr(self.store, "unreadable", None)
+
     def before_fork(self) -> None:
         self._lock.acquire()  # the memory sees to itself
 

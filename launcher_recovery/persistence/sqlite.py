@@ -14,6 +14,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import forks, schema, statements
 from launcher_recovery.persistence.connections import MEMORY, Connections, is_open_here
 from launcher_recovery.persistence.database import DatabasePersistence
+from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.persistence.file import check_file, default_path, is_damage, refusal, set_aside
 
 logger = logging.getLogger("launcher_recovery")
@@ -32,24 +33,28 @@ class SQLitePersistence(DatabasePersistence):
 
     Args:
         path: the file, made with its folder when it is not there; ":memory:" for none; default: `default_path`.
+        cipher: encrypts arguments, results, metadata, steps and errors; default: that of `RECOVERY_ENCRYPTION_KEY`,
+            none when it is not set.
 
     A damaged database is kept under another name, which `set_aside` says, and a new one begun.
 
     Raises:
-        StoreError: the path cannot be used, is no SQLite database, or was written by a newer version.
+        StoreError: the path cannot be used, is no SQLite database, or was written by a newer version, or
+            the key is not usable.
     """
 
     _ENTERED = "rowid"
     _NEWEST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, cipher: Cipher | None = None) -> None:
         self.path = MEMORY if path == MEMORY else str(default_path() if path is None else Path(path))
         self.set_aside: Path | None = None
         self._is_damaged = False
         self._tail_version = -1
         self._connections: Connections = Connections(self.path)
-        super().__init__()
+        super().__init__(cipher)
         self._open()
+        self._look_for_unreadable()
         forks.register(self)
 
     @property

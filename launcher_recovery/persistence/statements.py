@@ -9,7 +9,8 @@ from typing import Any
 from launcher_recovery.operation import RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Kept, begins
-from launcher_recovery.persistence.models import OperationRow, to_columns, to_data
+from launcher_recovery.persistence.encryption import Seal
+from launcher_recovery.persistence.models import SEALED_OF_ATTEMPTS, OperationRow, to_columns, to_data
 from launcher_recovery.signals import events_of
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -69,23 +70,30 @@ class Plan:
     transient: bool = False
 
 
-def _planned(data: RecoveryData) -> tuple[PlannedEvent, ...]:
-    return tuple(PlannedEvent(name, payload, codec.dumps_plain(payload)) for name, payload in events_of(data))
+def _planned(data: RecoveryData, seal: Seal) -> tuple[PlannedEvent, ...]:
+    return tuple(
+        PlannedEvent(name, payload, codec.dumps_plain(seal.close_payload(payload))) for name, payload in events_of(data)
+    )
 
 
-def record_of(row: tuple[Any, ...]) -> RecoveryData:
+def plan_event(name: str, payload: Mapping[str, Any], seal: Seal) -> PlannedEvent:
+    """An event that comes with no change."""
+    return PlannedEvent(name, dict(payload), codec.dumps(seal.close_payload(payload)))
+
+
+def record_of(row: tuple[Any, ...], seal: Seal) -> RecoveryData:
     """The record of a row of `SELECT`."""
-    return to_data(dict(zip(COLUMNS, row, strict=True)))
+    return to_data(dict(zip(COLUMNS, row, strict=True)), seal)
 
 
-def plan_insert(data: RecoveryData) -> Plan:
+def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
     """Enter a new record, with its first attempt if that is under way."""
-    columns = to_columns(vars(data))
+    columns = to_columns(vars(data), seal)
     row = tuple(columns[name] for name in COLUMNS)
     statements: tuple[Statement, ...] = ((_INSERT, row),)
     if begins(data):
         statements += ((_BEGIN_ATTEMPT, (data.operation_id, data.attempt, columns["updated_at"])),)
-    return Plan(statements, data, _planned(data), row)
+    return Plan(statements, data, _planned(data, seal), row)
 
 
 def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -97,46 +105,50 @@ def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
     return (f"UPDATE recovery_data SET {names} WHERE operation_id = ?", (*columns.values(), operation_id))
 
 
-def plan_change(row: tuple[Any, ...] | None, change: Change) -> Plan | None:
+def _sealed(name: str, value: Any, seal: Seal) -> Any:
+    return seal.close(value) if name in SEALED_OF_ATTEMPTS else value
+
+
+def plan_change(row: tuple[Any, ...] | None, change: Change, seal: Seal) -> Plan | None:
     """Make `change` to the operation of `row`; None when it is not where it is expected."""
     if row is None:
         return None
-    data = record_of(row)
+    data = record_of(row, seal)
     if data.state not in change.expected or change.fence not in (None, data.fence):
         return None
-    return plan_apply(row, data, change)
+    return plan_apply(row, data, change, seal)
 
 
-def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change) -> Plan:
+def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: Seal) -> Plan:
     """Make `change` to the record of `row`, without a look at state and fence."""
     operation_id, at = data.operation_id, change.at.timestamp()
     fields = dict(change.fields, updated_at=change.at)
     statements: list[Statement] = []
     if change.attempt is not None:
-        ended = [change.attempt.get(name) for name in _ENDED]
+        ended = [_sealed(name, change.attempt.get(name), seal) for name in _ENDED]
         statements.append((_END_ATTEMPT, (at, *ended, operation_id, data.attempt)))
     if change.claim:
         fields.update(attempt=data.attempt + 1, fence=data.fence + 1)
         statements.append((_BEGIN_ATTEMPT, (operation_id, data.attempt + 1, at)))
-    columns = to_columns(fields)
+    columns = to_columns(fields, seal)
     statements.append(_update(operation_id, columns))
     for name, value in fields.items():
         setattr(data, name, value)
-    return Plan(tuple(statements), data, _planned(data), _updated(row, columns))
+    return Plan(tuple(statements), data, _planned(data, seal), _updated(row, columns))
 
 
-def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any]) -> Plan | None:
+def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any], seal: Seal) -> Plan | None:
     """Keep progress with an event that replaces the one before; None when the claim is gone."""
     if row is None:
         return None
-    data = record_of(row)
+    data = record_of(row, seal)
     if data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
         return None
-    columns = to_columns(fields)
+    columns = to_columns(fields, seal)
     for name, value in fields.items():
         setattr(data, name, value)
     statements = (_update(data.operation_id, columns), (_FORGET_TRANSIENT, (data.operation_id,)))
-    return Plan(statements, data, _planned(data), _updated(row, columns), transient=True)
+    return Plan(statements, data, _planned(data, seal), _updated(row, columns), transient=True)
 
 
 def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) -> Statement:
@@ -145,9 +157,9 @@ def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) ->
     return (f"{sql} AND fence = ? AND state = 'in_progress'", (*parameters, fence))
 
 
-def plan_take_over(kept: Kept) -> list[Statement]:
+def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
     """Enter an operation with its attempts and steps, unless it was claimed or changed in the store since."""
-    data, columns = kept.data, to_columns(vars(kept.data))
+    data, columns = kept.data, to_columns(vars(kept.data), seal)
     others = _replaced(name for name in COLUMNS if name != "operation_id")
     ours = (data.operation_id, data.fence, columns["updated_at"])
     upsert = (
@@ -158,9 +170,9 @@ def plan_take_over(kept: Kept) -> list[Statement]:
     for attempt in kept.attempts:
         ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
         began = (data.operation_id, attempt.number, attempt.started_at.timestamp())
-        rest = (getattr(attempt, name) for name in _ENDED)
+        rest = (_sealed(name, getattr(attempt, name), seal) for name in _ENDED)
         found.append((_TAKE_ATTEMPT, (*began, ended, *rest, *ours)))
     for step in kept.steps:
-        row = (data.operation_id, step.name, step.finished_at.timestamp(), codec.dumps(step.result))
+        row = (data.operation_id, step.name, step.finished_at.timestamp(), seal.close(codec.dumps(step.result)))
         found.append((_TAKE_STEP, (*row, *ours[:2])))
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 from launcher_recovery import RecoveryData, RecoveryState, SQLitePersistence
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.persistence.base import Owner
+from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.models import to_columns
 from launcher_recovery.persistence.statements import COLUMNS
 
@@ -47,7 +48,7 @@ def rows(number_of: int) -> list[tuple[object, ...]]:
             project=f"project-{number // 50}",
             owner="gone" if is_live else None,
         )
-        columns = to_columns(vars(data))
+        columns = to_columns(vars(data), Seal(None))
         made.append(tuple(columns[name] for name in COLUMNS))
     return made
 

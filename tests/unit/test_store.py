@@ -1,4 +1,4 @@
-"""The stores: one suite for all, and what only the one in a file has to stand."""
+"""What only the store in a file has to stand; what all have to do is in `test_conformance.py`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,15 @@ from typing import Any
 import peewee
 import pytest
 
-from launcher_recovery import SQLitePersistence, StatePersistence, StoreError
-from launcher_recovery.errors import StoredError
+from launcher_recovery import SQLitePersistence, StoreError
 from launcher_recovery.operation import (
-    UNFINISHED,
     Operation,
-    Progress,
     RecoveryData,
     RecoveryState,
-    StepRecord,
-    WaitingFor,
 )
 from launcher_recovery.persistence import MemoryPersistence, Store, connections, schema, sqlite
 from launcher_recovery.persistence.access import IS_FINISHED
-from launcher_recovery.persistence.base import Change, Owner, OwnerRow
+from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.statements import PlannedEvent
@@ -46,261 +41,9 @@ def record(operation_id: str = "a", **given: Any) -> RecoveryData:
     return RecoveryData(operation_id, "work", **{"created_at": NOW, "updated_at": NOW, **given})
 
 
-def full() -> RecoveryData:
-    """A record with every field set to something that is not its default."""
-    return RecoveryData(
-        operation_id="full",
-        function_name="pkg.work",
-        args=(1, "two", (3.5, None), Path("/models")),
-        kwargs={"workflow": {"nodes": [{"id": 1}]}, "when": NOW, "raw": b"\0\xff"},
-        state=S.RECOVERING,
-        attempt=3,
-        error=StoredError("ConnectionError", "gone", "  File ..."),
-        metadata={"etag": "x"},
-        created_at=NOW,
-        updated_at=NOW + timedelta(seconds=1),
-        kind="download",
-        key="download:/models/a",
-        project="p",
-        parent_id="parent",
-        title="a 🧩",
-        max_attempts=8,
-        fruitless=2,
-        watermark=12345678901.0,
-        category="network",
-        explanation="It broke.",
-        fix="check_connection",
-        next_attempt_at=NOW + timedelta(seconds=2),
-        waiting_for=WaitingFor.RETRY_AFTER,
-        progress=Progress(1, 2, "bytes", 3.5, 4.5, 5, "six"),
-        result={"path": "/models/a"},
-        owner="me",
-        fence=7,
-        resumable=False,
-        completed_at=NOW + timedelta(seconds=3),
-        begun_at=NOW + timedelta(seconds=4),
-    )
-
-
 def shown(data: RecoveryData | None) -> dict[str, Any]:
     assert data is not None
     return {**vars(data), "error": data.error and data.error.args}
-
-
-# -- the five async methods ---------------------------------------------------------------------------
-
-
-async def test_saved_record_comes_back_whole(store: StatePersistence) -> None:
-    """Every field of a record is kept, with its type."""
-    assert all(value != getattr(record(), name) for name, value in vars(full()).items() if name != "created_at")
-    await store.save(full())
-    loaded = await store.load("full")
-    assert shown(loaded) == shown(full())
-    assert isinstance(loaded, RecoveryData)
-    assert isinstance(loaded.error, StoredError)
-    await store.save(record("plain"))
-    assert shown(await store.load("plain")) == shown(record("plain"))
-
-
-async def test_save_replaces(store: StatePersistence) -> None:
-    """Saving the same id again replaces the record; what is given out later changes nothing kept."""
-    data = record(metadata={"n": 1})
-    await store.save(data)
-    data.metadata["n"] = 2
-    loaded = await store.load("a")
-    assert loaded is not None
-    assert loaded.metadata == {"n": 1}
-    await store.save(data)
-    assert shown(await store.load("a"))["metadata"] == {"n": 2}
-
-
-async def test_save_refuses_a_second_unfinished_one_of_a_key(store: StatePersistence) -> None:
-    """Two unfinished records with one key are refused, with a message; finished ones may be many."""
-    await store.save(record("a", key="k"))
-    await store.save(record("a", key="k", attempt=1))
-    with pytest.raises(StoreError, match="another unfinished operation has the key 'k' already"):
-        await store.save(record("b", key="k"))
-    await store.save(record("c", key="k", state=S.FAILED))
-
-
-async def test_unknown_records(store: StatePersistence) -> None:
-    """What is unknown loads as None and is deleted silently."""
-    assert await store.load("nowhere") is None
-    await store.delete("nowhere")
-
-
-async def test_delete(each: Kit) -> None:
-    """A deleted operation leaves no record, attempt, step or event; its numbers are never given again."""
-    each.run(lambda: None)
-    operation_id = each.data.operation_id
-    newest = each.store.event_range()[1]
-    await each.store.delete(operation_id)
-    assert each.store.get(operation_id) is None
-    assert (each.store.attempts(operation_id), each.store.steps(operation_id), each.events()) == ([], [], [])
-    assert each.store.event_range() == (newest + 1, newest)
-    each.open()
-    assert each.store.event_range() == (newest + 1, newest + 1)
-
-
-async def test_list_by_state(store: StatePersistence) -> None:
-    """All records of a state come oldest first, more than one page of them."""
-    for number in range(120):
-        await store.save(record(f"{number:03}", created_at=NOW - timedelta(seconds=number), state=S.FAILED))
-    await store.save(record("other"))
-    listed = [data.operation_id for data in await store.list_by_state(S.FAILED)]
-    assert listed == [f"{number:03}" for number in reversed(range(120))]
-    assert await store.list_by_state(S.PAUSED) == []
-
-
-async def test_cleanup_old(store: StatePersistence) -> None:
-    """Only finished records that were not touched for the days given are forgotten, however many."""
-    old = datetime.now(timezone.utc) - timedelta(days=8)
-    for number in range(520):
-        await store.save(record(f"old{number}", updated_at=old, state=S.SUCCESS))
-    await store.save(record("old but unfinished", updated_at=old))
-    await store.save(record("new", updated_at=old + timedelta(days=2), state=S.SUCCESS))
-    assert await store.cleanup_old(days=9) == 0
-    assert await store.cleanup_old() == 520
-    assert await store.load("old but unfinished") is not None
-    assert await store.load("new") is not None
-    assert await store.cleanup_old(days=1) == 1
-
-
-def test_cleanup_by_count(store: Store) -> None:
-    """Of the finished only so many are kept, the ones touched last; what a living one is made of stays."""
-    store.insert(record("parent"))
-    store.insert(record("part", parent_id="parent", state=S.SUCCESS, updated_at=NOW - timedelta(days=99)))
-    for number in range(450):
-        store.insert(record(str(number), state=S.FAILED, updated_at=NOW + timedelta(seconds=number)))
-    assert store.cleanup(NOW, keep=11) == 440
-    assert {data.operation_id for data in store.find(limit=-1)} == {"parent", "part", *map(str, range(440, 450))}
-    assert store.cleanup(NOW, keep=11) == 0
-    store.change("parent", Change({S.PENDING}, {"state": S.CANCELLED}, NOW))
-    assert store.cleanup(NOW) == 1
-    assert store.get("part") is None
-
-
-# -- keys, queries, totals ----------------------------------------------------------------------------
-
-
-def test_key_is_taken_by_the_unfinished(store: Store) -> None:
-    """A key belongs to at most one unfinished operation; the same id is refused as well."""
-    assert store.insert(record("a", key="k")) is not None
-    assert store.insert(record("a")) is None
-    for state in S:
-        assert (store.insert(record(f"b-{state}", key="k", state=state)) is None) is (state in UNFINISHED)
-    assert store.insert(record("c")) is not None
-    assert store.insert(record("d")) is not None
-
-
-def test_latest_with_key(store: Store) -> None:
-    """The unfinished operation of a key is its latest, else the newest one, of equally old ones the last entered."""
-    assert store.latest_with_key("k") is None
-    for name, age in (("a", 10), ("b", 5), ("c", 5), ("d", 7)):
-        store.insert(record(name, key="k", state=S.FAILED, created_at=NOW - timedelta(seconds=age)))
-    store.insert(record("x", key="other"))
-    assert shown(store.latest_with_key("k"))["operation_id"] == "c"
-    store.insert(record("e", key="k", created_at=NOW - timedelta(seconds=99)))
-    assert shown(store.latest_with_key("k"))["operation_id"] == "e"
-
-
-def test_find(store: Store) -> None:
-    """Records are found newest first by state, kind, project, parent, page by page, without gap or double."""
-    for number in range(10):
-        given = {"kind": "download" if number % 2 else "install_node", "project": "p" if number < 3 else None}
-        store.insert(record(str(number), created_at=NOW + timedelta(seconds=number // 2), parent_id="0", **given))
-
-    def ids(**given: Any) -> str:
-        return "".join(data.operation_id for data in store.find(**given))
-
-    assert ids() == "9876543210"
-    assert ids(limit=3) == "987"
-    assert ids(limit=-1, states={S.PENDING}) == "9876543210"
-    assert ids(states={S.PAUSED}) == ids(states=set()) == ids(parent_id="nobody") == ""
-    assert ids(kind="download") == "97531"
-    assert ids(project="p") == "210"
-    assert ids(project="p", kind="download", parent_id="0", states=UNFINISHED) == "1"
-    seen, before = "", None
-    while page := store.find(before=before, limit=3):
-        seen += "".join(data.operation_id for data in page)
-        before = (page[-1].created_at.timestamp(), page[-1].operation_id)
-    assert seen == "9876543210"
-
-
-def test_counts(each: Kit) -> None:
-    """Totals by state, of what recovered and how long that took, and of attempts beyond the first."""
-    assert set(each.store.counts().values()) == {0}
-    rest = iter([ConnectionError(), ConnectionError(), None])
-
-    def handler() -> None:
-        error = next(rest)
-        if error:
-            raise error
-
-    each.run(handler)
-    each.run(lambda: None)
-    each.open()
-    counts = each.store.counts()
-    assert {name: count for name, count in counts.items() if count} == {
-        "success": 2,
-        "pending": 1,
-        "recovered": 1,
-        "attempts": 2,
-        "recovery_seconds": 3,
-    }
-
-
-# -- compare and set ----------------------------------------------------------------------------------
-
-
-def test_change_compares_state_and_fence(store: Store) -> None:
-    """A change is made only from an expected state and under the right fence, and then returns the new record."""
-    store.insert(record())
-    fields = {"state": S.IN_PROGRESS, "owner": "me"}
-    assert store.change("nowhere", Change({S.PENDING}, fields, NOW)) is None
-    assert store.change("a", Change({S.RECOVERING}, fields, NOW)) is None
-    changed = store.change("a", Change({S.PENDING}, fields, NOW + timedelta(seconds=9), claim=True))
-    assert changed is not None
-    assert shown(changed.data) == shown(store.get("a"))
-    assert (changed.data.attempt, changed.data.fence, changed.data.owner) == (1, 1, "me")
-    assert changed.data.updated_at == NOW + timedelta(seconds=9)
-    assert [event.payload["state"] for event in changed.events] == ["in_progress"]
-    assert store.change("a", Change({S.IN_PROGRESS}, {"state": S.PAUSED}, NOW, fence=2)) is None
-    assert store.change("a", Change({S.IN_PROGRESS}, {"state": S.PAUSED}, NOW, fence=1)) is not None
-
-
-def test_change_to_unfinished_needs_the_key(store: Store) -> None:
-    """An operation does not become unfinished again while another one has its key."""
-    store.insert(record("old", key="k", state=S.FAILED))
-    store.insert(record("new", key="k"))
-    again = Change({S.FAILED}, {"state": S.PENDING}, NOW)
-    events = store.event_range()
-    assert store.change("old", again) is None
-    assert store.event_range() == events
-    store.change("new", Change({S.PENDING}, {"state": S.CANCELLED}, NOW))
-    assert store.change("old", again) is not None
-
-
-def test_what_belongs_to_a_claim(store: Store) -> None:
-    """Metadata, progress and steps are kept only for the claim that runs."""
-    store.insert(record())
-    progress = Progress(1, 2)
-    step = StepRecord("clone", NOW, {"ref": "x"})
-    for fence in (0, 1):
-        assert not store.update_metadata("a", fence, {"n": 1})
-        assert store.save_progress("a", fence, progress, 1, NOW) is None
-        assert not store.finish_step("a", fence, step)
-    store.change("a", Change({S.PENDING}, {"state": S.IN_PROGRESS}, NOW, claim=True))
-    assert store.update_metadata("a", 1, {"n": 1})
-    changed = store.save_progress("a", 1, progress, 1, NOW + timedelta(seconds=5))
-    assert changed is not None
-    assert (changed.data.progress, changed.data.watermark) == (progress, 1)
-    assert changed.data.updated_at == NOW + timedelta(seconds=5)
-    assert store.finish_step("a", 1, step)
-    assert store.finish_step("a", 1, StepRecord("clone", NOW, "again"))
-    assert store.load_step("a", "clone") == StepRecord("clone", NOW, "again")
-    assert (store.load_step("a", "other"), store.load_step("b", "clone")) == (None, None)
-    assert len(store.steps("a")) == 1
 
 
 def test_attempts_keep_their_errors(each: Kit) -> None:
@@ -322,47 +65,6 @@ def test_attempts_keep_their_errors(each: Kit) -> None:
     assert last.traceback is None
 
 
-# -- events -------------------------------------------------------------------------------------------
-
-
-def test_event_numbers_grow_by_one(each: Kit) -> None:
-    """Events are numbered from 1 in the order in which they happened, and are read from any number on."""
-    assert each.store.event_range() == (1, 0)
-    each.run(lambda: None)
-    assert [event.seq for event in each.events()] == [1, 2, 3, 4]
-    assert [event.name for event in each.events()] == ["recovery_update"] * 3 + ["recovery_completed"]
-    assert [event.seq for event in each.store.events_since(2)] == [3, 4]
-    assert [event.seq for event in each.store.events_since(1, limit=2)] == [2, 3]
-    assert each.store.events_since(4) == []
-    assert each.store.event_range() == (1, 4)
-    message = each.events()[3].message()
-    assert (message["seq"], message["success"], message["total_attempts"]) == (4, True, 1)
-
-
-def test_event_numbers_of_many_threads(each: Kit) -> None:
-    """Changes by many threads at once get numbers without gap or double."""
-    threads = [threading.Thread(target=lambda: each.run(lambda: None)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert [event.seq for event in each.events()] == list(range(1, 25))
-
-
-def test_progress_event_replaces_the_one_before(each: Kit) -> None:
-    """Of the progress events of an operation only the latest is kept; state changes are all kept."""
-    data = each.lifecycle.begin_attempt(each.open().operation_id, 4)
-    other = each.lifecycle.begin_attempt(each.open().operation_id, 4)
-    for done in (1, 2, 3):
-        each.store.save_progress(data.operation_id, 1, Progress(done), done, NOW)
-        each.store.save_progress(other.operation_id, 1, Progress(done), done, NOW)
-    events = each.store.events_of_operation(data.operation_id)
-    assert [event.payload["progress"] and event.payload["progress"]["done"] for event in events] == [None, None, 3]
-    assert events[-1].seq == 9
-    assert [event.seq for event in each.store.events_of_operation(data.operation_id, limit=1)] == [9]
-    assert each.store.events_of_operation("nowhere") == []
-
-
 def test_old_events_are_forgotten(store: Store) -> None:
     """Of very many events about the last ten thousand are kept, and the range says so."""
     for _ in range(10_300) if isinstance(store, MemoryPersistence) else ():
@@ -373,51 +75,6 @@ def test_old_events_are_forgotten(store: Store) -> None:
     low, high = store.event_range()
     assert high == 10_300
     assert 10_000 <= high - low + 1 <= 10_256
-
-
-def test_wait_for_events(store: Store) -> None:
-    """A wait ends with True when there is an event above the number, else with False after its time."""
-    assert not store.wait_for_events(0, 0)
-    store.append_event("circuit_breaker_update", {})
-    assert store.wait_for_events(0, 60)
-    assert not store.wait_for_events(1, 0)
-    results = []
-    waiter = threading.Thread(target=lambda: results.append(store.wait_for_events(1, 60)))
-    waiter.start()
-    store.append_event("circuit_breaker_update", {})
-    waiter.join(20)
-    assert results == [True]
-
-
-# -- owners -------------------------------------------------------------------------------------------
-
-
-def test_owners(store: Store) -> None:
-    """Owners are entered, renewed and removed."""
-    owner, other = Owner("a", "host", 1, "t"), Owner("b", "host", 2, "t")
-    store.heartbeat(owner, 1)
-    store.heartbeat(other, 2)
-    store.heartbeat(owner, 3)
-    assert sorted(store.owners(), key=lambda row: row.owner.owner_id) == [OwnerRow(owner, 3), OwnerRow(other, 2)]
-    store.forget_owner("a")
-    store.forget_owner("a")
-    assert store.owners() == [OwnerRow(other, 2)]
-
-
-def test_orphans_of_unknown_owners_are_released(store: Store) -> None:
-    """What belongs to an owner that nobody knows is released; what a living one has, or nobody, is not."""
-    store.heartbeat(Owner("alive", "host", 1, "t"), 1)
-    for name, owner in (("a", "alive"), ("b", "gone"), ("c", None)):
-        store.insert(record(name, owner=owner, state=S.IN_PROGRESS))
-    [changed] = store.release_orphans([], NOW)
-    assert (changed.data.operation_id, changed.data.state, changed.data.owner) == ("b", S.PENDING, None)
-    assert [event.payload["state"] for event in changed.events] == ["pending"]
-
-
-def test_check_and_close(store: Store) -> None:
-    """A healthy store passes its check; it can be closed."""
-    store.check()
-    store.close()
 
 
 # -- the one in a file --------------------------------------------------------------------------------

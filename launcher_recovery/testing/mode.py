@@ -1,25 +1,7 @@
-"""For tests of code that uses launcher-recovery: a mode without waits, and a clock that does not wait.
-
-In a test of your own, most of the time this is all that is needed:
-
-    from launcher_recovery.testing import recovery_test_mode
-
-    def test_gives_up_when_the_server_is_gone():
-        with recovery_test_mode(attempts=2):
-            with pytest.raises(ConnectionError):
-                download("https://example.org/model")  # decorated with @recoverable(max_retries=8)
-
-As a fixture for every test of a suite:
-
-    @pytest.fixture(autouse=True)
-    def no_waiting():
-        with recovery_test_mode():
-            yield
-"""
+"""The mode in which no recoverable call waits."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher_recovery.classification import Verdict
-from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.policy import Classify, Policy, Rules, reader
@@ -124,52 +105,3 @@ def _loop_in_test_mode(engine: Engine, live: Any, rules: Rules, *rest: Any, **mo
         attempts = _modes[-1].attempts
     read = reader(rules)
     return loop(engine, live, lambda: _hurried(read(), attempts), *rest, **more)
-
-
-class VirtualClock(Clock):
-    """A clock that stands still, and jumps ahead when somebody waits on it.
-
-    `slept` is what was waited for so far, in seconds; a wait without end really waits to be woken.
-
-    Args:
-        start: seconds since the epoch at the beginning.
-    """
-
-    def __init__(self, start: float = 1_800_000_000.0) -> None:
-        self._start = start
-        self._elapsed = 0.0
-        self._lock = threading.Lock()
-        self.slept = 0.0
-
-    def time(self) -> float:
-        return self._start + self._elapsed
-
-    def monotonic(self) -> float:
-        return self._elapsed
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        with self._lock:
-            self._elapsed += seconds
-
-    def wait(self, wake: Wake, seconds: float | None) -> bool:
-        if seconds is None or wake.is_set():
-            return wake.wait(seconds)
-        self._jump(seconds)
-        return False
-
-    async def wait_async(self, wake: Wake, seconds: float | None) -> bool:
-        if seconds is None or wake.is_set():
-            return await wake.wait_async(seconds)
-        # Whatever can go on without time passing goes first.
-        for _ in range(10):
-            await asyncio.sleep(0)
-            if wake.is_set():
-                return True
-        self._jump(seconds)
-        return False
-
-    def _jump(self, seconds: float) -> None:
-        self.advance(seconds)
-        with self._lock:
-            self.slept += seconds
