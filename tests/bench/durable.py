@@ -141,8 +141,8 @@ def processes(label: str, where: str) -> None:
     counts = [int(count) for line in lines for count in line[:THREADS_EACH]]
     p99, errors = max(float(line[-2]) for line in lines), sum(int(line[-1]) for line in lines)
     print(
-        f"{label:18} {PROCESSES} processes x {THREADS_EACH} threads  {sum(counts) / SECONDS:9.0f} op/s  p99 {p99:7.1f} ms"
-        f"  errors {errors}  slowest/fastest thread {min(counts) / max(counts):.2f}"
+        f"{label:18} {PROCESSES} processes x {THREADS_EACH} threads  {sum(counts) / SECONDS:9.0f} op/s"
+        f"  p99 {p99:7.1f} ms  errors {errors}  slowest/fastest thread {min(counts) / max(counts):.2f}"
     )
 
 
