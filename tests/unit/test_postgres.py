@@ -632,6 +632,7 @@ def test_address_shows_nothing_secret() -> None:
     assert repr(found) == "<Address state on db.example>"
     text = 'connection to "state" failed: FATAL: role "alice" and h4nter2 (tops3cret)\n\tat port 5433\n'
     assert found.scrub(text) == 'connection to "state" failed: FATAL: role and … (…); at port 5433'
+    assert found.scrub('syntax error at or near "x"\nLINE 1: SELECT x\n        ^\n') == 'syntax error at or near "x"'
     assert (found.parameters["port"], found.parameters["connect_timeout"]) == ("5433", "5")
     assert given_url(" postgres://x/y ") == "postgres://x/y"
 
