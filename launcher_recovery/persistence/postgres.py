@@ -138,7 +138,8 @@ class PostgresPersistence(DatabasePersistence):
         return plan, events
 
     def _on_commit(self, numbered: int) -> None:
-        super()._on_commit(numbered)
+        # Others may have committed between this transaction and the one before.
+        super()._on_commit(max(numbered, self._connections.numbered))
         self._listener.wake()
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:

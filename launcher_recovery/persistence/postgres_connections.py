@@ -54,20 +54,25 @@ class PostgresConnections:
                 self.writer.close()
             if self.writer.is_closed():
                 self.writer.connect()
-                self._raw = self.writer.connection()
-                with translated():
-                    self._cursor: psycopg.Cursor[Any] = self._raw.cursor()
-                    self._cursor.execute(_SESSION)
-                    if self._cursor.execute("SHOW synchronous_commit").fetchone() == ("off",):
-                        self._cursor.execute("SET synchronous_commit = on")
-                self.writer_pid = self._raw.info.backend_pid
-                encoding = self._raw.info.parameter_status("server_encoding")
-                if encoding != "UTF8":
+                try:
+                    self._set_up(self.writer.connection())
+                except BaseException:
                     self.writer.close()
-                    raise StoreError(
-                        f"The recovery database {self.address.name} has the encoding {encoding}, but must have UTF8: "
-                        "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
-                    )
+                    raise
+
+    def _set_up(self, raw: psycopg.Connection[Any]) -> None:
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreError(
+                f"The recovery database {self.address.name} has the encoding {encoding}, but must have UTF8: "
+                "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+            )
+        self._raw = raw
+        self._cursor: psycopg.Cursor[Any] = raw.cursor()
+        self.writer_pid = raw.info.backend_pid
+        self.execute(_SESSION)
+        if self.execute("SHOW synchronous_commit").fetchone() == ("off",):
+            self.execute("SET synchronous_commit = on")
 
     def open_reader(self) -> None:
         """Connect the reading connection if need be."""

@@ -362,6 +362,25 @@ def test_connection_lost_in_a_commit(
 
 
 @postgres.needs_server
+def test_commit_that_was_made_unheard(pg: PostgresPersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of a commit whose acknowledgement was lost are announced with the next one, also one without events."""
+    commit = pg._connections.commit
+
+    def unheard(numbered: int) -> None:
+        commit(numbered)
+        monkeypatch.undo()
+        raise CommitUncertain("the connection was lost")
+
+    monkeypatch.setattr(pg._connections, "commit", unheard)
+    with pytest.raises(StoreError, match="the connection was lost"):
+        pg.append_event(NAME, {})
+    assert pg._latest == 0
+    pg.heartbeat(Owner("a", "host", 1, "t"), 1)
+    assert pg._latest == 1
+    assert [event.seq for event in pg.events_since(0)] == [1]
+
+
+@postgres.needs_server
 def test_commit_refused_by_the_server(pg: PostgresPersistence) -> None:
     """A commit that fails on a connection that lives is an error of the commit, and the next one works."""
     deferred = "ALTER TABLE recovery_owners ADD CONSTRAINT one UNIQUE (host) DEFERRABLE INITIALLY DEFERRED"
