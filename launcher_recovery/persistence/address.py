@@ -93,11 +93,12 @@ class Address:
         return f"<Address {self.name}>"
 
     def scrub(self, text: str) -> str:
-        """A message of libpq or the server on one line, without user, password or the other parameters."""
+        """A message of libpq or the server on one line, without user, password, other parameters or statements."""
         text = re.sub(r'(user|role|owner) "[^"]*"', r"\1", text)
         for secret in self._secrets:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "…", text)
-        return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+        lines = (re.sub(r"^LINE \d+:.*|^\^$", "", line.strip()) for line in text.splitlines())
+        return "; ".join(line for line in lines if line)
 
     def refusal(self, error: object) -> StoreError:
         """The error for a database that failed."""

@@ -53,7 +53,12 @@ class OutboxTail:
                 self._stop.wait(_WAIT_S)
 
     def _deliver(self) -> None:
-        for event in self._store.events_since(self._seq):
+        events = self._store.events_since(self._seq)
+        if not events:  # they were forgotten before they were read: numbers that nobody has any more are passed over
+            newest = self._store.event_range()[1]
+            events = self._store.events_since(self._seq)
+            self._seq = self._seq if events else max(self._seq, newest)
+        for event in events:
             self._seq = event.seq
             for subscriber in self._subscribers:
                 try:

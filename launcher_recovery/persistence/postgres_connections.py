@@ -40,6 +40,8 @@ class PostgresConnections:
         """Where other processes are told that there are new events."""
         self.numbered = 0
         """The newest event number of all processes when the transaction began."""
+        self.writer_pid: int | None = None
+        """The server's process of the writing connection."""
         self._raw: psycopg.Connection[Any] | None = None
         forks.register(self)
 
@@ -52,19 +54,25 @@ class PostgresConnections:
                 self.writer.close()
             if self.writer.is_closed():
                 self.writer.connect()
-                self._raw = self.writer.connection()
-                with translated():
-                    self._cursor: psycopg.Cursor[Any] = self._raw.cursor()
-                    self._cursor.execute(_SESSION)
-                    if self._cursor.execute("SHOW synchronous_commit").fetchone() == ("off",):
-                        self._cursor.execute("SET synchronous_commit = on")
-                encoding = self._raw.info.parameter_status("server_encoding")
-                if encoding != "UTF8":
+                try:
+                    self._set_up(self.writer.connection())
+                except BaseException:
                     self.writer.close()
-                    raise StoreError(
-                        f"The recovery database {self.address.name} has the encoding {encoding}, but must have UTF8: "
-                        "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
-                    )
+                    raise
+
+    def _set_up(self, raw: psycopg.Connection[Any]) -> None:
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreError(
+                f"The recovery database {self.address.name} has the encoding {encoding}, but must have UTF8: "
+                "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+            )
+        self._raw = raw
+        self._cursor: psycopg.Cursor[Any] = raw.cursor()
+        self.writer_pid = raw.info.backend_pid
+        self.execute(_SESSION)
+        if self.execute("SHOW synchronous_commit").fetchone() == ("off",):
+            self.execute("SET synchronous_commit = on")
 
     def open_reader(self) -> None:
         """Connect the reading connection if need be."""
@@ -83,11 +91,6 @@ class PostgresConnections:
     def reader_is_lost(self) -> bool:
         """Whether the server has gone away from the reading connection."""
         return _is_lost(self.reader)
-
-    @property
-    def writer_pid(self) -> int | None:
-        """The server's process of the writing connection."""
-        return None if self._raw is None or self._raw.closed else self._raw.info.backend_pid
 
     def close(self) -> None:
         """Disconnect; nothing may be under way."""

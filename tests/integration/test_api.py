@@ -224,7 +224,9 @@ def test_one_operation_with_its_history(site: Site) -> None:
     assert OPERATION | {"attempts", "steps", "events"} <= set(shown)
     assert (shown["state"], shown["attempt"], shown["error"], shown["actions"]) == ("success", 2, None, [])
     first, second = shown["attempts"]
-    assert set(first) == {"number", "started_at", "ended_at", "outcome", "category", "error", "delay_s"}
+    times = {"started_at", "ended_at", "delay_s"}
+    assert set(first) == {"number", "outcome", "category", "error", "error_type", "traceback", *times}
+    assert first["error_type"] == "ConnectionResetError"
     assert (first["number"], first["outcome"], first["category"], first["delay_s"]) == (1, "failed", "network", 30)
     assert (second["number"], second["outcome"], second["error"]) == (2, "success", None)
     assert first["started_at"] < first["ended_at"] < second["started_at"] < second["ended_at"]

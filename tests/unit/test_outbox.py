@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery import SQLitePersistence, StoreError
+from launcher_recovery import SQLitePersistence, StatePersistence, StoreError
 from launcher_recovery.persistence import MemoryPersistence, Store, outbox
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.persistence.statements import PlannedEvent
 from launcher_recovery.signals import Event
+from tests.unit.kit import Kit
 
 NAME = "circuit_breaker_update"
 
@@ -65,6 +66,22 @@ def test_delivers_what_other_connections_write_in_one_go(tmp_path: Path) -> None
     tail.stop()
     for item in (store, other):
         item.close()
+
+
+async def test_events_that_were_forgotten_are_passed_over(each: Kit) -> None:
+    """Numbers that belong to no event any more do not keep the tail busy; what comes after them arrives."""
+    tail, seen = OutboxTail(each.store), Collected()
+    tail.subscribe(seen)
+    each.run(lambda: None)
+    assert isinstance(each.store, StatePersistence)
+    await each.store.delete(each.data.operation_id)
+    assert each.store.wait_for_events(0, 0)
+    tail._deliver()
+    assert seen.seqs == []
+    assert not each.store.wait_for_events(tail._seq, 0)
+    each.store.append_event(NAME, {})
+    tail._deliver()
+    assert seen.seqs == [5]
 
 
 def test_subscriber_that_raises(store: Store, tail: OutboxTail, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from launcher_recovery import PostgresPersistence, RecoveryData, StoreError, persistence
 from launcher_recovery.operation import RecoveryState, StepRecord
-from launcher_recovery.persistence import ResilientPersistence, address, schema
+from launcher_recovery.persistence import ResilientPersistence, address, forks, schema
 from launcher_recovery.persistence.address import Address, given_url
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.group import CommitUncertain
@@ -264,6 +264,47 @@ def test_forked_children_and_their_parent_work_side_by_side(postgres_url: str, k
     assert told["range"] == [1, 61 + told["written"]]
 
 
+@postgres.needs_server
+def test_listening_is_put_away_around_a_fork(pg: PostgresPersistence) -> None:
+    """A wait that is under way stops listening before a fork, goes on behind it, and hears what comes then."""
+    results: list[bool] = []
+    pg.append_event(NAME, {})
+    waiters = [threading.Thread(target=lambda: results.append(pg.wait_for_events(1, 60))) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    while pg._listener._raw is None:
+        waiters[0].join(0.001)
+    forks._before()
+    try:
+        assert pg._listener._raw is None
+        assert (pg._connections.writer.is_closed(), pg._connections.reader.is_closed()) == (True, True)
+        assert results == []
+    finally:
+        forks._after(False)
+    pg.append_event(NAME, {})
+    for waiter in waiters:
+        waiter.join(20)
+    assert results == [True] * 3
+
+
+@postgres.needs_server
+def test_child_begins_with_locks_of_its_own(pg: PostgresPersistence) -> None:
+    """What a thread of the parent held at the moment of the fork does not stop the child, in which it is nobody's."""
+    pg.append_event(NAME, {})
+    assert not pg.wait_for_events(1, 0)
+    pg.before_fork()
+    pg._connections.before_fork()
+    held = (pg._connections.writing, pg._connections.reading, pg._listener._turn)
+    pg._connections.after_fork(True)
+    pg.after_fork(True)
+    assert not {*map(id, held)} & {id(pg._connections.writing), id(pg._connections.reading), id(pg._listener._turn)}
+    assert pg.append_event(NAME, {}).seq == 2
+    assert pg.wait_for_events(1, 60)
+    pg.close()
+    pg.after_fork(True)
+    assert not pg.wait_for_events(2, 0)
+
+
 # -- a server that goes away --------------------------------------------------------------------------
 
 
@@ -318,6 +359,25 @@ def test_connection_lost_in_a_commit(
     assert isinstance(caught.value.__cause__, CommitUncertain)
     assert len(runs) == 1
     assert pg.append_event(NAME, {}).seq == 1
+
+
+@postgres.needs_server
+def test_commit_that_was_made_unheard(pg: PostgresPersistence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of a commit whose acknowledgement was lost are announced with the next one, also one without events."""
+    commit = pg._connections.commit
+
+    def unheard(numbered: int) -> None:
+        commit(numbered)
+        monkeypatch.undo()
+        raise CommitUncertain("the connection was lost")
+
+    monkeypatch.setattr(pg._connections, "commit", unheard)
+    with pytest.raises(StoreError, match="the connection was lost"):
+        pg.append_event(NAME, {})
+    assert pg._latest == 0
+    pg.heartbeat(Owner("a", "host", 1, "t"), 1)
+    assert pg._latest == 1
+    assert [event.seq for event in pg.events_since(0)] == [1]
 
 
 @postgres.needs_server
@@ -448,7 +508,7 @@ def test_cleanup_by_bytes(pg: PostgresPersistence) -> None:
         )
     pg.insert(RecoveryData("unfinished", "work"))
     used = pg._used_bytes()
-    assert pg.cleanup(NOW, max_bytes=used) == 0
+    assert pg.cleanup(NOW, max_bytes=1 << 30) == pg.cleanup(NOW, max_bytes=used) == 0
     assert 200 <= pg.cleanup(NOW, max_bytes=used // 2) <= 400
     assert pg._used_bytes() <= used // 2
     assert (pg.get("0"), pg.get("499") is None) == (None, False)
@@ -591,6 +651,7 @@ def test_address_shows_nothing_secret() -> None:
     assert repr(found) == "<Address state on db.example>"
     text = 'connection to "state" failed: FATAL: role "alice" and h4nter2 (tops3cret)\n\tat port 5433\n'
     assert found.scrub(text) == 'connection to "state" failed: FATAL: role and … (…); at port 5433'
+    assert found.scrub('syntax error at or near "x"\nLINE 1: SELECT x\n        ^\n') == 'syntax error at or near "x"'
     assert (found.parameters["port"], found.parameters["connect_timeout"]) == ("5433", "5")
     assert given_url(" postgres://x/y ") == "postgres://x/y"
 
