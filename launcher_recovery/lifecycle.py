@@ -180,11 +180,6 @@ class Lifecycle(Controls, Keeping):
         """The attempts so far, oldest first."""
         return self.store.attempts(operation_id)
 
-    def is_claimed(self, live: Operation) -> bool:
-        """Whether the operation is still in progress under the claim of `live`."""
-        stored = self.store.get(live.operation_id)
-        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
-
     def end_attempt(
         self,
         live: Operation,

@@ -61,6 +61,11 @@ class Transitions:
         """The record as the store has it now."""
         return self.store.get(operation_id)
 
+    def is_claimed(self, live: Operation) -> bool:
+        """Whether the operation is still in progress under the claim of `live`."""
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
+
     def _known(self, operation_id: str) -> RecoveryData:
         data = self.store.get(operation_id)
         if data is None:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,20 @@ def test_an_inner_success_is_kept_when_the_one_around_it_runs_again(make: Callab
     host.validate()
     host.create("other")
     assert native.calls == [1, 1, 1]
+
+
+def test_an_inner_success_is_found_by_a_key_that_holds_a_secret(make: Callable[..., Host]) -> None:
+    """A signed address is part of the key, and is not written down."""
+    native = Native(answer={"valid": True})
+    host = make(native)
+    kind = host.plugin._kinds["launcher_validate_workflow"]
+    host.plugin._kinds["launcher_validate_workflow"] = replace(kind, key=lambda given: "https://h/w?sig=SECRET")
+    host.manager.register(Project(host.validate, failures=2))
+    assert host.create() == {"state": "ready"}
+    assert native.calls == [1]
+    (inner,) = host.operations("validate_workflow")
+    assert inner.key is not None
+    assert "SECRET" not in inner.key
 
 
 def test_an_inner_success_whose_file_is_gone_is_not_kept(make: Callable[..., Host], hub: Hub) -> None:
