@@ -152,10 +152,12 @@ class RecoveryIntegrator:
         except TelemetryMissingError:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
-        self.persistence.cleanup(to_datetime(self.clock.time()) - timedelta(days=self.config.retention_days))
         self.tail.subscribe(self._look_at_breaker)
-        if rerun is not None:
-            retention = Retention(age=timedelta(days=self.config.retention_days))
+        age = timedelta(days=self.config.retention_days)
+        if rerun is None:
+            self.persistence.cleanup(to_datetime(self.clock.time()) - age)
+        else:
+            retention = Retention(age)
             self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock, retention)
             self.tail.subscribe(self._resumer.on_event)
         self.tail.start()

@@ -26,10 +26,13 @@ class Keeping(Transitions):
         super().__init__(store, **settings)
         # By handle: code that lost its claim may go on reporting for a while.
         self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
+        self._secret_steps: dict[str, dict[str, StepRecord]] = {}
 
     def detach(self, live: Operation) -> None:
         super().detach(live)
         self._meters.pop(live, None)
+        if not self.is_live(live.operation_id):
+            self._secret_steps.pop(live.operation_id, None)
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
         """Set the point from which an attempt goes on."""
@@ -100,17 +103,27 @@ class Keeping(Transitions):
 
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
         """The step, if it has finished in an earlier attempt or process."""
-        return self.store.load_step(operation_id, name)
+        name = self._kept_key(name)
+        here = self._secret_steps.get(operation_id, {}).get(name)
+        return self.store.load_step(operation_id, name) if here is None else deepcopy(here)
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done.
+        """Keep that a step is done; in this process only, when its result holds a secret and the store is not encrypted.
 
         Raises:
             RecoveryStateError: the operation no longer belongs to this call.
             TypeError: the result cannot be kept.
         """
-        step = StepRecord(name, to_datetime(self.clock.time()), result)
-        if not self.store.finish_step(live.operation_id, live.data.fence, step):
+        name = self._kept_key(name)
+        step = StepRecord(name, to_datetime(self.clock.time()), codec.loads(codec.dumps(result)))
+        secret_steps = self._secret_steps.setdefault(live.operation_id, {})
+        secret_steps.pop(name, None)
+        if self.keeps_secrets or self.redactor.value(result) == result:
+            is_ours = self.store.finish_step(live.operation_id, live.data.fence, step)
+        else:  # without its secrets it would be another result
+            is_ours = self.is_claimed(live)
+            secret_steps[name] = step
+        if not is_ours:
             raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
 
 

@@ -149,7 +149,7 @@ class Lifecycle(Controls, Keeping):
             text = codec.dumps(given)
         except TypeError:
             return (), {}, False
-        if getattr(self.store, "is_encrypted", False):
+        if self.keeps_secrets:
             whole = codec.loads(text)
             return tuple(whole[0]), whole[1], True
         redacted = self.redactor.value(given)
@@ -182,11 +182,6 @@ class Lifecycle(Controls, Keeping):
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
         return self.store.attempts(operation_id)
-
-    def is_claimed(self, live: Operation) -> bool:
-        """Whether the operation is still in progress under the claim of `live`."""
-        stored = self.store.get(live.operation_id)
-        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
 
     def end_attempt(
         self,

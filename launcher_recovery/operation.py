@@ -323,7 +323,9 @@ class Operation:
         """Run `function` unless the step `name` has finished in an earlier attempt or process.
 
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
-        so of it (what the step made may have been deleted since).
+        so of it (what the step made may have been deleted since). A result that holds a secret, such as a signed
+        address or a token, is written down only where the store is encrypted: elsewhere later attempts in this process
+        get it, and in a new process the step runs again.
         """
         kept = self.kept_step(name)
         if kept is not None and still_valid(kept.result):

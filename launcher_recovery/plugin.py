@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from launcher_recovery import observing
 from launcher_recovery.config import load_config
 from launcher_recovery.errors import (
     NoHandlerError,
     RecoveryConfigError,
-    RecoveryError,
     RecoveryStateError,
     RefusedError,
     StoreError,
 )
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.observing import Observer, hookimpl
+from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
 from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
 
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("launcher_recovery")
 
-NAMESPACE = "comfyui_launcher"
 NAME = "launcher-recovery"
-hookimpl = pluggy.HookimplMarker(NAMESPACE)
+OBSERVER_NAME = f"{NAME}-observer"
 
 
 @hookimpl
@@ -52,9 +52,8 @@ def launcher_startup(app: Any, socketio: Any, plugin_manager: pluggy.PluginManag
 
         plugin = LauncherPlugin(RecoveryIntegrator(config), plugin_manager)
         try:
-            # The pages first: a process that resumes operations has to show them.
-            init_app(app, plugin.integrator, socketio)
-            plugin.attach()
+            # A process that resumes operations has to show them; routes cannot be taken away again.
+            plugin.attach(lambda: init_app(app, plugin.integrator, socketio))
         except Exception:
             plugin.detach()
             raise
@@ -77,21 +76,28 @@ class LauncherPlugin:
         self.manager = plugin_manager
         self._kinds: dict[str, OperationKind] = {}
 
-    def attach(self) -> None:
-        """Register with the launcher, check its other plugins, and begin to resume."""
+    def attach(self, show: Callable[[], object] = lambda: None) -> None:
+        """Register with the launcher, check its other plugins, and begin to resume.
+
+        Args:
+            show: called before anything is resumed, when there is little left that can fail.
+        """
         self.integrator.load()
         self._kinds = {kind.hook: kind for kind in self.integrator.kinds.values()}
         # Registered now, when all others are, so that it comes before every other `tryfirst` handler.
         self.manager.register(self, NAME)
-        self.integrator.start(self.rerun)
+        self.manager.register(Observer(self.integrator, self._kinds), OBSERVER_NAME)
         for hook in self._kinds:
             for problem in self.conflicts(hook):
                 self.integrator.report_problem("plugin", problem)
+        show()
+        self.integrator.start(self.rerun)
 
     def detach(self) -> None:
         """Undo `attach`: the launcher's handlers run as if recovery were not there."""
-        if self.manager.has_plugin(NAME):
-            self.manager.unregister(name=NAME)
+        for name in (NAME, OBSERVER_NAME):
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
         self.integrator.stop()
 
     @hookimpl(tryfirst=True)
@@ -140,14 +146,11 @@ class LauncherPlugin:
         if kind is None or self.conflicts(hook):
             return None
         integrator = self.integrator
-        mode = integrator.config.mode_for(kind.name, kind.key(arguments))
-        if mode == "off":
+        if integrator.config.mode_for(kind.name, kind.key(arguments)) != "recover":
             return None
         try:
-            if mode == "observe":
-                return self._observe(kind, arguments)
             kind.check(arguments, integrator.config.allowed_roots)
-            draft = self._draft(kind, arguments, key=kind.key(arguments))
+            draft = observing.draft(integrator, kind, arguments)
             kept = self._kept_result(kind, draft)
             if kept is not None and kept.result is not None:
                 return kept.result
@@ -167,20 +170,6 @@ class LauncherPlugin:
         scope = kind.scope(arguments)
         return self.integrator.rules_for(kind, data, scope, scope if kind.place is None else kind.place(arguments))
 
-    def _draft(self, kind: OperationKind, arguments: dict[str, Any], key: str | None) -> RecoveryData:
-        around = current_operation()
-        return self.integrator.lifecycle.draft(
-            kind.hook,
-            (),
-            arguments,
-            kind=kind.name,
-            key=key,
-            project=arguments.get("project_id"),
-            parent_id=None if around is None else around.operation_id,
-            title=kind.title(arguments),
-            limit=self.integrator.max_attempts,
-        )
-
     def _kept_result(self, kind: OperationKind, draft: RecoveryData) -> RecoveryData | None:
         """An earlier success inside the same operation around it: done once over attempts and restarts."""
         if draft.parent_id is None or draft.key is None:
@@ -193,6 +182,10 @@ class LauncherPlugin:
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
         kind = self.integrator.kinds[data.kind]
+        if observing.OBSERVED in data.metadata:
+            error = RecoveryStateError("its process ended")
+            self._fail(data, error, "Its process ended. It was only observed, so that nothing is done about it.", None)
+            return None
         if not data.resumable:
             self._fail_unresumable(data)
             return None
@@ -247,54 +240,13 @@ class LauncherPlugin:
             )
         return result
 
-    def _call_others(self, hook: str, arguments: dict[str, Any], *, last: bool | None) -> Any:
-        """Call the handlers marked `trylast` (the launcher's own), those that are not, or (None) both."""
+    def _call_others(self, hook: str, arguments: dict[str, Any], *, last: bool) -> Any:
+        """Call the handlers marked `trylast` (the launcher's own), or those that are not."""
         left_out = {self, *self._wrappers(hook)}
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            if last is not None and implementation.trylast is not last:
+            if implementation.trylast is not last:
                 left_out.add(implementation.plugin)
         return self.manager.subset_hook_caller(hook, left_out)(**arguments)
-
-    # -- observing ----------------------------------------------------------------------------------
-
-    def _observe(self, kind: OperationKind, arguments: dict[str, Any]) -> Any:
-        """Let the launcher's handlers run once as they are, and record what recovery would have done."""
-        lifecycle = self.integrator.lifecycle
-        data = self._draft(kind, arguments, key=None)
-        live = Operation(lifecycle.begin_attempt(lifecycle.enter(data).operation_id, 1), lifecycle, lifecycle.clock)
-        live.metadata["observed"] = True
-        try:
-            with running(live):
-                result = self._call_others(kind.hook, arguments, last=None)
-        except Exception as error:
-            self._keep_observed(live, error=error)
-            raise
-        self._keep_observed(live, result=result)
-        return result
-
-    def _keep_observed(self, live: Operation, *, result: Any = None, error: Exception | None = None) -> None:
-        """Record an observed call; what goes wrong here is no business of the launcher, its handlers have run."""
-        lifecycle = self.integrator.lifecycle
-        try:
-            if error is None:
-                live.save_metadata()
-                lifecycle.succeed(live, result)
-                return
-            verdict = self.integrator.classify(error, live.data)
-            live.metadata["would"] = f"{verdict.retry.value}: {verdict.explanation}"
-            live.save_metadata()
-            lifecycle.end_attempt(
-                live,
-                RecoveryState.FAILED,
-                error,
-                category=verdict.category.value,
-                explanation=verdict.explanation,
-                fix=verdict.fix,
-                fruitless=1,
-                limit=1,
-            )
-        except RecoveryError as problem:
-            logger.warning("what was observed of %s is not kept: %s", live.data.title, problem)
 
     # -- the launcher's other plugins ---------------------------------------------------------------
 

@@ -61,6 +61,11 @@ class Transitions:
         """The record as the store has it now."""
         return self.store.get(operation_id)
 
+    def is_claimed(self, live: Operation) -> bool:
+        """Whether the operation is still in progress under the claim of `live`."""
+        stored = self.store.get(live.operation_id)
+        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
+
     def _known(self, operation_id: str) -> RecoveryData:
         data = self.store.get(operation_id)
         if data is None:
@@ -161,6 +166,11 @@ class Transitions:
         """The key without secrets, and still another one for another secret."""
         kept = self._text(key)
         return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether what the store keeps can be read with a key only, so that there may be secrets in it."""
+        return getattr(self.store, "is_encrypted", False)
 
     def _text(self, text: str) -> str:
         return self.redactor.text(_encodable(text))

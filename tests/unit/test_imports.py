@@ -36,7 +36,7 @@ LAYERS = (
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
     ("decorator", "declaration", "light", "manager", "defaults", "testing"),
     ("integration", "health", "celery"),
-    ("plugin", "web"),
+    ("observing", "plugin", "web"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
@@ -87,7 +87,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     packages = {name.partition(".")[0] for name in imported(path)}
     assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio"}
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
-    assert own in ("hookspecs", "manager", "plugin") or "pluggy" not in packages
+    assert own in ("hookspecs", "manager", "observing", "plugin") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}

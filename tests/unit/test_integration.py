@@ -518,15 +518,19 @@ def test_start_enters_the_process_and_stop_takes_it_out(
     reopened.close()
 
 
-def test_start_forgets_what_ended_long_ago(make: Callable[..., RecoveryIntegrator]) -> None:
+@pytest.mark.parametrize("rerun", [None, lambda data: None])
+def test_start_forgets_what_ended_long_ago(
+    make: Callable[..., RecoveryIntegrator], rerun: Callable[[RecoveryData], object] | None
+) -> None:
+    """At once, or where operations are resumed with the first sweep, in its thread."""
     integrator = make(retention_days=2)
     old = run(integrator)
     assert isinstance(integrator.clock, Ticking)
     integrator.clock.advance(2 * 86_400 + 60)
     fresh = run(integrator)
     integrator.load()
-    integrator.start()
-    assert integrator.persistence.get(old.operation_id) is None
+    integrator.start(rerun)
+    wait_for(lambda: integrator.persistence.get(old.operation_id) is None)
     assert integrator.persistence.get(fresh.operation_id) is not None
 
 

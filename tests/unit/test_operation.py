@@ -10,6 +10,7 @@ import pytest
 
 from launcher_recovery import OperationCancelled, OperationPaused, RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.classification import Retry
+from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import (
     FINAL,
     RUNNABLE,
@@ -222,6 +223,42 @@ def test_step_is_run_once(each: Kit) -> None:
     assert results == [(None, 0, (1, "two"))] * 2
     assert calls == ["none", "zero", "tuple"]
     assert [item.name for item in each.store.steps(each.data.operation_id)] == calls
+
+
+def test_step_whose_result_is_a_secret(each: Kit) -> None:
+    """It is not written down, not even in its name; later attempts here get it, a later process runs it again."""
+    calls: list[str] = []
+    secret = {"address": "https://h/x?sig=SECRET", "token": "SECRET"}
+
+    def handler() -> Any:
+        found = here().step("sign https://h/x?sig=SECRET", lambda: calls.append("ran") or secret)
+        if here().attempt == 1:
+            found["token"] = "changed by the one who got it"
+            raise ConnectionError("gone")
+        return found["token"] == "SECRET"
+
+    def here() -> Operation:
+        found = current_operation()
+        assert found is not None
+        return found
+
+    assert each.run(handler) is True
+    assert calls == ["ran"]
+    assert each.store.steps(each.data.operation_id) == []
+    again = started(each, key="again")
+    later = Lifecycle(each.store, owner_id="me", clock=each.clock)
+    again.step("sign", lambda: secret)
+    anew = Operation(again.data, later, each.clock)
+    assert anew.step("sign", lambda: "ran again") == "ran again"
+    later.detach(anew)
+    assert again.step("sign", lambda: "never") == secret
+    each.lifecycle.cancel(again.operation_id)
+    with pytest.raises(RecoveryStateError, match="step sign of work ended after the operation was taken away"):
+        again.finish_step("sign", secret)
+    each.lifecycle.detach(again)
+    kept = again.kept_step("sign")
+    assert kept is not None
+    assert kept.result == "ran again"
 
 
 def test_step_is_run_again_when_its_result_is_no_longer_good(each: Kit) -> None:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from launcher_recovery.errors import NoHandlerError, RefusedError, StoreError
 from launcher_recovery.hookspecs import hookimpl as extensionimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.manager import Extensions
 from launcher_recovery.operation import FINAL, RecoveryData, current_operation
 from launcher_recovery.persistence.base import Change, Changed
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.persistence.sqlite import SQLitePersistence
 from sample_launcher import hookspecs
 from sample_launcher.hookspecs import hookimpl
@@ -321,6 +324,20 @@ def test_an_inner_success_is_kept_when_the_one_around_it_runs_again(make: Callab
     assert native.calls == [1, 1, 1]
 
 
+def test_an_inner_success_is_found_by_a_key_that_holds_a_secret(make: Callable[..., Host]) -> None:
+    """A signed address is part of the key, and is not written down."""
+    native = Native(answer={"valid": True})
+    host = make(native)
+    kind = host.plugin._kinds["launcher_validate_workflow"]
+    host.plugin._kinds["launcher_validate_workflow"] = replace(kind, key=lambda given: "https://h/w?sig=SECRET")
+    host.manager.register(Project(host.validate, failures=2))
+    assert host.create() == {"state": "ready"}
+    assert native.calls == [1]
+    (inner,) = host.operations("validate_workflow")
+    assert inner.key is not None
+    assert "SECRET" not in inner.key
+
+
 def test_an_inner_success_whose_file_is_gone_is_not_kept(make: Callable[..., Host], hub: Hub) -> None:
     url = hub.add_model("m.pt", 1000)
     host = make()
@@ -453,12 +470,28 @@ def test_what_was_attached_before_something_failed_is_detached(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(store: SQLitePersistence, older_than: Any) -> int:
+    def full(tail: OutboxTail) -> None:
         raise StoreError("The disk is full.")
 
-    monkeypatch.setattr(SQLitePersistence, "cleanup", full)
+    monkeypatch.setattr(OutboxTail, "start", full)
     manager = started(app, enabled=True)
     assert "recovery is off, because it could not be started" in caplog.text
+    assert manager.get_plugin(plugin.NAME) is manager.get_plugin(plugin.OBSERVER_NAME) is None
+    assert recovery_threads() == []
+
+
+def test_an_extension_that_stops_recovery_leaves_no_routes(
+    app: Flask, started: Callable[..., pluggy.PluginManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where recovery could not be loaded the app has no page that says so with an error."""
+
+    def broken(extensions: Extensions) -> None:
+        raise ValueError("two kinds have the same name")
+
+    monkeypatch.setattr(Extensions, "operations", broken)
+    routes = [str(rule) for rule in app.url_map.iter_rules()]
+    manager = started(app, enabled=True)
+    assert [str(rule) for rule in app.url_map.iter_rules()] == routes
     assert manager.get_plugin(plugin.NAME) is None
     assert recovery_threads() == []
 
@@ -517,6 +550,42 @@ def test_observing_calls_the_launcher_once_and_records_what_would_have_been_done
     assert (failed.state, failed.category, failed.attempt) == ("failed", "network", 1)
     assert failed.metadata["would"].startswith("yes: The connection to ")
     assert (good.state, good.metadata) == ("success", {"observed": True})
+
+
+def test_observing_calls_handlers_that_do_not_answer_once_as_well(make: Callable[..., Host]) -> None:
+    """Each is called once, the answer is none as without recovery, and code of handlers has its operation."""
+    seen: list[bool] = []
+
+    class Silent(Native):
+        def call(self) -> Any:
+            operation = current_operation()
+            seen.append(operation is not None and operation.metadata["observed"])
+            return None
+
+    wrapper = NewWrapper()
+    host = make(Silent(), wrapper, mode="observe")
+    assert host.validate() is None
+    assert seen == [True]
+    assert wrapper.begun == 1
+    (data,) = host.operations()
+    assert (data.state, data.result, data.key) == ("success", None, None)
+    assert not host.integrator.lifecycle.is_live(data.operation_id)
+
+
+def test_what_was_observed_is_not_run_after_a_restart(make: Callable[..., Host]) -> None:
+    """A process that ended in the middle of it leaves nothing that would be done once more."""
+    native = Native()
+    host = make(native, mode="observe", attach=False)
+    gone = Lifecycle(host.store, owner_id="a process that is gone")
+    draft = gone.draft("launcher_validate_workflow", (), {"workflow": {}}, kind="validate_workflow")
+    draft.metadata["observed"] = True
+    live = gone.start(draft)[1]
+    assert live is not None
+    gone.detach(live)
+    host.attach()
+    wait_for(lambda: [item.state for item in host.operations()] == ["failed"])
+    assert native.calls == []
+    assert host.operations()[0].explanation.startswith("Its process ended.")
 
 
 @pytest.mark.parametrize("failures", [0, 1])
