@@ -179,9 +179,7 @@ class LauncherPlugin:
         return latest if kind.still_there(latest) else None
 
     def _run(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Any:
-        scope = kind.scope(arguments)
-        place = scope if kind.place is None else kind.place(arguments)
-        policy = self.integrator.policy_for(kind, data, scope, place)
+        policy = self.integrator.policy_for(kind, data, kind.scope(arguments), kind.place_of(arguments))
         return self.integrator.engine.run(data, policy, lambda: self._attempt(kind, arguments))
 
     def rerun(self, data: RecoveryData) -> Any:
