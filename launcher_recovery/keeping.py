@@ -108,7 +108,7 @@ class Keeping(Transitions):
         return self.store.load_step(operation_id, name) if here is None else deepcopy(here)
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done; in this process only, when its result holds a secret and the store is not encrypted.
+        """Keep that a step is done; in this process only, if its result holds a secret and the store is not encrypted.
 
         Raises:
             RecoveryStateError: the operation no longer belongs to this call.

@@ -42,3 +42,7 @@ class OperationKind:
     place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None
     still_there: Callable[[RecoveryData], bool] = lambda data: True
+
+    def place_of(self, arguments: Arguments) -> str | None:
+        """What a call with these arguments crowds."""
+        return self.scope(arguments) if self.place is None else self.place(arguments)

@@ -167,8 +167,7 @@ class LauncherPlugin:
         return integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
 
     def _rules(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Callable[[], Policy]:
-        scope = kind.scope(arguments)
-        return self.integrator.rules_for(kind, data, scope, scope if kind.place is None else kind.place(arguments))
+        return self.integrator.rules_for(kind, data, kind.scope(arguments), kind.place_of(arguments))
 
     def _kept_result(self, kind: OperationKind, draft: RecoveryData) -> RecoveryData | None:
         """An earlier success inside the same operation around it: done once over attempts and restarts."""
