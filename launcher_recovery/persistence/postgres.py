@@ -18,6 +18,7 @@ from launcher_recovery.persistence.postgres_connections import PostgresConnectio
 from launcher_recovery.persistence.statements import Plan
 from launcher_recovery.signals import Event
 
+_TABLES = ("recovery_data", "recovery_attempts", "recovery_steps", "recovery_outbox")
 _INSERT_EVENT = "INSERT INTO recovery_outbox (seq, name, operation_id, payload, transient) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -175,6 +176,10 @@ class PostgresPersistence(DatabasePersistence):
 
     def _used_bytes(self) -> int:
         # What the rows have in them: the files on the server do not shrink when rows are deleted.
-        tables = ("recovery_data", "recovery_attempts", "recovery_steps", "recovery_outbox")
-        sizes = (f"SELECT coalesce(sum(pg_column_size(one.*)), 0) FROM {table} AS one" for table in tables)
+        sizes = (f"SELECT coalesce(sum(pg_column_size(one.*)), 0) FROM {table} AS one" for table in _TABLES)
         return sum(int(self._fetch(sql)[0][0]) for sql in sizes)
+
+    def _uses_more_than(self, max_bytes: int) -> bool:
+        # As nearly always the files are small enough themselves, and the rows need not be read.
+        total = " + ".join(f"pg_total_relation_size('{table}')" for table in _TABLES)
+        return int(self._fetch(f"SELECT {total}")[0][0]) > max_bytes and super()._uses_more_than(max_bytes)

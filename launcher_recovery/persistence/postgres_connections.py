@@ -40,6 +40,8 @@ class PostgresConnections:
         """Where other processes are told that there are new events."""
         self.numbered = 0
         """The newest event number of all processes when the transaction began."""
+        self.writer_pid: int | None = None
+        """The server's process of the writing connection."""
         self._raw: psycopg.Connection[Any] | None = None
         forks.register(self)
 
@@ -58,6 +60,7 @@ class PostgresConnections:
                     self._cursor.execute(_SESSION)
                     if self._cursor.execute("SHOW synchronous_commit").fetchone() == ("off",):
                         self._cursor.execute("SET synchronous_commit = on")
+                self.writer_pid = self._raw.info.backend_pid
                 encoding = self._raw.info.parameter_status("server_encoding")
                 if encoding != "UTF8":
                     self.writer.close()
@@ -83,11 +86,6 @@ class PostgresConnections:
     def reader_is_lost(self) -> bool:
         """Whether the server has gone away from the reading connection."""
         return _is_lost(self.reader)
-
-    @property
-    def writer_pid(self) -> int | None:
-        """The server's process of the writing connection."""
-        return None if self._raw is None or self._raw.closed else self._raw.info.backend_pid
 
     def close(self) -> None:
         """Disconnect; nothing may be under way."""

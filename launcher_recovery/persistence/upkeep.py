@@ -22,6 +22,9 @@ class Upkeep(DatabaseAccess):
     def _used_bytes(self) -> int:
         """How much of the disk is in use."""
 
+    def _uses_more_than(self, max_bytes: int) -> bool:
+        return self._used_bytes() > max_bytes
+
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
         with self._connections.reading:
@@ -57,7 +60,7 @@ class Upkeep(DatabaseAccess):
             while finished > keep and (count := self._forget_oldest(min(_BATCH, finished - keep))):
                 finished -= count
                 total += count
-        while max_bytes is not None and self._used_bytes() > max_bytes:
+        while max_bytes is not None and self._uses_more_than(max_bytes):
             count = self._forget_oldest(_BATCH)
             total += count
             if not count:

@@ -1,10 +1,13 @@
 """How fast a durable operation (intent, then success, both safe from a power cut) is, beside DBOS on SQLite.
 
 python -m tests.bench.durable [FOLDER]     the folder decides which disk is measured; default: the current one
+
+When RECOVERY_TEST_POSTGRES_URL names a PostgreSQL database it is measured too, in a schema that is dropped again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -15,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests import postgres
 
 THREADS = 32
 PROCESSES, THREADS_EACH, SECONDS = 2, 4, 3.0
@@ -48,15 +53,16 @@ def timed(work: Callable[[], object], threads: int, each: int) -> tuple[float, f
     return (len(took) - len(errors)) / (time.perf_counter() - begun), percentile(took, 0.99), errors
 
 
-def ours(path: Path) -> Callable[[], object]:
+def ours(where: str) -> Callable[[], object]:
     """One operation: entered, claimed (the intent), ended well."""
-    from launcher_recovery import SQLitePersistence
+    from launcher_recovery import PostgresPersistence, SQLitePersistence
     from launcher_recovery.clock import Clock
     from launcher_recovery.lifecycle import Lifecycle
     from launcher_recovery.operation import Operation
 
     clock = Clock()
-    lifecycle = Lifecycle(SQLitePersistence(path), owner_id="bench", clock=clock)
+    store = PostgresPersistence(where) if where.startswith("postgres") else SQLitePersistence(where)
+    lifecycle = Lifecycle(store, owner_id="bench", clock=clock)
 
     def once() -> None:
         data = lifecycle.open("work", (1,), {})
@@ -66,7 +72,7 @@ def ours(path: Path) -> Callable[[], object]:
     return once
 
 
-def theirs(path: Path) -> Callable[[], object]:
+def theirs(path: str) -> Callable[[], object]:
     """One DBOS workflow."""
     from dbos import DBOS
 
@@ -90,9 +96,9 @@ def fsync_ms(folder: Path) -> float:
         return (time.perf_counter() - begun) * 10
 
 
-def child(path: Path) -> None:
+def child(where: str) -> None:
     """Commits of each thread, then the percentile and the number of errors, after a line on standard input."""
-    once = ours(path)
+    once = ours(where)
     once()
     print("ready", flush=True)
     sys.stdin.readline()
@@ -117,8 +123,8 @@ def child(path: Path) -> None:
     print(*counts, percentile(took, 0.99), len(errors), flush=True)
 
 
-def processes(folder: Path) -> None:
-    command = [sys.executable, "-m", "tests.bench.durable", "--child", str(folder / "shared.db")]
+def processes(label: str, where: str) -> None:
+    command = [sys.executable, "-m", "tests.bench.durable", "--child", where]
     started = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
     ]
@@ -135,40 +141,44 @@ def processes(folder: Path) -> None:
     counts = [int(count) for line in lines for count in line[:THREADS_EACH]]
     p99, errors = max(float(line[-2]) for line in lines), sum(int(line[-1]) for line in lines)
     print(
-        f"{PROCESSES} processes x {THREADS_EACH} threads  {sum(counts) / SECONDS:9.0f} op/s  p99 {p99:7.1f} ms"
-        f"  errors {errors}  slowest/fastest thread {min(counts) / max(counts):.2f}"
+        f"{label:18} {PROCESSES} processes x {THREADS_EACH} threads  {sum(counts) / SECONDS:9.0f} op/s"
+        f"  p99 {p99:7.1f} ms  errors {errors}  slowest/fastest thread {min(counts) / max(counts):.2f}"
     )
 
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
     parent = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
-    with tempfile.TemporaryDirectory(dir=parent) as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent)))
         print(f"fdatasync of 4 KiB: {fsync_ms(folder):.2f} ms")
-        contenders = {"launcher-recovery": ours}
+        contenders = {"launcher-recovery": (ours, str(folder / "ours.db"))}
         if importlib.util.find_spec("dbos") is None:
             print("DBOS is not measured: the package dbos is missing (pip install dbos)")
         else:
-            contenders["DBOS on SQLite"] = theirs
+            contenders["DBOS on SQLite"] = (theirs, str(folder / "theirs.db"))
+        if postgres.URL:
+            contenders["on PostgreSQL"] = (ours, stack.enter_context(postgres.new_schema()))
         rates: dict[tuple[str, int], float] = {}
-        for number, (label, make) in enumerate(contenders.items()):
-            once = make(folder / f"{number}.db")
+        for label, (make, where) in contenders.items():
+            once = make(where)
             once()
             for threads, each in ((1, 300), (THREADS, 10 if make is theirs else 100)):
                 rate, p99, errors = timed(once, threads, each)
                 rates[label, threads] = rate
                 print(f"{label:18} {threads:2} threads  {rate:9.0f} op/s  p99 {p99:7.1f} ms  errors {len(errors)}")
         for threads in (1, THREADS):
-            if len(contenders) == 2:
+            if "DBOS on SQLite" in contenders:
                 ratio = rates["launcher-recovery", threads] / rates["DBOS on SQLite", threads]
                 print(f"ratio at {threads:2} threads: {ratio:.1f}")
-        processes(folder)
+        for label, (make, where) in contenders.items():
+            if make is ours:
+                processes(label, where)
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(Path(sys.argv[2]))
+        child(sys.argv[2])
     else:
         main()

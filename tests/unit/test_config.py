@@ -56,6 +56,7 @@ def test_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None
         ("rollout", "download:50, install_node:10", {"download": 50.0, "install_node": 10.0}),
         ("allowed_hosts", "a, b,,", ("a", "b")), ("allowed_roots", "/a:/b", ("/a", "/b")),
         ("persistence_path", "", None), ("persistence_path", "/a", "/a"), ("persistence_enabled", "0", False),
+        ("database_url", "", None), ("database_url", " postgres://u:p@h/d ", "postgres://u:p@h/d"),
         ("disabled_extensions", "x", ("x",)), ("retention_days", "0.5", 0.5),
     ],
 )  # fmt: skip
@@ -96,6 +97,43 @@ def test_bad_value_names_its_source() -> None:
         load_config(environ={"RECOVERY_MAX_RETRIES": "x"})
     with pytest.raises(RecoveryConfigError, match=r"^max_retries=-5 is not usable"):
         load_config(environ={"RECOVERY_MAX_RETRIES": "1"}).merged({"max_retries": -5})
+
+
+@pytest.mark.parametrize("value", ["mysql://ann:h4nter2@h/d", "h4nter2", "sqlite:///", 5, "x h4nter2://"])
+def test_bad_database_url_is_not_repeated(value: Any) -> None:
+    """Of a URL that is refused only what it is for is shown."""
+    with pytest.raises(
+        RecoveryConfigError, match=r"^RECOVERY_DATABASE_URL='((mysql|sqlite)://)?…' is not usable"
+    ) as caught:
+        load_config(environ={"RECOVERY_DATABASE_URL": value})
+    assert "it must be a URL such as postgresql://user:password@host:5432/database or" in str(caught.value)
+    assert "h4nter2" not in str(caught.value)
+
+
+def test_database_url_is_kept_secret() -> None:
+    """It is not in the text of the settings."""
+    config = RecoveryConfig(database_url="postgresql://ann:h4nter2@h/d")
+    assert "h4nter2" not in repr(config) + str(config)
+
+
+def test_one_place_for_the_state() -> None:
+    """A file and a URL given at the same place are refused; else the one counts that was given at the higher place."""
+    url, path = "postgresql://ann:h4nter2@h/d", "/var/recovery.db"
+    both = {"RECOVERY_DATABASE_URL": url, "RECOVERY_PERSISTENCE_PATH": path}
+    for way in (lambda: load_config(environ=both), lambda: load_config(environ={}, app_config=both)):
+        with pytest.raises(RecoveryConfigError, match="are both given, but the state is kept in one place") as caught:
+            way()
+        assert "RECOVERY_DATABASE_URL" in str(caught.value)
+        assert "h4nter2" not in str(caught.value)
+    with pytest.raises(RecoveryConfigError, match=r"^database_url and persistence_path='/a' are both given"):
+        RecoveryConfig(database_url=url, persistence_path="/a")
+    config = load_config(environ={"RECOVERY_DATABASE_URL": url}, app_config={"RECOVERY_PERSISTENCE_PATH": path})
+    assert (config.database_url, config.persistence_path) == (url, None)
+    assert not config.is_explicit("persistence_path")
+    config = load_config({"persistence_path": path}, both | {"RECOVERY_PERSISTENCE_PATH": ""})
+    assert (config.database_url, config.persistence_path) == (None, path)
+    config = load_config(environ={"RECOVERY_DATABASE_URL": ""}, app_config={"RECOVERY_PERSISTENCE_PATH": path})
+    assert (config.database_url, config.persistence_path) == (None, path)
 
 
 def test_unknown_names() -> None:

@@ -25,6 +25,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.sqlite import SQLitePersistence
 from launcher_recovery.signals import Event
 from launcher_recovery.strategies import FixedDelayStrategy
+from tests import postgres
 from tests.support import Ticking, recovery_threads, wait_for
 
 KIND = OperationKind("download", "launcher_download", key=str, title=str)
@@ -470,6 +471,32 @@ def test_a_damaged_database_is_kept_and_told(make: Callable[..., RecoveryIntegra
     [kept] = tmp_path.glob("r.db.corrupt-*")
     assert str(kept) in problem["message"]
     assert opened(integrator).state is RecoveryState.PENDING
+
+
+@postgres.needs_server
+def test_state_is_kept_on_a_server(make: Callable[..., RecoveryIntegrator], postgres_url: str, tmp_path: Path) -> None:
+    integrator = make(persistence_enabled=True, database_url=postgres_url)
+    assert integrator.is_durable
+    assert run(integrator, failures=1).state is RecoveryState.SUCCESS
+    assert postgres.rows(postgres_url, "SELECT state FROM recovery_data") == [("success",)]
+    assert not (tmp_path / "recovery.db").exists()
+    assert postgres_url not in str(integrator.status())
+
+
+def test_a_file_may_be_given_as_a_url(make: Callable[..., RecoveryIntegrator], tmp_path: Path) -> None:
+    integrator = make(persistence_enabled=True, database_url=f"sqlite:///{tmp_path}/url.db")
+    assert integrator.is_durable
+    assert (tmp_path / "url.db").exists()
+
+
+def test_a_server_that_cannot_be_reached_is_told(make: Callable[..., RecoveryIntegrator]) -> None:
+    pytest.importorskip("psycopg")
+    integrator = make(persistence_enabled=True, database_url="postgresql://ann:h4nter2@127.0.0.1:1/state")
+    assert not integrator.is_durable
+    [problem] = integrator.status()["problems"]
+    assert "The recovery database state on 127.0.0.1 cannot be used" in problem["message"]
+    assert "h4nter2" not in str(integrator.status())
+    assert run(integrator, failures=1).state is RecoveryState.SUCCESS
 
 
 # -- running ------------------------------------------------------------------------------------------

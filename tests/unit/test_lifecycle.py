@@ -606,3 +606,22 @@ def test_orphans_are_pending_again(each: Kit) -> None:
     assert [item.outcome for item in each.store.attempts(lives[S.IN_PROGRESS].operation_id)] == ["interrupted"]
     assert each.lifecycle.release_orphans({"me"}) == []
     assert each.store.owners() == []
+
+
+def test_attempts_keep_their_errors(each: Kit) -> None:
+    """Of each failed attempt the message, the type and the last frames of its error are kept, one after the other."""
+    rest = iter([ConnectionError("gone"), TimeoutError("slow"), None])
+
+    def handler() -> None:
+        error = next(rest)
+        if error:
+            raise error
+
+    each.run(handler)
+    first, second, last = each.attempts
+    assert (first.error_type, second.error_type, last.error_type) == ("ConnectionError", "TimeoutError", None)
+    assert (first.error, second.error, last.error) == ("ConnectionError: gone", "TimeoutError: slow", None)
+    for attempt in (first, second):
+        assert attempt.traceback is not None
+        assert "in handler" in attempt.traceback
+    assert last.traceback is None
