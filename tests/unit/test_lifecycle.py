@@ -685,3 +685,22 @@ def test_step_touches_its_operation(each: Kit) -> None:
     each.clock.advance(5)
     live.step("clone", lambda: None)
     assert each.record(live.operation_id).updated_at.timestamp() == each.clock.time()
+
+
+def test_attempts_keep_their_errors(each: Kit) -> None:
+    """Of each failed attempt the message, the type and the last frames of its error are kept, one after the other."""
+    rest = iter([ConnectionError("gone"), TimeoutError("slow"), None])
+
+    def handler() -> None:
+        error = next(rest)
+        if error:
+            raise error
+
+    each.run(handler)
+    first, second, last = each.attempts
+    assert (first.error_type, second.error_type, last.error_type) == ("ConnectionError", "TimeoutError", None)
+    assert (first.error, second.error, last.error) == ("ConnectionError: gone", "TimeoutError: slow", None)
+    for attempt in (first, second):
+        assert attempt.traceback is not None
+        assert "in handler" in attempt.traceback
+    assert last.traceback is None

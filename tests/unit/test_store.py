@@ -31,7 +31,6 @@ from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.statements import PlannedEvent
-from tests.unit.kit import Kit
 
 S = RecoveryState
 NOW = datetime(2026, 11, 22, 23, 46, 31, 123456, timezone.utc)
@@ -44,25 +43,6 @@ def record(operation_id: str = "a", **given: Any) -> RecoveryData:
 def shown(data: RecoveryData | None) -> dict[str, Any]:
     assert data is not None
     return {**vars(data), "error": data.error and data.error.args}
-
-
-def test_attempts_keep_their_errors(each: Kit) -> None:
-    """Of each failed attempt the message, the type and the last frames of its error are kept, one after the other."""
-    rest = iter([ConnectionError("gone"), TimeoutError("slow"), None])
-
-    def handler() -> None:
-        error = next(rest)
-        if error:
-            raise error
-
-    each.run(handler)
-    first, second, last = each.attempts
-    assert (first.error_type, second.error_type, last.error_type) == ("ConnectionError", "TimeoutError", None)
-    assert (first.error, second.error, last.error) == ("ConnectionError: gone", "TimeoutError: slow", None)
-    for attempt in (first, second):
-        assert attempt.traceback is not None
-        assert "in handler" in attempt.traceback
-    assert last.traceback is None
 
 
 def test_old_events_are_forgotten(store: Store) -> None:
