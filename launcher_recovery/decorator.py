@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -11,12 +12,16 @@ from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
-from launcher_recovery.clock import Clock
-from launcher_recovery.declaration import Declaration
+from launcher_recovery.clock import Clock, to_datetime
+from launcher_recovery.declaration import Declaration, names_of
+from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.signals import CircuitBreakerUpdate, Event, send
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
+
+logger = logging.getLogger("launcher_recovery")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,7 +104,8 @@ def recoverable(
             the five methods of `StatePersistence` only is enough.
         classifier: decides which errors are worth a retry.
         circuit_breaker_threshold: failures in a row after which calls are refused for
-            `circuit_breaker_timeout` seconds; None: no breaker.
+            `circuit_breaker_timeout` seconds; None: no breaker. Its changes are told by the signal
+            `circuit_breaker_update`.
         circuit_breaker_scope: name of what the breaker guards, for messages.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
         key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
@@ -129,6 +135,7 @@ def recoverable(
     """
     max_attempts = int(_require("max_retries", max_retries, 0)) + 1
     clock = clock or Clock()
+    store = None if persistence is None else store_for(persistence)
     if isinstance(bulkhead, int):
         bulkhead = Bulkhead(bulkhead)
     breaker = circuit_breaker
@@ -136,7 +143,11 @@ def recoverable(
         _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
         _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
         breaker = CircuitBreaker(
-            circuit_breaker_threshold, circuit_breaker_timeout, scope=circuit_breaker_scope, clock=clock
+            circuit_breaker_threshold,
+            circuit_breaker_timeout,
+            scope=circuit_breaker_scope,
+            clock=clock,
+            on_change=lambda changed: _tell(changed, store, clock),
         )
     policy = Policy(
         max_attempts=max_attempts,
@@ -152,9 +163,9 @@ def recoverable(
         policies=policies or {},
     )
 
-    store = None if persistence is None else store_for(persistence)
-
     def decorate(target: Any) -> Any:
+        if breaker is not None and breaker is not circuit_breaker and not breaker.operation_type:
+            breaker.operation_type = names_of(getattr(target, "__func__", target))[0]
         return declared(
             target,
             lambda function: Declaration(
@@ -173,6 +184,18 @@ def recoverable(
         )
 
     return decorate if function is None else decorate(function)
+
+
+def _tell(breaker: CircuitBreaker, store: Store | None, clock: Clock) -> None:
+    """Signal that a breaker changed; with a store the event is stored as well."""
+    name, payload = "circuit_breaker_update", vars(CircuitBreakerUpdate.of(breaker, to_datetime(clock.time())))
+    event = Event(0, name, payload)
+    try:
+        if store is not None:
+            event = store.append_event(name, payload)
+    except StoreError as error:
+        logger.warning("a circuit breaker's change could not be kept: %s", error)
+    send(event, breaker)
 
 
 def declared(target: Any, declare: Callable[[Any], Declaration]) -> Any:

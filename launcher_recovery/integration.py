@@ -14,7 +14,7 @@ from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.classification import ErrorClassifier, Verdict
-from launcher_recovery.clock import Clock, to_datetime, to_iso
+from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.config import RecoveryConfig, load_config
 from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
@@ -231,14 +231,7 @@ class RecoveryIntegrator:
             logger.warning("a circuit breaker's change could not be kept: %s", error)
 
     def _describe(self, breaker: CircuitBreaker) -> CircuitBreakerUpdate:
-        return CircuitBreakerUpdate(
-            scope=breaker.scope,
-            operation_type=breaker.operation_type,
-            state=breaker.state.value,
-            failure_count=breaker.failure_count,
-            timeout_remaining=round(breaker.timeout_remaining, 3),
-            timestamp=to_iso(to_datetime(self.clock.time())),
-        )
+        return CircuitBreakerUpdate.of(breaker, to_datetime(self.clock.time()))
 
     # -- settings, functions, controls, figures -----------------------------------------------------
 
