@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -12,12 +13,14 @@ from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.clock import Clock
-from launcher_recovery.declaration import Declaration
+from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.policy import Policy
-from launcher_recovery.sharing import shared_breaker
+from launcher_recovery.sharing import announce, shared_breaker
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
+
+logger = logging.getLogger("launcher_recovery")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,7 +103,8 @@ def recoverable(
             the five methods of `StatePersistence` only is enough. One that fails fails no call: it goes on in memory.
         classifier: decides which errors are worth a retry.
         circuit_breaker_threshold: failures in a row after which calls are refused for
-            `circuit_breaker_timeout` seconds; None: no breaker.
+            `circuit_breaker_timeout` seconds; None: no breaker. Its changes are told by the signal
+            `circuit_breaker_update`.
         circuit_breaker_scope: name of what the breaker guards, such as a host. With `persistence`, all functions and
             processes that give the same name and store share one breaker, over restarts as well.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
@@ -132,6 +136,7 @@ def recoverable(
     """
     max_attempts = int(_require("max_retries", max_retries, 0)) + 1
     clock = clock or Clock()
+    store = None if persistence is None else store_for(persistence)
     if isinstance(bulkhead, int):
         bulkhead = Bulkhead(bulkhead)
     breaker = circuit_breaker
@@ -139,10 +144,15 @@ def recoverable(
         _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
         _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
         limits = (circuit_breaker_threshold, circuit_breaker_timeout)
-        if persistence is not None and circuit_breaker_scope:
-            breaker = shared_breaker(persistence, circuit_breaker_scope, *limits, clock=clock)
+        if store is not None and circuit_breaker_scope:
+            breaker = shared_breaker(store, circuit_breaker_scope, *limits, clock=clock)
         else:
-            breaker = CircuitBreaker(*limits, scope=circuit_breaker_scope, clock=clock)
+            breaker = CircuitBreaker(
+                *limits,
+                scope=circuit_breaker_scope,
+                clock=clock,
+                on_change=lambda changed: announce(store, changed, clock),
+            )
     policy = Policy(
         max_attempts=max_attempts,
         strategy=strategy or ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay),
@@ -157,9 +167,9 @@ def recoverable(
         policies=policies or {},
     )
 
-    store = None if persistence is None else store_for(persistence)
-
     def decorate(target: Any) -> Any:
+        if breaker is not None and breaker is not circuit_breaker and not breaker.operation_type:
+            breaker.operation_type = names_of(getattr(target, "__func__", target))[0]
         return declared(
             target,
             lambda function: Declaration(

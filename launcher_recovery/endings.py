@@ -52,3 +52,13 @@ def inner_gave_up(error: Exception, began: int) -> bool:
     `began` is when this attempt did; the same exception object may have been given up on before, by another call.
     """
     return any(getattr(item, _GAVE_UP, 0) > began for item in chain_of(error))
+
+
+def inner_was_cancelled(error: Exception) -> bool:
+    """Whether the attempt ended because an operation inside it was cancelled, as the error itself or its cause."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:  # one may be raised from itself
+        seen.append(cause)
+        cause = cause.__cause__
+    return any(isinstance(item, OperationCancelled) for item in seen)

@@ -17,9 +17,8 @@ from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
-from launcher_recovery.endings import inner_gave_up, mark_given_up, outcome
+from launcher_recovery.endings import inner_gave_up, inner_was_cancelled, mark_given_up, outcome
 from launcher_recovery.errors import (
-    OperationCancelled,
     OperationInterrupted,
     RecoveryExhaustedError,
     RecoveryStateError,
@@ -231,7 +230,7 @@ class Engine:
             yield from entry.failed(verdict)
         fruitless = 0 if live.moved else live.data.fruitless + 1
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
-        if isinstance(error, OperationCancelled):
+        if inner_was_cancelled(error):
             # A person cancelled what this one needs, and it did not go on without it.
             decision = GiveUp(RecoveryState.CANCELLED)
         elif not inner_gave_up(error, live.began):

@@ -34,7 +34,7 @@ from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
-from launcher_recovery.sharing import describe, known_breakers, shared_breaker, shared_budget
+from launcher_recovery.sharing import known_breakers, shared_breaker, shared_budget
 from launcher_recovery.signals import CircuitBreakerUpdate, Event
 from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
@@ -352,7 +352,7 @@ class RecoveryIntegrator:
             known = list(self._breakers.values())
         for breaker in known:
             breaker.refresh()
-        return [describe(breaker, self.clock) for breaker in known]
+        return [CircuitBreakerUpdate.of(breaker, to_datetime(self.clock.time())) for breaker in known]
 
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +31,8 @@ from launcher_recovery.persistence import codec
 # How often a pause, a cancellation or the end of the time is looked for while the child says nothing.
 _LOOK_S = 0.02
 _GRACE_S = 0.1
+# How often the child looks whether its parent is there.
+_PARENT_S = 0.2
 # The package is where it is here, however it came into this process's path.
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from launcher_recovery.isolate import main; main()"
 _COMMAND = (sys.executable, "-c", _START, str(Path(__file__).parents[1]))
@@ -73,7 +76,12 @@ def run(target: Callable[..., Any], live: Operation, args: tuple[Any, ...], kwar
         }
     )
     child = subprocess.Popen(
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+        (*_COMMAND, str(os.getpid())),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
     )
     assert child.stdin is not None
     assert child.stdout is not None
@@ -196,6 +204,15 @@ class _Parent:
         """Take the parent's answers; when it is gone, so is this process, with all that it started."""
         for line in self._stdin:
             self._answers.put(line)
+        self._end()
+
+    def watch_parent(self, pid: int) -> None:
+        """End with the parent also when another process, forked from it, has the pipe open still."""
+        while os.getppid() == pid:
+            time.sleep(_PARENT_S)
+        self._end()
+
+    def _end(self) -> None:
         if sys.platform != "win32":
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -277,6 +294,8 @@ def main() -> None:
     os.close(null)
     parent = _Parent(stdin, out)
     threading.Thread(target=parent.listen, daemon=True).start()
+    if sys.platform != "win32":  # where nobody is forked
+        threading.Thread(target=parent.watch_parent, args=(int(sys.argv[2]),), daemon=True).start()
     request = codec.loads(parent.receive())
     try:
         sys.path[:] = request["path"]

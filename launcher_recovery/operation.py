@@ -6,6 +6,7 @@ import abc
 import contextvars
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -396,14 +397,23 @@ def current_operation() -> Operation | None:
     return found.materialize() if isinstance(found, LazyHandle) else found
 
 
-class running:
-    """Context manager in which `current_operation` is `operation`."""
+surroundings: list[Callable[[Operation], AbstractContextManager[object]]] = []
+"""What else the code of an operation runs in; each gives a context manager."""
 
-    def __init__(self, operation: Operation | None) -> None:
+
+class running:
+    """Context manager in which `current_operation` is `operation`, with its surroundings."""
+
+    def __init__(self, operation: Operation) -> None:
         self._operation = operation
 
     def __enter__(self) -> None:
         self._token = _current.set(self._operation)
+        self._around = [make(self._operation) for make in surroundings]
+        for around in self._around:
+            around.__enter__()
 
     def __exit__(self, *exc: object) -> None:
+        for around in reversed(self._around):
+            around.__exit__(None, None, None)
         _current.reset(self._token)

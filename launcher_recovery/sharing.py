@@ -10,13 +10,13 @@ from typing import Any
 from launcher_recovery import signals
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
-from launcher_recovery.clock import Clock, to_datetime, to_iso
+from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryConfigError, StoreError
 from launcher_recovery.owners import OWNER, is_alive
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.rows import KeptRow, Row, Transition
-from launcher_recovery.signals import CircuitBreakerUpdate
+from launcher_recovery.signals import CircuitBreakerUpdate, Event
 from launcher_recovery.stores import store_for
 
 logger = logging.getLogger("launcher_recovery")
@@ -82,24 +82,16 @@ def shared_budget(
     return RetryBudget(capacity, scope=scope, clock=clock, row=row, **settings)
 
 
-def announce(store: Store, breaker: CircuitBreaker, clock: Clock) -> None:
-    """Store and send the event that tells of a breaker's change of state, to other processes as well."""
+def announce(store: Store | None, breaker: CircuitBreaker, clock: Clock) -> None:
+    """Send the event that tells of a breaker's change of state; with a store, to other processes as well."""
+    name, payload = "circuit_breaker_update", dict(vars(CircuitBreakerUpdate.of(breaker, to_datetime(clock.time()))))
+    event = Event(0, name, payload)
     try:
-        signals.send(store.append_event("circuit_breaker_update", dict(vars(describe(breaker, clock)))), breaker)
+        if store is not None:
+            event = store.append_event(name, payload)
     except StoreError as error:
         logger.warning("a circuit breaker's change could not be kept: %s", error)
-
-
-def describe(breaker: CircuitBreaker, clock: Clock) -> CircuitBreakerUpdate:
-    """The breaker as this process knows it now."""
-    return CircuitBreakerUpdate(
-        scope=breaker.scope,
-        operation_type=breaker.operation_type,
-        state=breaker.state.value,
-        failure_count=breaker.failure_count,
-        timeout_remaining=round(breaker.timeout_remaining, 3),
-        timestamp=to_iso(to_datetime(clock.time())),
-    )
+    signals.send(event, breaker)
 
 
 def known_breakers(store: Store) -> list[tuple[str, str]]:

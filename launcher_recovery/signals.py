@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from blinker import Namespace
 
+from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.clock import to_iso
 from launcher_recovery.operation import FINAL, RUNNABLE, RecoveryData, RecoveryState
 
@@ -32,7 +34,10 @@ circuit_breaker_updated = _namespace.signal(
 
 @dataclass(frozen=True)
 class Event:
-    """A stored event: its sequence number (grows, unique in one store), its name, and its JSON payload."""
+    """A stored event: its sequence number (grows, unique in one store), its name, and its JSON payload.
+
+    The number is 0 for what happened to something that has no store.
+    """
 
     seq: int
     name: str
@@ -131,6 +136,17 @@ class CircuitBreakerUpdate:
     failure_count: int
     timeout_remaining: float
     timestamp: str | None
+
+    @classmethod
+    def of(cls, breaker: CircuitBreaker, at: datetime) -> CircuitBreakerUpdate:
+        return cls(
+            scope=breaker.scope,
+            operation_type=breaker.operation_type,
+            state=breaker.state.value,
+            failure_count=breaker.failure_count,
+            timeout_remaining=round(breaker.timeout_remaining, 3),
+            timestamp=to_iso(at),
+        )
 
 
 def actions_for(data: RecoveryData) -> list[str]:

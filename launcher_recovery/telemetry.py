@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import RecoveryError
 from launcher_recovery.happenings import Follower, Happening
+from launcher_recovery.operation import Operation, surroundings
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
@@ -34,7 +36,8 @@ class _Spans:
 class Telemetry:
     """Makes spans of what happens to the operations of this process.
 
-    The span of an operation is a child of the one around it when that operation runs in this process, else of the
+    The span of an attempt is the current one in the code of the operation, whose own spans are its children. That
+    of an operation is a child of the one around it when that operation runs in this process, else of the
     span that is current where the operation was begun. Their times are those of the record.
 
     Args:
@@ -49,18 +52,33 @@ class Telemetry:
 
     def attach(self) -> None:
         """Make spans from now on."""
+        if self not in _attached:
+            surroundings.append(self._inside)
         _attached.add(self)
         self._follower.attach()
 
     def detach(self) -> None:
         """Undo `attach`; spans that are open are ended as they are."""
         self._follower.detach()
+        if self in _attached:
+            surroundings.remove(self._inside)
         _attached.discard(self)
         with self._lock:
             left = list(self._spans.values())
             self._spans.clear()
         for spans in left:
             _end(spans, None)
+
+    def _inside(self, operation: Operation) -> AbstractContextManager[object]:
+        """Makes the span of the running attempt the current one."""
+        from opentelemetry.trace import use_span
+
+        with self._lock:
+            spans = self._spans.get(operation.operation_id)
+        if spans is None or spans.attempt is None:
+            return nullcontext()
+        # How the attempt ends is told by the record, and by nothing else.
+        return use_span(spans.attempt, record_exception=False, set_status_on_exception=False)
 
     def _on_happening(self, happening: Happening, payload: Mapping[str, Any]) -> None:
         with self._lock:

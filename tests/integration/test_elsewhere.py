@@ -229,7 +229,6 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
             raise StoreError("busy")
         return event_range()
 
-    monkeypatch.setattr(store, "event_range", failing)
     begun = threading.Event()
 
     @recoverable(persistence=store)
@@ -240,8 +239,10 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
 
     call = Call(work)
     assert begun.wait(30)
+    monkeypatch.setattr(store, "event_range", failing)
     assert elsewhere("cancel") == "cancelled"
     assert isinstance(call.result, OperationCancelled)
+    assert next(failures, "all were met") == "all were met"
 
 
 def test_more_events_than_can_be_read(

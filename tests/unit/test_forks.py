@@ -15,6 +15,7 @@ SCRIPT = """
 import gc, json, os, sys, threading, time
 from pathlib import Path
 from launcher_recovery import RecoveryData, SQLitePersistence, owners
+from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.persistence import ResilientPersistence
 
 store = SQLitePersistence(sys.argv[1])
@@ -24,6 +25,7 @@ memory = SQLitePersistence(":memory:")
 memory.insert(RecoveryData("parent", "work"))
 parent = owners.OWNER.owner_id
 held = owners.OWNER
+lifecycle = Lifecycle(store)
 owners.keep_alive(store)
 stop = threading.Event()
 written = []
@@ -42,6 +44,7 @@ for number in range(4):
     if pid == 0:
         assert held is owners.OWNER and held.owner_id != parent and held.pid == os.getpid()
         assert owners.is_alive(owners.OwnerRow(held, 0), 0)
+        assert lifecycle.owner_id == lifecycle.draft("work", (), {}).owner == held.owner_id
         for count in range(50):
             assert store.insert(RecoveryData(f"{number}-{count}", "work")) is not None
         assert store.get(f"{number}-0") is not None

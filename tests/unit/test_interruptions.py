@@ -39,6 +39,15 @@ def raiser(*errors: BaseException) -> Callable[[], str]:
     return handler
 
 
+def test_an_error_that_is_its_own_cause(kit: Kit) -> None:
+    """It is retried and raised as any other."""
+    error = ConnectionError("gone")
+    error.__cause__ = error
+    with pytest.raises(ConnectionError):
+        kit.run(raiser(*[error] * 4), Policy())
+    assert kit.now.attempt == 4
+
+
 def test_stop_iteration_stays_what_it_is(kit: Kit) -> None:
     """A StopIteration from a handler is retried and raised like any error, not turned into a RuntimeError."""
     errors = [StopIteration(number) for number in range(4)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from launcher_recovery import (
     CommandError,
     OperationCancelled,
     RecoveryConfigError,
+    RecoveryState,
     RecoveryTimeoutError,
     StoredError,
     recoverable,
@@ -65,9 +68,9 @@ def test_errors_are_those_of_the_function() -> None:
         isolate(isolated.add, max_retries=0)(object(), 1)
 
 
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
+@pytest.mark.parametrize("how", ["timeout", "cancel", "pause"])
 def test_the_whole_group_is_ended(tmp_path: Path, how: str) -> None:
-    """A timeout or a cancellation ends the child and the children of the child."""
+    """A timeout, a cancellation or a pause ends the child and the children of the child."""
     store = MemoryPersistence()
     pids = tmp_path / "pids"
     clock = VirtualClock()
@@ -87,11 +90,55 @@ def test_the_whole_group_is_ended(tmp_path: Path, how: str) -> None:
     if how == "timeout":
         clock.advance(61)
     else:
+        getattr(Lifecycle(store, owner_id="api"), how)(store.find()[0].operation_id)
+    until(lambda: all(start_time(pid) is None for pid in running))
+    if how == "pause":  # it waits for a person
+        assert thread.is_alive()
+        assert store.find()[0].state is RecoveryState.PAUSED
         Lifecycle(store, owner_id="api").cancel(store.find()[0].operation_id)
     thread.join(20)
-    until(lambda: all(start_time(pid) is None for pid in running))
     assert isinstance(errors[0], RecoveryTimeoutError if how == "timeout" else OperationCancelled)
     let_go(store)
+
+
+KILLED = """
+import os, sys, threading, time
+from pathlib import Path
+from launcher_recovery import recoverable
+from tests.unit import isolated
+
+pids = Path(sys.argv[1])
+
+def end():
+    while not pids.exists():
+        time.sleep(0.005)
+    if sys.argv[2] == "with a sibling":
+        sibling = os.fork()
+        if not sibling:
+            time.sleep(600)
+            os._exit(0)
+        pids.with_suffix(".sibling").write_text(str(sibling))
+    os.kill(os.getpid(), 9)
+
+threading.Thread(target=end).start()
+recoverable(isolate=True)(isolated.hangs)(pids)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs process groups")
+@pytest.mark.parametrize("how", ["alone", "with a sibling"])
+def test_what_a_killed_process_had_begun_ends_with_it(tmp_path: Path, how: str) -> None:
+    """kill -9 of the parent leaves nothing running, not even while a process forked from it has its pipes."""
+    pids = tmp_path / "pids"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(pids), how], env=environment)
+    assert parent.wait(30) == -9
+    running = [int(pid) for pid in pids.read_text().split()]
+    until(lambda: all(start_time(pid) is None for pid in running))
+    if how == "with a sibling":
+        sibling = int(pids.with_suffix(".sibling").read_text())
+        assert start_time(sibling) is not None
+        os.kill(sibling, 9)
 
 
 def until(condition: Callable[[], bool]) -> None:

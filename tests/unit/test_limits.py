@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from launcher_recovery import (
     OperationCancelled,
     RecoveryConfigError,
     RecoveryState,
+    StoreError,
     recoverable,
 )
 from launcher_recovery.budget import RetryBudget
@@ -25,8 +26,10 @@ from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import WaitingFor, current_operation
+from launcher_recovery.owners import let_go
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.signals import Event, circuit_breaker_updated
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
 from tests.unit.kit import Kit, says
@@ -402,3 +405,65 @@ def test_waiting_for_the_next_attempt_takes_no_place(kit: Kit, monkeypatch: pyte
     monkeypatch.setattr(kit.clock, "wait", wait_and_look)
     assert kit.run(work, Policy(bulkheads=[bulkhead], classify=says())) == "done"
     assert (running[0], running[1], running[-1], bulkhead.running) == (1, 0, 1, 0)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_happens_to_a_breaker_is_told(clock: VirtualClock, kept: bool) -> None:
+    """By a signal, and where there is a store by an event that it keeps."""
+    store = MemoryPersistence()
+    told: list[Event] = []
+
+    def listen(sender: object, event: Event) -> None:
+        told.append(event)
+
+    @recoverable(
+        max_retries=0,
+        circuit_breaker_threshold=2,
+        circuit_breaker_timeout=5,
+        circuit_breaker_scope="h",
+        persistence=store if kept else None,
+        clock=clock,
+    )
+    def work() -> None:
+        raise ConnectionError("gone")
+
+    with circuit_breaker_updated.connected_to(listen):
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                work()
+    (event,) = told
+    # With a store, all functions that name this scope have one.
+    name = "function" if kept else f"{__name__}.test_what_happens_to_a_breaker_is_told.<locals>.work"
+    told_of = {key: event.payload[key] for key in ("scope", "operation_type", "state", "failure_count")}
+    assert told_of == {"scope": "h", "operation_type": name, "state": "open", "failure_count": 2}
+    assert event.payload["timeout_remaining"] == 5
+    stored = [item for item in store.events_since(0) if item.name == "circuit_breaker_update"]
+    assert stored == ([event] if kept else [])
+    assert (event.seq > 0) is kept
+    let_go(store)
+
+
+class WithoutRoom(MemoryPersistence):
+    """Takes no event of a breaker."""
+
+    def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
+        if name == "circuit_breaker_update":
+            raise StoreError("The disk is full.")
+        return super().append_event(name, payload)
+
+
+def test_a_breaker_whose_change_cannot_be_kept_is_told_all_the_same(clock: VirtualClock) -> None:
+    store = WithoutRoom()
+    told: list[int] = []
+
+    def listen(sender: object, event: Event) -> None:
+        told.append(event.seq)
+
+    @recoverable(max_retries=0, circuit_breaker_threshold=1, persistence=store, clock=clock)
+    def work() -> None:
+        raise ConnectionError("gone")
+
+    with circuit_breaker_updated.connected_to(listen), pytest.raises(ConnectionError):
+        work()
+    assert told == [0]
+    let_go(store)

@@ -244,6 +244,8 @@ def test_shared_failure_rate(breaker: Callable[..., CircuitBreaker], clock: Sett
     assert one.acquire() == 60
 
 
+# The others go on in memory by themselves.
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
 def test_store_that_fails(
     breaker: Callable[..., CircuitBreaker],
     store: Store,
@@ -273,6 +275,8 @@ def test_store_that_fails(
     assert one.acquire() == 0, "the store says closed"
 
 
+# The others go on in memory by themselves.
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
 def test_owners_that_cannot_be_read(
     breaker: Callable[..., CircuitBreaker], store: Store, clock: Settable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
 
 from launcher_recovery import RecoveryConfig, RecoveryIntegrator, enable_telemetry, telemetry
 from launcher_recovery.policy import Policy
@@ -173,3 +174,33 @@ def test_an_integrator_starts_without_opentelemetry(monkeypatch: pytest.MonkeyPa
     integrator = RecoveryIntegrator(RecoveryConfig(persistence_enabled=False))
     integrator.start()
     integrator.stop()
+
+
+def test_spans_of_the_code_are_children_of_the_attempt(kit: Kit, spans: Spans) -> None:
+    """Each attempt is the current span inside its handler, and only there; its error is the record's."""
+    tracer = spans.provider.get_tracer("mine")
+    left = [ConnectionError("broken")]
+
+    def work() -> None:
+        with tracer.start_as_current_span("mine"):
+            pass
+        if left:
+            raise left.pop()
+
+    kit.run(work)
+    assert not get_current_span().get_span_context().is_valid
+    of = {span.context.span_id: span.name for span in spans.ended() if span.context is not None}
+    parents = [of[span.parent.span_id] for span in spans.ended() if span.name == "mine" and span.parent is not None]
+    assert parents == ["attempt 1", "attempt 2"]
+    assert [event.name for span in spans.ended() if span.name == "attempt 1" for event in span.events] == []
+    spans.telemetry.attach()
+    spans.telemetry.detach()
+    kit.run(lambda: get_current_span().get_span_context().is_valid and pytest.fail("a span is left"))
+
+
+async def test_spans_of_a_coroutine_are_children_of_the_attempt(kit: Kit, spans: Spans) -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return str(getattr(get_current_span(), "name", None))
+
+    assert await kit.run_async(work) == "attempt 1"
