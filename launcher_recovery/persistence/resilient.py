@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import FINAL, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.operation import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+)
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     KEYS,
@@ -164,7 +172,17 @@ class ResilientPersistence(StatePersistence):
 
     def insert(self, data: RecoveryData) -> Changed | None:
         claim = Change((), {}, data.updated_at, claim=True) if begins(data) else None
-        return self._either(lambda: self._remember(self.store.insert(data), claim), lambda: self._memory.insert(data))
+        return self._either(
+            lambda: self._remember(self.store.insert(data), claim), lambda: self._insert_remembered(data)
+        )
+
+    def _insert_remembered(self, data: RecoveryData) -> Changed | None:
+        return None if self._is_key_taken(data) else self._memory.insert(data)
+
+    def _is_key_taken(self, data: RecoveryData) -> bool:
+        """Whether another unfinished one has its key: perhaps only on the disk, where others left or run it."""
+        latest = None if data.key is None else self._latest_remembered(data.key)
+        return latest is not None and latest.state in UNFINISHED and latest.operation_id != data.operation_id
 
     def change(self, operation_id: str, change: Change) -> Changed | None:
         return self._either(
@@ -180,6 +198,10 @@ class ResilientPersistence(StatePersistence):
                 self._memory.adopt(
                     data, attempts, self._try(lambda: self.store.steps(operation_id), list[StepRecord]())
                 )
+        known = self._memory.get(operation_id)
+        begins_again = known is not None and known.state in FINAL and change.fields.get("state") in UNFINISHED
+        if known is not None and begins_again and self._is_key_taken(known):
+            return None
         return self._memory.change(operation_id, change)
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
@@ -228,6 +250,8 @@ class ResilientPersistence(StatePersistence):
     def release_orphans(self, dead: Collection[str], at: datetime, limit: int | None = None) -> list[Changed]:
         def stored() -> list[Changed]:
             released = self.store.release_orphans(dead, at, limit)
+            for owner_id in dead:
+                self._memory.forget_owner(owner_id)
             for changed in released:
                 self._newest = max([self._newest, *(event.seq for event in changed.events)])
                 self._memory.forget(changed.data.operation_id)
@@ -278,10 +302,16 @@ class ResilientPersistence(StatePersistence):
         )
 
     def latest_with_key(self, key: str) -> RecoveryData | None:
-        return self._either(
-            lambda: self.store.latest_with_key(key),
-            lambda: self._memory.latest_with_key(key) or self._try(lambda: self.store.latest_with_key(key), None),
-        )
+        return self._either(lambda: self.store.latest_with_key(key), lambda: self._latest_remembered(key))
+
+    def _latest_remembered(self, key: str) -> RecoveryData | None:
+        known = self._memory.latest_with_key(key)
+        stored = self._try(lambda: self.store.latest_with_key(key), None)
+        if stored is None or self._memory.get(stored.operation_id) is not None:
+            return known  # what is live is known better here
+        if known is None:
+            return stored
+        return max(known, stored, key=lambda data: (data.state in UNFINISHED, data.created_at))
 
     def find(
         self,

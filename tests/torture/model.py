@@ -52,7 +52,9 @@ class Expected:
         data = store.get(self.operation_id)
         assert data is not None, f"{self.operation_id} is lost"
         names = {each.name for each in dataclasses.fields(self)} - {"done", "outcomes", "steps"}
-        assert {name: getattr(data, name) for name in names} == {name: getattr(self, name) for name in names}
+        pairs = {name: (getattr(data, name), getattr(self, name)) for name in names}
+        differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        assert differs == {}, f"is and should be: {differs}"
         assert (None if data.progress is None else data.progress.done) == self.done
         attempts = store.attempts(self.operation_id)
         assert [one.number for one in attempts] == list(range(1, self.attempt + 1))
@@ -99,7 +101,7 @@ class Model:
         parent = None if one.parent_id is None else self.operations.get(one.parent_id)
         return parent is not None and parent.is_unfinished
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Store, with_counts: bool = True) -> None:
         """Fail unless the store has just these, and at most one unfinished one for a key."""
         for one in self.operations.values():
             one.check(store)
@@ -115,7 +117,8 @@ class Model:
             assert latest is not None
             assert wanted is not None
             assert latest.operation_id == wanted.operation_id
-        self._check_counts(store)
+        if with_counts:
+            self._check_counts(store)
 
     def _check_counts(self, store: Store) -> None:
         all_of_them = list(self.operations.values())

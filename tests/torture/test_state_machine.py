@@ -29,7 +29,7 @@ from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import OperationCancelled, OperationPaused, RecoveryStateError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
-from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
+from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.testing import VirtualClock
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
@@ -40,7 +40,13 @@ S = RecoveryState
 KINDS: dict[str, Callable[[Path], tuple[Store, Store]]] = {
     "memory": lambda folder: (shared := MemoryPersistence(), shared),
     "sqlite": lambda folder: (SQLitePersistence(folder / "r.db"), SQLitePersistence(folder / "r.db")),
+    "resilient": lambda folder: (
+        ResilientPersistence(SQLitePersistence(folder / "r.db")),
+        ResilientPersistence(SQLitePersistence(folder / "r.db")),
+    ),
 }
+
+EXAMPLES = {"memory": 80, "sqlite": 25, "resilient": 10}
 
 KEYS = st.sampled_from([None, "a", "b"])
 SECONDS = st.floats(0, 7 * 86400, allow_nan=False)
@@ -82,13 +88,16 @@ class Operations(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.stores = KINDS[self.kind](Path(self.folder.name))
         self.clock = SettableClock()
+        self.stores = self.open_stores(Path(self.folder.name))
         self.model = Model()
         self.walks = Walks()
         self.started = 0
         self.processes = [self.start(0), self.start(1)]
         self.expected_events = 0
+
+    def open_stores(self, folder: Path) -> tuple[Store, Store]:
+        return KINDS[self.kind](folder)
 
     def start(self, place: int) -> Process:
         self.started += 1
@@ -471,7 +480,7 @@ def run(kind: str, examples: int, steps: int, *phases: Phase) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_sequence_of_calls(kind: str) -> None:
     """A seeded sample of sequences, the same in every run."""
-    run(kind, 40, 40, Phase.generate)
+    run(kind, EXAMPLES[kind], 40, Phase.generate)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, Store
 from launcher_recovery.signals import recovery_updated
-from launcher_recovery.stores import store_for
+from launcher_recovery.stores import MirroredStore, store_for
 from launcher_recovery.testing import VirtualClock
 
 
@@ -467,6 +467,16 @@ def test_what_stands_before_a_store(tmp_path: Path) -> None:
     assert store_for(going_on) is going_on
     assert store_for(simple) is store_for(simple)
     disk.close()
+
+
+def test_mirror_in_a_forked_child() -> None:
+    """A thread that was loading when the process was forked does not exist in the child."""
+    mirror = store_for(Simple())
+    assert isinstance(mirror, MirroredStore)
+    mirror._loading.acquire()
+    mirror.before_fork()
+    mirror.after_fork(in_child=True)
+    assert mirror.latest_with_key("a") is None
 
 
 # -- the quick way -------------------------------------------------------------------------------------

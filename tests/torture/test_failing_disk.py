@@ -1,0 +1,155 @@
+"""Any sequence of calls while the disk under the store fails and works again: as if it had worked all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+
+from launcher_recovery import RecoveryState, RecoveryStateError, SQLitePersistence, StoreError
+from launcher_recovery.operation import UNFINISHED
+from launcher_recovery.persistence import ResilientPersistence
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.resilient import RETRY_S
+from tests.torture.model import Walks
+from tests.torture.test_state_machine import Operations
+from tests.unit.kit import ME, Kit
+
+WRITES = ("insert", "change", "update_metadata", "save_progress", "finish_step", "append_event", "heartbeat",
+    "forget_owner", "release_orphans", "cleanup", "take_over", "check")  # fmt: skip
+
+
+class Disk(SQLitePersistence):
+    """A disk that may be full: it can be read, and not written to."""
+
+    is_full = False
+
+
+def _failing_when_full(name: str) -> Callable[..., Any]:
+    method = getattr(SQLitePersistence, name)
+
+    @functools.wraps(method)
+    def call(self: Disk, *args: Any, **kwargs: Any) -> Any:
+        if self.is_full:
+            raise StoreError("the disk is full")
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+for _name in WRITES:
+    setattr(Disk, _name, _failing_when_full(_name))
+
+
+class OnAFailingDisk(Operations):
+    """All in one process: what others do with a disk that fails here cannot be known here."""
+
+    kind = "failing"
+
+    def open_stores(self, folder: Path) -> tuple[Store, Store]:
+        self.disk = Disk(folder / "r.db")
+        self.resilient = ResilientPersistence(self.disk, self.clock)
+        return self.resilient, self.resilient
+
+    def teardown(self) -> None:
+        self.disk.is_full = False
+        super().teardown()
+
+    @property
+    def works(self) -> bool:
+        return not self.disk.is_full
+
+    @rule(is_full=st.booleans())
+    def disk_changes(self, is_full: bool) -> None:
+        self.disk.is_full = is_full
+        self.clock.advance(RETRY_S)
+
+    @invariant()
+    def is_as_expected(self) -> None:
+        self.model.check(self.resilient, with_counts=self.works)
+
+    @invariant()
+    def disk_has_it_all(self) -> None:
+        """Whenever it works, without a look at what stands before it."""
+        if self.works:
+            self.resilient.owners()  # comes back
+            self.model.check(self.disk)
+            Walks().follow(self.disk.events_since(0, limit=10**6))
+
+    # Nobody is declared dead, and nothing forgotten, while it cannot be written down.
+
+    @precondition(lambda self: self.works)
+    @rule(who=st.integers(0, 1), is_known=st.booleans())
+    def crash(self, who: int, is_known: bool) -> None:
+        super().crash(who, is_known)
+
+    @precondition(lambda self: self.works)
+    @rule(who=st.integers(0, 1), age=st.floats(0, 7200), keep=st.none() | st.integers(0, 3))
+    def cleanup(self, who: int, age: float, keep: int | None) -> None:
+        super().cleanup(who, age, keep)
+
+
+def test_key_is_taken_on_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
+    """What a dead process left is joined, and blocks a retry of an older one, also when it is only on the disk."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        old = kit.open(key="a")
+        kit.lifecycle.cancel(old.operation_id)
+        kit.clock.advance(1)
+        left = kit.open(key="a")
+        kit.lifecycle.release_orphans({ME.owner_id})
+        disk.is_full = True
+        for _ in range(2):
+            assert kit.open(key="a").operation_id == left.operation_id
+            with pytest.raises(RecoveryStateError, match="the same is under way"):
+                kit.lifecycle.retry(old.operation_id)
+        kit.lifecycle.cancel(left.operation_id)
+        assert kit.lifecycle.retry(old.operation_id).state is RecoveryState.PENDING
+        disk.is_full = False
+        kit.clock.advance(RETRY_S)
+        kit.store.check()
+        assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [old.operation_id]
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[Disk, Kit]]:
+    disk = Disk(path)
+    kit = Kit(disk)
+    kit.store = kit.lifecycle.store = ResilientPersistence(disk, kit.clock)
+    try:
+        yield disk, kit
+    finally:
+        disk.close()
+
+
+def run(examples: int, steps: int, *phases: Phase) -> None:
+    run_state_machine_as_test(
+        OnAFailingDisk,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_any_sequence_of_calls_on_a_failing_disk() -> None:
+    """A seeded sample of sequences, the same in every run."""
+    run(12, 40, Phase.generate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_any_long_sequence_of_calls_on_a_failing_disk() -> None:
+    run(1000, 100, Phase.generate, Phase.shrink)
