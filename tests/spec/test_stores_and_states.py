@@ -132,7 +132,6 @@ async def test_a_store_of_ones_own(is_async: bool) -> None:
         assert recoverable(persistence=persistence)(work)() == "done"
     states = list(dict.fromkeys(persistence.saved))
     assert states == [
-        (RecoveryState.PENDING, 0),
         (RecoveryState.IN_PROGRESS, 1),
         (RecoveryState.RECOVERING, 1),
         (RecoveryState.IN_PROGRESS, 2),
