@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -116,7 +116,9 @@ class Lifecycle(Controls, Keeping):
         revived = self._revive(draft) if revive else None
         if revived is not None:
             return revived, None
-        live = Operation(replace(draft, state=RecoveryState.IN_PROGRESS, attempt=1, fence=1), self, self.clock)
+        data = copy(draft)
+        data.state, data.attempt, data.fence = RecoveryState.IN_PROGRESS, 1, 1
+        live = Operation(data, self, self.clock)
         # Before it can be seen by anybody: who cancels it from then on has to reach it.
         self.attach(live)
         changed: Changed | None = None
