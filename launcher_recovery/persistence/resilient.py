@@ -60,6 +60,8 @@ class ResilientPersistence(StatePersistence):
         self._lock = threading.RLock()
         self._retry_at = 0.0
         self._newest = 0
+        # By operation, when it was updated last in the other store before that failed.
+        self._stored_at: dict[str, datetime] = {}
         try:
             self._newest = store.event_range()[1]
         except StoreError as error:
@@ -93,6 +95,7 @@ class ResilientPersistence(StatePersistence):
             if self.problem is None:
                 logger.error("nothing is written to the disk for now, operations go on in memory: %s", error)
                 self._memory.number_events_after(self._newest)
+                self._stored_at = {data.operation_id: data.updated_at for data in self._memory.find(limit=-1)}
             self.problem = str(error)
 
     def _comes_back(self) -> bool:
@@ -105,7 +108,12 @@ class ResilientPersistence(StatePersistence):
             memory = self._memory
             live = memory.find(limit=-1)
             kept = [
-                Kept(data, tuple(memory.attempts(data.operation_id)), tuple(memory.steps(data.operation_id)))
+                Kept(
+                    data,
+                    tuple(memory.attempts(data.operation_id)),
+                    tuple(memory.steps(data.operation_id)),
+                    self._stored_at.get(data.operation_id),
+                )
                 for data in live
             ]
             try:
@@ -177,6 +185,7 @@ class ResilientPersistence(StatePersistence):
         if self._memory.get(operation_id) is None:  # a person retries what is over, or goes on with what others left
             data = self._try(lambda: self.store.get(operation_id), None)
             if data is not None:
+                self._stored_at[operation_id] = data.updated_at
                 attempts = self._try(lambda: self.store.attempts(operation_id), list[AttemptRecord]())
                 self._memory.adopt(
                     data, attempts, self._try(lambda: self.store.steps(operation_id), list[StepRecord]())
