@@ -144,7 +144,8 @@ class ResilientPersistence(StatePersistence):
             if data.state in FINAL and self.problem is None:
                 self._memory.forget(data.operation_id)
                 return changed
-            attempts, steps = self._known(data)
+            is_claim = change is not None and change.claim
+            attempts, steps = self._known(data, data.attempt - is_claim)
             if change is not None and change.attempt is not None and attempts and attempts[-1].ended_at is None:
                 attempts[-1] = replace(attempts[-1], ended_at=change.at, **change.attempt)
             if change is not None and change.claim:
@@ -152,12 +153,13 @@ class ResilientPersistence(StatePersistence):
             self._memory.adopt(data, attempts, steps)
         return changed
 
-    def _known(self, data: RecoveryData) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
+    def _known(self, data: RecoveryData, number: int) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
+        """Attempts up to that number, and the steps if they are not in memory already."""
         attempts = self._memory.attempts(data.operation_id)
-        if data.attempt <= 1 or attempts:
+        if number == 0 or attempts:
             return attempts, None
-        try:  # from an earlier process
-            earlier = [one for one in self.store.attempts(data.operation_id) if one.number < data.attempt]
+        try:  # from an earlier process, or from before it was over
+            earlier = [one for one in self.store.attempts(data.operation_id) if one.number <= number]
             return earlier, self.store.steps(data.operation_id)
         except StoreError:
             return [], None

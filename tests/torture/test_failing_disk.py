@@ -119,6 +119,23 @@ def test_key_is_taken_on_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
         assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [old.operation_id]
 
 
+def test_retried_before_the_disk_is_full(tmp_path: Path) -> None:
+    """What was over is known with all of its attempts and steps when it goes on in memory."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        live = Operation(kit.lifecycle.begin_attempt(kit.open().operation_id, 9), kit.lifecycle, kit.clock)
+        live.step("first", lambda: "done")
+        kit.lifecycle.cancel(live.operation_id)
+        kit.lifecycle.retry(live.operation_id)
+        disk.is_full = True
+        kit.lifecycle.begin_attempt(live.operation_id, 9)
+        for _ in range(2):
+            outcomes = [(one.number, one.outcome) for one in kit.store.attempts(live.operation_id)]
+            assert outcomes == [(1, "cancelled"), (2, None)]
+            assert [step.name for step in kit.store.steps(live.operation_id)] == ["first"]
+            disk.is_full = False
+            kit.clock.advance(RETRY_S)
+
+
 @pytest.mark.parametrize("is_claimed_again", [False, True])
 def test_clock_is_set_back_while_the_disk_is_full(tmp_path: Path, is_claimed_again: bool) -> None:
     """What happened then is written back all the same, unless somebody touched the operation on the disk."""
