@@ -106,7 +106,8 @@ class ResilientPersistence(StatePersistence):
             if self._clock.monotonic() < self._retry_at:
                 return False
             memory = self._memory
-            live = memory.find(limit=-1)
+            # What is over first: it may have had the key of one that was begun after it.
+            live = sorted(memory.find(limit=-1), key=lambda data: data.state in UNFINISHED)
             kept = [
                 Kept(
                     data,

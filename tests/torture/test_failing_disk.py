@@ -136,6 +136,21 @@ def test_retried_before_the_disk_is_full(tmp_path: Path) -> None:
             kit.clock.advance(RETRY_S)
 
 
+def test_begun_anew_while_the_disk_is_full(tmp_path: Path) -> None:
+    """What was cancelled then makes room for the next one of its key, on the disk as well."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        kit.lifecycle.cancel(kit.open(key="a").operation_id)
+        old = kit.open(key="a")
+        disk.is_full = True
+        kit.lifecycle.cancel(old.operation_id)
+        kit.clock.advance(1)
+        new = kit.open(key="a")
+        disk.is_full = False
+        kit.clock.advance(RETRY_S)
+        kit.store.check()
+        assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [new.operation_id]
+
+
 @pytest.mark.parametrize("is_claimed_again", [False, True])
 def test_clock_is_set_back_while_the_disk_is_full(tmp_path: Path, is_claimed_again: bool) -> None:
     """What happened then is written back all the same, unless somebody touched the operation on the disk."""
