@@ -96,11 +96,16 @@ class Changed:
 
 @dataclass(frozen=True)
 class Kept:
-    """All that a store has of one operation, to be taken over by another store."""
+    """All that a store has of one operation, to be taken over by another store.
+
+    `stored_at` is when it was updated last in the other store as far as is known: if nobody has touched it there since,
+    it is taken over, also when the clock was set back in the meantime.
+    """
 
     data: RecoveryData
     attempts: tuple[AttemptRecord, ...]
     steps: tuple[StepRecord, ...]
+    stored_at: datetime | None = None
 
 
 @dataclass(frozen=True)

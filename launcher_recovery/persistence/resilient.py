@@ -64,6 +64,8 @@ class ResilientPersistence(StatePersistence):
         self._lock = threading.RLock()
         self._retry_at = 0.0
         self._newest = 0
+        # By operation, when it was updated last in the other store before that failed.
+        self._stored_at: dict[str, datetime] = {}
         try:
             self._newest = store.event_range()[1]
         except StoreError as error:
@@ -106,6 +108,7 @@ class ResilientPersistence(StatePersistence):
             if self.problem is None:
                 logger.error("nothing is written to the disk for now, operations go on in memory: %s", error)
                 self._memory.number_events_after(self._newest)
+                self._stored_at = {data.operation_id: data.updated_at for data in self._memory.find(limit=-1)}
             self.problem = str(error)
 
     def _comes_back(self) -> bool:
@@ -116,9 +119,15 @@ class ResilientPersistence(StatePersistence):
             if self._clock.monotonic() < self._retry_at:
                 return False
             memory = self._memory
-            live = memory.find(limit=-1)
+            # What is over first: it may have had the key of one that was begun after it.
+            live = sorted(memory.find(limit=-1), key=lambda data: data.state in UNFINISHED)
             kept = [
-                Kept(data, tuple(memory.attempts(data.operation_id)), tuple(memory.steps(data.operation_id)))
+                Kept(
+                    data,
+                    tuple(memory.attempts(data.operation_id)),
+                    tuple(memory.steps(data.operation_id)),
+                    self._stored_at.get(data.operation_id),
+                )
                 for data in live
             ]
             try:
@@ -150,7 +159,8 @@ class ResilientPersistence(StatePersistence):
             if data.state in FINAL and self.problem is None:
                 self._memory.forget(data.operation_id)
                 return changed
-            attempts, steps = self._known(data)
+            is_claim = change is not None and change.claim
+            attempts, steps = self._known(data, data.attempt - is_claim)
             if change is not None and change.attempt is not None and attempts and attempts[-1].ended_at is None:
                 attempts[-1] = replace(attempts[-1], ended_at=change.at, **change.attempt)
             if change is not None and change.claim:
@@ -158,12 +168,13 @@ class ResilientPersistence(StatePersistence):
             self._memory.adopt(data, attempts, steps)
         return changed
 
-    def _known(self, data: RecoveryData) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
+    def _known(self, data: RecoveryData, number: int) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
+        """Attempts up to that number, and the steps if they are not in memory already."""
         attempts = self._memory.attempts(data.operation_id)
-        if data.attempt <= 1 or attempts:
+        if number == 0 or attempts:
             return attempts, None
-        try:  # from an earlier process
-            earlier = [one for one in self.store.attempts(data.operation_id) if one.number < data.attempt]
+        try:  # from an earlier process, or from before it was over
+            earlier = [one for one in self.store.attempts(data.operation_id) if one.number <= number]
             return earlier, self.store.steps(data.operation_id)
         except StoreError:
             return [], None
@@ -194,6 +205,7 @@ class ResilientPersistence(StatePersistence):
         if self._memory.get(operation_id) is None:  # a person retries what is over, or goes on with what others left
             data = self._try(lambda: self.store.get(operation_id), None)
             if data is not None:
+                self._stored_at[operation_id] = data.updated_at
                 attempts = self._try(lambda: self.store.attempts(operation_id), list[AttemptRecord]())
                 self._memory.adopt(
                     data, attempts, self._try(lambda: self.store.steps(operation_id), list[StepRecord]())

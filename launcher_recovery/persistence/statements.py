@@ -163,10 +163,12 @@ def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
     others = _replaced(name for name in COLUMNS if name != "operation_id")
     ours = (data.operation_id, data.fence, columns["updated_at"])
     upsert = (
-        f"{_INSERT} ON CONFLICT (operation_id) DO UPDATE SET {others} WHERE recovery_data.fence <= excluded.fence"
-        " AND recovery_data.updated_at <= excluded.updated_at"
+        f"{_INSERT} ON CONFLICT (operation_id) DO UPDATE SET {others} WHERE recovery_data.fence < excluded.fence"
+        " OR (recovery_data.fence = excluded.fence"
+        " AND (recovery_data.updated_at <= excluded.updated_at OR recovery_data.updated_at = ?))"
     )
-    found: list[Statement] = [(upsert, tuple(columns[name] for name in COLUMNS))]
+    stored_at = data.updated_at if kept.stored_at is None else kept.stored_at
+    found: list[Statement] = [(upsert, (*(columns[name] for name in COLUMNS), stored_at.timestamp()))]
     for attempt in kept.attempts:
         ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
         began = (data.operation_id, attempt.number, attempt.started_at.timestamp())

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from launcher_recovery import RecoveryState, RecoveryStateError, SQLitePersistence, StoreError
-from launcher_recovery.operation import UNFINISHED
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.operation import UNFINISHED, Operation
 from launcher_recovery.persistence import ResilientPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.resilient import RETRY_S
+from tests.torture.files import database
 from tests.torture.model import Walks
 from tests.torture.test_state_machine import Operations
 from tests.unit.kit import ME, Kit
@@ -54,7 +56,7 @@ class OnAFailingDisk(Operations):
     kind = "failing"
 
     def open_stores(self, folder: Path) -> tuple[Store, Store]:
-        self.disk = Disk(folder / "r.db")
+        self.disk = Disk(database(folder / "r.db"))
         self.resilient = ResilientPersistence(self.disk, self.clock)
         return self.resilient, self.resilient
 
@@ -117,9 +119,66 @@ def test_key_is_taken_on_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
         assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [old.operation_id]
 
 
+def test_retried_before_the_disk_is_full(tmp_path: Path) -> None:
+    """What was over is known with all of its attempts and steps when it goes on in memory."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        live = Operation(kit.lifecycle.begin_attempt(kit.open().operation_id, 9), kit.lifecycle, kit.clock)
+        live.step("first", lambda: "done")
+        kit.lifecycle.cancel(live.operation_id)
+        kit.lifecycle.retry(live.operation_id)
+        disk.is_full = True
+        kit.lifecycle.begin_attempt(live.operation_id, 9)
+        for _ in range(2):
+            outcomes = [(one.number, one.outcome) for one in kit.store.attempts(live.operation_id)]
+            assert outcomes == [(1, "cancelled"), (2, None)]
+            assert [step.name for step in kit.store.steps(live.operation_id)] == ["first"]
+            disk.is_full = False
+            kit.clock.advance(RETRY_S)
+
+
+def test_begun_anew_while_the_disk_is_full(tmp_path: Path) -> None:
+    """What was cancelled then makes room for the next one of its key, on the disk as well."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        kit.lifecycle.cancel(kit.open(key="a").operation_id)
+        old = kit.open(key="a")
+        disk.is_full = True
+        kit.lifecycle.cancel(old.operation_id)
+        kit.clock.advance(1)
+        new = kit.open(key="a")
+        disk.is_full = False
+        kit.clock.advance(RETRY_S)
+        kit.store.check()
+        assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [new.operation_id]
+
+
+@pytest.mark.parametrize("is_claimed_again", [False, True])
+def test_clock_is_set_back_while_the_disk_is_full(tmp_path: Path, is_claimed_again: bool) -> None:
+    """What happened then is written back all the same, unless somebody touched the operation on the disk."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        lives = [Operation(kit.lifecycle.begin_attempt(kit.open().operation_id, 9), kit.lifecycle, kit.clock)]
+        lives += [Operation(kit.lifecycle.begin_attempt(kit.open().operation_id, 9), kit.lifecycle, kit.clock)]
+        disk.is_full = True
+        kit.store.append_event("circuit_breaker_update", {})
+        kit.clock._start -= 3600
+        for number, live in enumerate(lives):
+            if is_claimed_again:
+                kit.lifecycle.give_back(live)
+                lives[number] = Operation(kit.lifecycle.begin_attempt(live.operation_id, 9), kit.lifecycle, kit.clock)
+            kit.lifecycle.succeed(lives[number], "fine")
+        disk.is_full = False
+        if not is_claimed_again:
+            kit.clock.advance(1)
+            Lifecycle(disk, owner_id="another", clock=kit.clock).pause(lives[1].operation_id)
+        kit.clock.advance(RETRY_S)
+        kit.store.check()
+        states = [data.state for live in lives if (data := disk.get(live.operation_id)) is not None]
+        touched = RecoveryState.SUCCESS if is_claimed_again else RecoveryState.PAUSED
+        assert states == [RecoveryState.SUCCESS, touched]
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[Disk, Kit]]:
-    disk = Disk(path)
+    disk = Disk(database(path))
     kit = Kit(disk)
     kit.store = kit.lifecycle.store = ResilientPersistence(disk, kit.clock)
     try:

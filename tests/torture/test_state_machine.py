@@ -32,6 +32,7 @@ from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, 
 from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.testing import VirtualClock
+from tests.torture.files import database
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
@@ -39,10 +40,13 @@ S = RecoveryState
 # What opens the stores of two processes that share one place, which is in the folder.
 KINDS: dict[str, Callable[[Path], tuple[Store, Store]]] = {
     "memory": lambda folder: (shared := MemoryPersistence(), shared),
-    "sqlite": lambda folder: (SQLitePersistence(folder / "r.db"), SQLitePersistence(folder / "r.db")),
+    "sqlite": lambda folder: (
+        SQLitePersistence(database(folder / "r.db")),
+        SQLitePersistence(database(folder / "r.db")),
+    ),
     "resilient": lambda folder: (
-        ResilientPersistence(SQLitePersistence(folder / "r.db")),
-        ResilientPersistence(SQLitePersistence(folder / "r.db")),
+        ResilientPersistence(SQLitePersistence(database(folder / "r.db"))),
+        ResilientPersistence(SQLitePersistence(database(folder / "r.db"))),
     ),
 }
 

@@ -20,6 +20,7 @@ from launcher_recovery.persistence.base import RenewableStore, Store
 from launcher_recovery.stores import store_for
 from launcher_recovery.testing import VirtualClock
 from tests.support import wait_for
+from tests.torture.files import database
 from tests.torture.model import Walks
 
 METHODS = [
@@ -61,7 +62,7 @@ for _name in METHODS:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[FailingStore]:
     """A store that is well again when it is closed."""
-    made = FailingStore(path)
+    made = FailingStore(database(path))
     try:
         yield made
     finally:
