@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
-from copy import copy, deepcopy
+from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -73,7 +73,7 @@ class MemoryPersistence(StatePersistence):
     ) -> None:
         """Take in what another store has, without an event; `steps` None: those that are known already."""
         with self._changed:
-            self._operations[data.operation_id] = copy(data)
+            self._operations[data.operation_id] = deepcopy(data)
             self._attempts[data.operation_id] = attempts
             if steps is not None:
                 self._steps[data.operation_id] = {step.name: step for step in steps}

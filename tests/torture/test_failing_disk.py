@@ -151,6 +151,16 @@ def test_begun_anew_while_the_disk_is_full(tmp_path: Path) -> None:
         assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [new.operation_id]
 
 
+def test_metadata_that_were_not_saved(tmp_path: Path) -> None:
+    """What code notes for itself is not what is kept, in memory as little as on the disk."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        live = Operation(kit.lifecycle.begin_attempt(kit.open().operation_id, 9), kit.lifecycle, kit.clock)
+        live.metadata["token"] = "not to be kept"
+        disk.is_full = True
+        kit.lifecycle.pause(live.operation_id)
+        assert kit.record(live.operation_id).metadata == {}
+
+
 @pytest.mark.parametrize("is_claimed_again", [False, True])
 def test_clock_is_set_back_while_the_disk_is_full(tmp_path: Path, is_claimed_again: bool) -> None:
     """What happened then is written back all the same, unless somebody touched the operation on the disk."""
