@@ -1,4 +1,4 @@
-"""Several real processes call the same operation: one of them runs it, whatever a person does, and whoever is killed."""
+"""Several real processes call one operation: one of them runs it, whatever a person does, and whoever is killed."""
 
 from __future__ import annotations
 
