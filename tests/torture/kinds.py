@@ -1,4 +1,4 @@
-"""The stores that are tortured, each as two processes have it open."""
+"""The stores that are tortured, each as two processes have it open, and who uses them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery import PostgresPersistence
+from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Store
 from tests import postgres
 from tests.torture.files import database
+
+
+class InOneThread(Lifecycle):
+    """No thread looks for what others do: each example is the same in every run."""
+
+    @property
+    def sees_others(self) -> bool:
+        return False
 
 
 def _on_server(_: Path) -> tuple[Store, Store]:

@@ -25,7 +25,7 @@ from launcher_recovery.persistence.base import Change, Changed, Owner, Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
-from tests.torture.kinds import KINDS
+from tests.torture.kinds import KINDS, InOneThread
 from tests.torture.model import Walks
 
 S = RecoveryState
@@ -71,7 +71,7 @@ class Script(VirtualClock):
         self.lives += 1
         owner = Owner(f"process-{self.lives}", "this-host", self.lives, "boot")
         store.heartbeat(owner, self.time())
-        return Lifecycle(store, owner_id=owner.owner_id, clock=self)
+        return InOneThread(store, owner_id=owner.owner_id, clock=self)
 
     @property
     def data(self) -> RecoveryData:

@@ -31,7 +31,7 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.testing import VirtualClock
-from tests.torture.kinds import KINDS
+from tests.torture.kinds import KINDS, InOneThread
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
@@ -63,7 +63,7 @@ class Process:
 
     def __init__(self, number: int, store: Store, clock: SettableClock) -> None:
         self.owner = Owner(f"process-{number}", "this-host", number, f"boot/{number}")
-        self.lifecycle = Lifecycle(store, owner_id=self.owner.owner_id, clock=clock)
+        self.lifecycle = InOneThread(store, owner_id=self.owner.owner_id, clock=clock)
         store.heartbeat(self.owner, clock.time())
 
 
