@@ -23,6 +23,7 @@ from launcher_recovery.errors import (
     RecoveryExhaustedError,
     RecoveryStateError,
     RecoveryTimeoutError,
+    StoreError,
     text_of,
 )
 from launcher_recovery.lifecycle import Lifecycle
@@ -230,6 +231,8 @@ class Engine:
             live.data = yield Call(lambda: self.lifecycle.succeed(live, result))
         except RecoveryStateError:
             return None  # paused or cancelled meanwhile: a late result is void
+        except StoreError as problem:
+            _not_recorded(live, problem)
         self.observe("settled", live.data, None)
         return _Ended(result)
 
@@ -265,6 +268,9 @@ class Engine:
             live.data = yield Call(end)
         except RecoveryStateError:
             return None
+        except StoreError as problem:  # still in progress there, so that no other attempt can be begun
+            _not_recorded(live, problem)
+            return _Ended(Raise(error))
         if retry is not None:
             entry.waits(retry, error)
             return None
@@ -298,6 +304,11 @@ class _Ended:
     """Inside the loop: the operation is over, with this result or `Raise`."""
 
     result: Any
+
+
+def _not_recorded(live: Operation, problem: StoreError) -> None:
+    # The caller gets what it came to all the same; others see it in progress until this process is gone.
+    logger.warning("how %s ended could not be recorded: %s", live.data.title, text_of(problem))
 
 
 def _classify(policy: Policy, error: Exception) -> Verdict:

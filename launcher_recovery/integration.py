@@ -73,7 +73,7 @@ class RecoveryIntegrator:
         self.clock = clock or Clock()
         self._backoff = ConfiguredBackoff(lambda: self.config, jitter=True, rng=rng)
         self.extensions = Extensions(self.config, builtin_extensions())
-        self.persistence = persistence or self._open_store()
+        self.persistence = self._open_store() if persistence is None else store_for(persistence, self.clock)
         self.redactor = Redactor()
         self.classifier = ErrorClassifier(now=self.clock.time)
         self.lifecycle = Lifecycle(self.persistence, clock=self.clock, redactor=self.redactor)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from launcher_recovery.clock import Clock
 from launcher_recovery.errors import text_of
 from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
@@ -176,15 +177,18 @@ _resilient: WeakValueDictionary[int, ResilientPersistence] = WeakValueDictionary
 _lock = threading.Lock()
 
 
-def store_for(persistence: Store | StatePersistence) -> Store:
+def store_for(persistence: Store | StatePersistence, clock: Clock | None = None) -> Store:
     """What the engine can work with: a store that can do everything, else its mirror in memory.
 
     One that may fail and be opened again goes on in memory while it does; all calls go on together.
+
+    Args:
+        clock: tells the first of them when to try again.
     """
     if all(
         getattr(type(persistence), name, None) not in (None, getattr(StatePersistence, name, None)) for name in _NEEDED
     ):
-        return _going_on(cast(Store, persistence))
+        return _going_on(cast(Store, persistence), clock)
     simple = cast(StatePersistence, persistence)
     with _lock:
         if simple not in _mirrors:
@@ -192,11 +196,11 @@ def store_for(persistence: Store | StatePersistence) -> Store:
         return _mirrors[simple]
 
 
-def _going_on(store: Store) -> Store:
+def _going_on(store: Store, clock: Clock | None) -> Store:
     if not (hasattr(store, "reopen") and hasattr(store, "take_over")):
         return store
     with _lock:
         found = _resilient.get(id(store))
         if found is None:
-            found = _resilient[id(store)] = ResilientPersistence(cast(RenewableStore, store))
+            found = _resilient[id(store)] = ResilientPersistence(cast(RenewableStore, store), clock)
         return found

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import threading
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import Any
 
-from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
 from launcher_recovery.operation import (
     FINAL,
@@ -21,30 +16,19 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
-    KEYS,
     Change,
     Changed,
-    Kept,
     Owner,
     OwnerRow,
-    RenewableStore,
     StatePersistence,
-    begins,
 )
-from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.fallback import RETRY_S, Fallback
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
-logger = logging.getLogger("launcher_recovery")
 
-T = TypeVar("T")
-
-RETRY_S = 5.0
-
-
-class ResilientPersistence(StatePersistence):
+class ResilientPersistence(Fallback, StatePersistence):
     """Stands before another store, and keeps a copy in memory of what is live in this process.
 
     While the other store fails, everything goes on with the copy; every 5 seconds, when it is used, the other one is
@@ -55,137 +39,10 @@ class ResilientPersistence(StatePersistence):
         clock: source of time.
     """
 
-    def __init__(self, store: RenewableStore, clock: Clock | None = None) -> None:
-        self.store = store
-        self.problem: str | None = None
-        """Why nothing is written to the disk at the moment, as a sentence; None when all is well."""
-        self._clock = clock or Clock()
-        self._memory = MemoryPersistence()
-        self._lock = threading.RLock()
-        self._retry_at = 0.0
-        self._newest = 0
-        # By operation, when it was updated last in the other store before that failed.
-        self._stored_at: dict[str, datetime] = {}
-        try:
-            self._newest = store.event_range()[1]
-        except StoreError as error:
-            self._fails(error)
-        forks.register(self)
-
-    @property
-    def is_encrypted(self) -> bool:
-        return getattr(self.store, "is_encrypted", False)
-
-    @property
-    def unreadable(self) -> str | None:
-        """Why something in the other store cannot be opened, as a sentence; None when nothing of that kind was met."""
-        return getattr(self.store, "unreadable", None)
-
-    def before_fork(self) -> None:
-        self._lock.acquire()  # the memory sees to itself
-
-    def after_fork(self, in_child: bool) -> None:
-        if in_child:
-            self._lock = threading.RLock()
-        else:
-            self._lock.release()
-
-    # -- failing and coming back --------------------------------------------------------------------
-
-    def _either(self, stored: Callable[[], T], remembered: Callable[[], T]) -> T:
-        """From the other store, or from memory while that fails."""
-        if self.problem is None or self._comes_back():
-            try:
-                return stored()
-            except StoreError as error:
-                self._fails(error)
-        with self._lock:
-            return remembered()
-
-    def _fails(self, error: StoreError) -> None:
-        with self._lock:
-            self._retry_at = self._clock.monotonic() + RETRY_S
-            if self.problem is None:
-                logger.error("nothing is written to the disk for now, operations go on in memory: %s", error)
-                self._memory.number_events_after(self._newest)
-                self._stored_at = {data.operation_id: data.updated_at for data in self._memory.find(limit=-1)}
-            self.problem = str(error)
-
-    def _comes_back(self) -> bool:
-        """Whether the other store works again, and has been given all that happened; looks from time to time."""
-        with self._lock:
-            if self.problem is None:
-                return True
-            if self._clock.monotonic() < self._retry_at:
-                return False
-            memory = self._memory
-            # What is over first: it may have had the key of one that was begun after it.
-            live = sorted(memory.find(limit=-1), key=lambda data: data.state in UNFINISHED)
-            kept = [
-                Kept(
-                    data,
-                    tuple(memory.attempts(data.operation_id)),
-                    tuple(memory.steps(data.operation_id)),
-                    self._stored_at.get(data.operation_id),
-                )
-                for data in live
-            ]
-            try:
-                self.store.reopen()
-                for row in memory.owners():
-                    self.store.heartbeat(row.owner, row.heartbeat_at)
-                self.store.take_over(kept, memory.events_since(self._newest, limit=10**9), memory.event_range()[1])
-                self._share_again()
-                self._newest = self.store.event_range()[1]
-            except StoreError as error:
-                self._fails(error)
-                return False
-            memory.number_events_after(self._newest)
-            for data in live:
-                if data.state in FINAL:
-                    memory.forget(data.operation_id)
-            self.problem = None
-            logger.warning("the disk is written to again")
-            return True
-
-    def _remember(self, changed: Changed | None, change: Change | None = None) -> Changed | None:
-        """Keep the copy up to date with what the other store has just committed."""
-        if changed is None:
-            return None
-        data = changed.data
-        with self._lock:
-            if changed.events:
-                self._newest = max(self._newest, changed.events[-1].seq)
-            if data.state in FINAL and self.problem is None:
-                self._memory.forget(data.operation_id)
-                return changed
-            is_claim = change is not None and change.claim
-            attempts, steps = self._known(data, data.attempt - is_claim)
-            if change is not None and change.attempt is not None and attempts and attempts[-1].ended_at is None:
-                attempts[-1] = replace(attempts[-1], ended_at=change.at, **change.attempt)
-            if change is not None and change.claim:
-                attempts.append(AttemptRecord(data.attempt, change.at))
-            self._memory.adopt(data, attempts, steps)
-        return changed
-
-    def _known(self, data: RecoveryData, number: int) -> tuple[list[AttemptRecord], list[StepRecord] | None]:
-        """Attempts up to that number, and the steps if they are not in memory already."""
-        attempts = self._memory.attempts(data.operation_id)
-        if number == 0 or attempts:
-            return attempts, None
-        try:  # from an earlier process, or from before it was over
-            earlier = [one for one in self.store.attempts(data.operation_id) if one.number <= number]
-            return earlier, self.store.steps(data.operation_id)
-        except StoreError:
-            return [], None
-
     # -- writing ------------------------------------------------------------------------------------
 
     def insert(self, data: RecoveryData) -> Changed | None:
-        claim = Change((), {}, data.updated_at, claim=True) if begins(data) else None
-        return self._either(
-            lambda: self._remember(self.store.insert(data), claim), lambda: self._insert_remembered(data)
-        )
+        return self._either(lambda: self._remember_new(self.store.insert(data)), lambda: self._insert_remembered(data))
 
     def _insert_remembered(self, data: RecoveryData) -> Changed | None:
         return None if self._is_key_taken(data) else self._memory.insert(data)
@@ -219,7 +76,12 @@ class ResilientPersistence(StatePersistence):
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
         def stored() -> bool:
             is_kept = self.store.update_metadata(operation_id, fence, metadata)
-            self._memory.update_metadata(operation_id, fence, metadata)
+            with self._lock:
+                copy = self._live.get(operation_id)
+                if copy is not None:
+                    copy.keep_metadata(fence, metadata)
+                else:
+                    self._memory.update_metadata(operation_id, fence, metadata)
             return is_kept
 
         return self._either(stored, lambda: self._memory.update_metadata(operation_id, fence, metadata))
@@ -235,7 +97,12 @@ class ResilientPersistence(StatePersistence):
     def finish_step(self, operation_id: str, fence: int, step: StepRecord) -> bool:
         def stored() -> bool:
             is_kept = self.store.finish_step(operation_id, fence, step)
-            self._memory.finish_step(operation_id, fence, step)
+            with self._lock:
+                copy = self._live.get(operation_id)
+                if copy is not None:
+                    copy.keep_step(fence, step)
+                else:
+                    self._memory.finish_step(operation_id, fence, step)
             return is_kept
 
         return self._either(stored, lambda: self._memory.finish_step(operation_id, fence, step))
@@ -266,7 +133,7 @@ class ResilientPersistence(StatePersistence):
                 self._memory.forget_owner(owner_id)
             for changed in released:
                 self._newest = max([self._newest, *(event.seq for event in changed.events)])
-                self._memory.forget(changed.data.operation_id)
+                self._forget(changed.data.operation_id)
             return released
 
         return self._either(stored, list)
@@ -278,13 +145,6 @@ class ResilientPersistence(StatePersistence):
             return row
 
         return self._either(stored, lambda: self._memory.share(table, key, change))
-
-    def _share_again(self) -> None:
-        """Write what was shared while the other store failed, unless another process knows better."""
-        for table, columns in KEYS.items():
-            for row in self._memory.shared(table):
-                key = tuple(row[column] for column in columns)
-                self.store.share(table, key, functools.partial(_newer, row))
 
     def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
         def stored() -> list[Row]:
@@ -299,13 +159,6 @@ class ResilientPersistence(StatePersistence):
         return self._either(lambda: self.store.cleanup(older_than, keep=keep, max_bytes=max_bytes), lambda: 0)
 
     # -- reading ------------------------------------------------------------------------------------
-
-    def _try(self, stored: Callable[[], T], otherwise: T) -> T:
-        """From the other store while it fails: a full disk can still be read."""
-        try:
-            return stored()
-        except StoreError:
-            return otherwise
 
     def get(self, operation_id: str) -> RecoveryData | None:
         return self._either(
@@ -448,7 +301,7 @@ class ResilientPersistence(StatePersistence):
         return self.get(operation_id)
 
     async def delete(self, operation_id: str) -> None:
-        self._memory.forget(operation_id)
+        self._forget(operation_id)
         try:
             if isinstance(self.store, StatePersistence):
                 await self.store.delete(operation_id)
@@ -460,7 +313,3 @@ class ResilientPersistence(StatePersistence):
 
     async def cleanup_old(self, days: int = 7) -> int:
         return self.cleanup(datetime.now(timezone.utc) - timedelta(days=days))
-
-
-def _newer(ours: Row, theirs: Row | None) -> Row | None:
-    return ours if theirs is None or theirs["updated_at"] < ours["updated_at"] else None

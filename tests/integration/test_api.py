@@ -616,7 +616,7 @@ def test_a_store_that_fails_is_503_with_its_sentence(site: Site, monkeypatch: py
 
     operation_id = site.in_state("pending")
     for name in ("counts", "check", "find", "get", "change"):
-        monkeypatch.setattr(site.store, name, broken)
+        monkeypatch.setattr(site.integrator.persistence, name, broken)
     calls: list[Callable[[], TestResponse]] = [
         lambda: site.get("/status"),
         lambda: site.get("/health"),

@@ -74,6 +74,11 @@ class Model:
         found = [one for one in self.operations.values() if one.key == key]
         return max(reversed(found), key=lambda one: (one.is_unfinished, one.created_at), default=None)
 
+    def parts(self, operation_id: str) -> list[Expected]:
+        """The unfinished ones inside it, and those inside of them."""
+        inner = [one for one in self.operations.values() if one.parent_id == operation_id and one.is_unfinished]
+        return [found for one in inner for found in (one, *self.parts(one.operation_id))]
+
     def release(self, dead: set[str], living: set[str], at: datetime) -> list[str]:
         """What the dead and the unknown left becomes free; which ones those are."""
         freed = []
@@ -159,7 +164,7 @@ class Walks:
         before, number = self._at.get(operation_id, (None, 0))
         self._at[operation_id] = (state, attempt)
         if before is None:
-            assert (state, attempt) == (S.PENDING, 0)
+            assert (state, attempt) in ((S.PENDING, 0), (S.IN_PROGRESS, 1))
         elif state is before:  # progress, another due time, or another owner
             assert state in UNFINISHED
             assert attempt == number

@@ -12,6 +12,7 @@ import pytest
 
 from launcher_recovery import RecoveryData, RecoveryState, SQLitePersistence
 from launcher_recovery.persistence.base import Owner
+from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.models import to_columns
 from launcher_recovery.persistence.statements import COLUMNS
 
@@ -61,7 +62,7 @@ def fill(path: Path, count: int) -> set[str]:
     for number in range(count):
         state = RecoveryState.RECOVERING if number % 5 == 0 else RecoveryState.IN_PROGRESS
         data = RecoveryData(f"{number}", "f", state=state, owner="gone", attempt=1, fence=1, kind="download")
-        columns = to_columns(vars(data))
+        columns = to_columns(vars(data), Seal())
         rows.append(tuple(columns[name] for name in COLUMNS))
     with sqlite3.connect(path) as database:
         places = ", ".join("?" * len(COLUMNS))

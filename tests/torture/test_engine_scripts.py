@@ -25,11 +25,12 @@ from launcher_recovery.persistence.base import Change, Changed, Owner, Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
+from tests.torture.kinds import KINDS, InOneThread
 from tests.torture.model import Walks
-from tests.torture.test_state_machine import KINDS
 
 S = RecoveryState
 LIMIT, DELAY = 3, 7.25
+EXAMPLES = {"memory": 100, "sqlite": 100, "resilient": 100, "postgres": 15}
 CONTROLS = ("pause", "resume", "cancel", "retry")
 
 ACTIONS = st.one_of(
@@ -70,7 +71,7 @@ class Script(VirtualClock):
         self.lives += 1
         owner = Owner(f"process-{self.lives}", "this-host", self.lives, "boot")
         store.heartbeat(owner, self.time())
-        return Lifecycle(store, owner_id=owner.owner_id, clock=self)
+        return InOneThread(store, owner_id=owner.owner_id, clock=self)
 
     @property
     def data(self) -> RecoveryData:
@@ -166,13 +167,22 @@ class Script(VirtualClock):
 
     # -- from the beginning to the end ---------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, is_begun: bool) -> None:
+        """Run the operation, which is entered with its first attempt begun, or pending."""
         policy = Policy(max_attempts=LIMIT, strategy=FixedDelayStrategy(DELAY))
-        data = self.lifecycle.open("work", (), {}, key="key", limit=LIMIT)
-        self.operation_id = data.operation_id
+        draft = self.lifecycle.draft("work", (), {}, key="key", limit=LIMIT)
+        self.operation_id = draft.operation_id
+        begun: Operation | None = None
+        if is_begun:
+            _, begun = self.lifecycle.start(draft)
+            assert begun is not None
+            Engine(self.lifecycle, self).begin(begun, policy)
+        else:
+            self.lifecycle.enter(draft)
         for _ in range(40):
+            live, begun = begun, None
             try:
-                result = Engine(self.lifecycle, self).run(self.data, policy, self.work)
+                result = Engine(self.lifecycle, self).run(self.data, policy, self.work, live)
             except Killed:
                 self.lifecycle = self.process(self.store)
                 continue
@@ -227,40 +237,41 @@ def only_when_due(store: Store, clock: Script) -> None:
     store.change = checked  # type: ignore[method-assign]
 
 
-def perform(kind: str, attempts: list[Any], waits: list[str]) -> None:
+def perform(kind: str, attempts: list[Any], waits: list[str], is_begun: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stores = KINDS[kind](Path(folder))
         try:
             script = Script(stores[0], stores[1], attempts, waits)
             only_when_due(stores[0], script)
-            script.run()
+            script.run(is_begun)
         finally:
             for store in set(stores):
                 store.close()
 
 
-def scripts(examples: int, *phases: Phase) -> Callable[..., Any]:
-    return settings(
+def run(kind: str, examples: int) -> None:
+    @settings(
         max_examples=examples,
         derandomize=True,
         deadline=None,
         database=None,
-        phases=phases,
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
+    @given(attempts=ATTEMPTS, waits=WAITS, is_begun=st.booleans())
+    def any_script(attempts: list[Any], waits: list[str], is_begun: bool) -> None:
+        perform(kind, attempts, waits, is_begun)
+
+    any_script()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@scripts(100, Phase.generate, Phase.shrink)
-@given(attempts=ATTEMPTS, waits=WAITS)
-def test_any_script(kind: str, attempts: list[Any], waits: list[str]) -> None:
-    perform(kind, attempts, waits)
+def test_any_script(kind: str) -> None:
+    run(kind, EXAMPLES[kind])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
-@scripts(20_000, Phase.generate, Phase.shrink)
-@given(attempts=ATTEMPTS, waits=WAITS)
-def test_any_of_many_scripts(kind: str, attempts: list[Any], waits: list[str]) -> None:
-    perform(kind, attempts, waits)
+def test_any_of_many_scripts(kind: str) -> None:
+    run(kind, 200 * EXAMPLES[kind])

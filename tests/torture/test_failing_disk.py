@@ -18,7 +18,7 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import UNFINISHED, Operation
 from launcher_recovery.persistence import ResilientPersistence
 from launcher_recovery.persistence.base import Store
-from launcher_recovery.persistence.resilient import RETRY_S
+from launcher_recovery.persistence.fallback import RETRY_S
 from tests.torture.files import database
 from tests.torture.model import Walks
 from tests.torture.test_state_machine import Operations

@@ -29,28 +29,14 @@ from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import OperationCancelled, OperationPaused, RecoveryStateError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
-from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.testing import VirtualClock
-from tests.torture.files import database
+from tests.torture.kinds import KINDS, InOneThread
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
 
-# What opens the stores of two processes that share one place, which is in the folder.
-KINDS: dict[str, Callable[[Path], tuple[Store, Store]]] = {
-    "memory": lambda folder: (shared := MemoryPersistence(), shared),
-    "sqlite": lambda folder: (
-        SQLitePersistence(database(folder / "r.db")),
-        SQLitePersistence(database(folder / "r.db")),
-    ),
-    "resilient": lambda folder: (
-        ResilientPersistence(SQLitePersistence(database(folder / "r.db"))),
-        ResilientPersistence(SQLitePersistence(database(folder / "r.db"))),
-    ),
-}
-
-EXAMPLES = {"memory": 80, "sqlite": 25, "resilient": 10}
+EXAMPLES = {"memory": 80, "sqlite": 25, "resilient": 10, "postgres": 6}
 
 KEYS = st.sampled_from([None, "a", "b"])
 SECONDS = st.floats(0, 7 * 86400, allow_nan=False)
@@ -77,7 +63,7 @@ class Process:
 
     def __init__(self, number: int, store: Store, clock: SettableClock) -> None:
         self.owner = Owner(f"process-{number}", "this-host", number, f"boot/{number}")
-        self.lifecycle = Lifecycle(store, owner_id=self.owner.owner_id, clock=clock)
+        self.lifecycle = InOneThread(store, owner_id=self.owner.owner_id, clock=clock)
         store.heartbeat(self.owner, clock.time())
 
 
@@ -97,6 +83,7 @@ class Operations(RuleBasedStateMachine):
         self.model = Model()
         self.walks = Walks()
         self.started = 0
+        self.begun: list[tuple[int, Operation]] = []
         self.processes = [self.start(0), self.start(1)]
         self.expected_events = 0
 
@@ -158,19 +145,50 @@ class Operations(RuleBasedStateMachine):
     def open(self, who: int, key: str | None, revive: bool, parent: str | None) -> str:
         self.moment()
         lifecycle = self.processes[who].lifecycle
-        data = lifecycle.open("work", (1,), {}, key=key, parent_id=parent, limit=3, revive=revive)
         before = None if key is None else self.model.with_key(key)
+        data = lifecycle.open("work", (1,), {}, key=key, parent_id=parent, limit=3, revive=revive)
+        self.entered(data, lifecycle, before, parent, revive)
+        return data.operation_id
+
+    @precondition(lambda self: len(self.model.operations) < 4)
+    @rule(target=operations, who=st.integers(0, 1), key=KEYS, revive=st.booleans(), parent=st.none() | operations)
+    def start_first(self, who: int, key: str | None, revive: bool, parent: str | None) -> str:
+        """Enter it with its first attempt begun, unless it joins or revives another one."""
+        self.moment()
+        lifecycle = self.processes[who].lifecycle
+        before = None if key is None else self.model.with_key(key)
+        draft = lifecycle.draft("work", (1,), {}, key=key, parent_id=parent, limit=3)
+        data, live = lifecycle.start(draft, revive)
+        is_new = self.entered(data, lifecycle, before, parent, revive)
+        assert (live is not None) is is_new
+        if live is not None:
+            one = self.model.operations[data.operation_id]
+            one.state, one.attempt, one.fence = S.IN_PROGRESS, 1, 1
+            one.outcomes.append(None)
+            self.begun.append((who, live))
+        return data.operation_id
+
+    @precondition(lambda self: self.begun)
+    @rule(target=handles)
+    def first_handle(self) -> tuple[int, Operation]:
+        return self.begun.pop()
+
+    def entered(
+        self, data: RecoveryData, lifecycle: Lifecycle, before: Expected | None, parent: str | None, revive: bool
+    ) -> bool:
+        """Whether the call has an operation of its own; `before` is what had its key."""
         if before is not None and before.is_unfinished:
             assert data.operation_id == before.operation_id
-        elif before is not None and revive and before.state is not S.SUCCESS:
+            return False
+        if before is not None and revive and before.state is not S.SUCCESS:
             assert data.operation_id == before.operation_id
             self.begun_again(before, lifecycle.owner_id)
-        else:
-            assert data.operation_id not in self.model.operations
-            one = Expected(data.operation_id, key, parent, lifecycle.owner_id, self.now, self.now)
-            self.model.operations[one.operation_id] = one
-            self.expected_events += 1
-        return data.operation_id
+            return False
+        assert data.operation_id not in self.model.operations
+        one = Expected(data.operation_id, data.key, parent, lifecycle.owner_id, self.now, self.now)
+        self.model.operations[one.operation_id] = one
+        self.expected_events += 1
+        return True
 
     @rule(target=handles, who=st.integers(0, 1), operation_id=operations)
     def begin(self, who: int, operation_id: str) -> tuple[int, Operation]:
@@ -199,7 +217,7 @@ class Operations(RuleBasedStateMachine):
         if one is not None and one.state is S.PAUSED:
             self.resume(who, operation_id)
         if one is not None and not one.is_unfinished:
-            self.retry(who, operation_id)
+            self.retry(who, operation_id, is_alone=False)
         return self.begin(who, operation_id)
 
     def claimed(self, live: Operation) -> Expected | None:
@@ -347,27 +365,25 @@ class Operations(RuleBasedStateMachine):
 
     # -- a person's controls --------------------------------------------------------------------------
 
-    def control(self, operation_id: str, target: RecoveryState, call: Callable[[], object]) -> Expected | None:
-        """The operation, if the control is to change it."""
+    def controlled(self, operation_id: str, target: RecoveryState, call: Callable[[], object]) -> list[Expected]:
+        """What the control is to change: the operation, if it is not there yet, and its unfinished parts."""
         one = self.known(operation_id)
         if one is None:
             with pytest.raises(RecoveryStateError, match="there is no operation"):
                 call()
-        elif one.state is target:
-            call()
-        elif not may(one.state, target):
+            return []
+        if one.state is not target and not may(one.state, target):
             self.refused(one, call)
-        else:
-            call()
-            return one
-        return None
+            return []
+        call()
+        found = [one, *self.model.parts(operation_id)]
+        return [each for each in found if each.state is not target]
 
     @rule(who=st.integers(0, 1), operation_id=operations)
     def pause(self, who: int, operation_id: str) -> None:
         self.moment()
         lifecycle = self.processes[who].lifecycle
-        one = self.control(operation_id, S.PAUSED, lambda: lifecycle.pause(operation_id))
-        if one is not None:
+        for one in self.controlled(operation_id, S.PAUSED, lambda: lifecycle.pause(operation_id)):
             one.end_attempt("paused")
             self.changed(one, state=S.PAUSED, next_attempt_at=None, waiting_for=None)
 
@@ -375,8 +391,7 @@ class Operations(RuleBasedStateMachine):
     def cancel(self, who: int, operation_id: str) -> None:
         self.moment()
         lifecycle = self.processes[who].lifecycle
-        one = self.control(operation_id, S.CANCELLED, lambda: lifecycle.cancel(operation_id))
-        if one is not None:
+        for one in self.controlled(operation_id, S.CANCELLED, lambda: lifecycle.cancel(operation_id)):
             one.end_attempt("cancelled")
             self.changed(one, state=S.CANCELLED, next_attempt_at=None, waiting_for=None, owner=None)
             one.completed_at = self.now
@@ -389,23 +404,34 @@ class Operations(RuleBasedStateMachine):
             self.void(lambda: lifecycle.resume(operation_id))
             return
         lifecycle.resume(operation_id)
-        if one.state is S.PAUSED:
-            self.changed(one, state=S.PENDING)
+        for each in [one, *self.model.parts(operation_id)]:
+            if each.state is S.PAUSED:
+                self.changed(each, state=S.PENDING)
 
-    @rule(who=st.integers(0, 1), operation_id=operations)
-    def retry(self, who: int, operation_id: str) -> None:
+    @rule(who=st.integers(0, 1), operation_id=operations, is_alone=st.booleans())
+    def retry(self, who: int, operation_id: str, is_alone: bool) -> None:
+        """It takes what it is part of along, unless it is begun again alone."""
         self.moment()
         lifecycle, one = self.processes[who].lifecycle, self.known(operation_id)
+        call = lifecycle.begin_again if is_alone else lifecycle.retry
         if one is None:
-            self.void(lambda: lifecycle.retry(operation_id))
-        elif is_runnable(one):
-            lifecycle.retry(operation_id)
+            self.void(lambda: call(operation_id))
+            return
+        if not is_runnable(one) and not self.can_begin_again(one):
+            self.refused(one, lambda: call(operation_id))
+            return
+        call(operation_id)
+        if is_runnable(one):
             self.changed(one, next_attempt_at=self.now)
-        elif one.state in (S.IN_PROGRESS, S.PAUSED, S.SUCCESS) or self.is_taken(one):
-            self.refused(one, lambda: lifecycle.retry(operation_id))
         else:
-            lifecycle.retry(operation_id)
             self.begun_again(one, None)
+        parent = None if is_alone or one.parent_id is None else self.known(one.parent_id)
+        while parent is not None and self.can_begin_again(parent):
+            self.begun_again(parent, None)
+            parent = None if parent.parent_id is None else self.known(parent.parent_id)
+
+    def can_begin_again(self, one: Expected) -> bool:
+        return not one.is_unfinished and one.state is not S.SUCCESS and not self.is_taken(one)
 
     def is_taken(self, one: Expected) -> bool:
         latest = None if one.key is None else self.model.with_key(one.key)
@@ -491,4 +517,4 @@ def test_any_sequence_of_calls(kind: str) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_long_sequence_of_calls(kind: str) -> None:
-    run(kind, 2000, 100, Phase.generate, Phase.shrink)
+    run(kind, 25 * EXAMPLES[kind], 100, Phase.generate, Phase.shrink)

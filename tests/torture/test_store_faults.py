@@ -13,10 +13,18 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery import SQLitePersistence, StoreError, current_operation, owners, recoverable
+from launcher_recovery import (
+    RecoveryConfig,
+    RecoveryIntegrator,
+    SQLitePersistence,
+    StoreError,
+    current_operation,
+    owners,
+    recoverable,
+)
 from launcher_recovery.handles import handles_of
-from launcher_recovery.persistence import ResilientPersistence, StatePersistence
-from launcher_recovery.persistence.base import RenewableStore, Store
+from launcher_recovery.persistence import MemoryPersistence, ResilientPersistence, StatePersistence
+from launcher_recovery.persistence.base import Change, Changed, RenewableStore, Store
 from launcher_recovery.stores import store_for
 from launcher_recovery.testing import VirtualClock
 from tests.support import wait_for
@@ -153,6 +161,53 @@ def test_fails_for_a_moment(tmp_path: Path, failing: int) -> None:
         assert kept == [(1, "failed"), (2, "failed"), (3, "success")], where
         assert {step.name for step in store.steps(data.operation_id)} == {"once", "in 1", "in 2", "in 3"}, where
         walks.follow(store.events_since(0))
+
+
+@pytest.mark.parametrize("failing", [float("inf"), 1])
+def test_fails_under_an_integrator(tmp_path: Path, failing: float) -> None:
+    """A store of one's own that is given to an integrator goes on in memory as well, and is written back."""
+    for store in faults(tmp_path, failing):
+        clock, work = VirtualClock(), Work()
+        integrator = RecoveryIntegrator(RecoveryConfig(initial_delay=10), persistence=store, clock=clock)
+        assert integrator.apply_to_operation(work)("fine") == "fine after 3"
+        assert work.ran == [*Work.EXPECTED], f"from call {store.fails_from}"
+        store.fails_from = float("inf")
+        clock.advance(60)
+        integrator.persistence.check()
+        assert integrator.store_problem is None
+        [data] = store.find(limit=-1)
+        assert (data.state.value, data.result) == ("success", "fine after 3")
+        integrator.stop()
+
+
+class Fragile(MemoryPersistence):
+    """A store of one's own that can do everything but be opened again; it keeps no end of an attempt."""
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        if change.attempt is not None:
+            raise StoreError("it is gone")
+        return super().change(operation_id, change)
+
+
+def test_an_end_that_cannot_be_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    """The call gives its result, or raises its own error; others see it in progress."""
+    store = Fragile()
+
+    @recoverable(persistence=store)
+    def run(error: Exception | None) -> str:
+        if error is not None:
+            raise error
+        return "fine"
+
+    broken = ConnectionError("broken")
+    assert run(None) == "fine"
+    with pytest.raises(ConnectionError) as caught:
+        run(broken)
+    assert caught.value is broken
+    assert [data.state.value for data in store.find()] == ["in_progress"] * 2
+    assert [record.getMessage().partition(" could")[2] for record in caplog.records] == [
+        " not be recorded: it is gone"
+    ] * 2
 
 
 def test_calls_go_on_together(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from launcher_recovery import RecoveryData, SQLitePersistence, StoreError, shared_breaker, shared_budget
 from launcher_recovery.operation import Operation, RecoveryState, current_operation
 from launcher_recovery.persistence.base import Owner
-from launcher_recovery.persistence.resilient import RETRY_S, ResilientPersistence
+from launcher_recovery.persistence.fallback import RETRY_S
+from launcher_recovery.persistence.resilient import ResilientPersistence
 from tests.unit.kit import Kit
 
 S = RecoveryState
@@ -62,7 +63,7 @@ def test_without_trouble_everything_is_on_the_disk(kit: Kit, disk: SQLitePersist
     assert disk.get(kit.data.operation_id) is not None
     assert kit.now.state is S.SUCCESS
     assert resilient(kit).problem is None
-    assert resilient(kit)._memory.find() == []
+    assert resilient(kit)._live == {}
     kit.store.check()
 
 
