@@ -47,7 +47,7 @@ def _look(integrator: RecoveryIntegrator | None) -> dict[str, Any]:
     except Exception as error:  # a store of one's own may raise anything
         healthy = False
         problems.append({"code": "store", "message": str(error) or type(error).__name__})
-    return _answer(healthy, [vars(item) for item in integrator.breakers()], active, problems)
+    return _answer(healthy, [vars(item) for item in integrator.guards.breakers()], active, problems)
 
 
 def _answer(

@@ -11,8 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from launcher_recovery.backoff import ConfiguredBackoff
-from launcher_recovery.breaker import CircuitBreaker, CircuitState
-from launcher_recovery.budget import RetryBudget
+from launcher_recovery.breaker import CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.config import RecoveryConfig, load_config
@@ -20,7 +19,7 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
-from launcher_recovery.errors import StoreError
+from launcher_recovery.guards import Guards
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
@@ -30,12 +29,11 @@ from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
-from launcher_recovery.sharing import known_breakers, shared_breaker, shared_budget
-from launcher_recovery.signals import CircuitBreakerUpdate, Event
 from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
@@ -48,7 +46,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 # The launcher policy: more patient than a bare `recoverable`, because an attempt that moved on does not count.
 _LAUNCHER_ATTEMPTS = 8
 _UNKNOWN_ATTEMPTS = 2
-_SQLITE_URL = "sqlite:///"
 
 
 class RecoveryIntegrator:
@@ -73,7 +70,11 @@ class RecoveryIntegrator:
         self.clock = clock or Clock()
         self._backoff = ConfiguredBackoff(lambda: self.config, jitter=True, rng=rng)
         self.extensions = Extensions(self.config, builtin_extensions())
-        self.persistence = self._open_store() if persistence is None else store_for(persistence, self.clock)
+        self.persistence = (
+            open_store(self.config, self.clock, self.report_problem)
+            if persistence is None
+            else store_for(persistence, self.clock)
+        )
         self.redactor = Redactor()
         self.classifier = ErrorClassifier(now=self.clock.time)
         self.lifecycle = Lifecycle(self.persistence, clock=self.clock, redactor=self.redactor)
@@ -83,41 +84,10 @@ class RecoveryIntegrator:
         self.metrics = RecoveryMetrics()
         self.metrics.attach()
         enable_logging()
+        self.guards = Guards(self.persistence, lambda: self.config, self.clock)
         self._slots = Slots(lambda: self.config.concurrency)
-        self._budgets: dict[str, RetryBudget] = {}
-        self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
-        self._lock = threading.Lock()
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
-
-    def _open_store(self) -> Store:
-        if not self.config.persistence_enabled:
-            return MemoryPersistence()
-        from launcher_recovery.persistence.encryption import Cipher
-        from launcher_recovery.persistence.resilient import ResilientPersistence
-        from launcher_recovery.persistence.sqlite import SQLitePersistence
-
-        url = self.config.database_url
-        try:
-            key = self.config.encryption_key
-            cipher = None if key is None else Cipher(key)
-            if url is not None and not url.startswith(_SQLITE_URL):
-                from launcher_recovery.persistence.postgres import PostgresPersistence
-
-                return ResilientPersistence(PostgresPersistence(url, cipher), self.clock)
-            path = self.config.persistence_path if url is None else url.removeprefix(_SQLITE_URL)
-            store = SQLitePersistence(path, cipher)
-            if store.set_aside is not None:
-                self.report_problem(
-                    "damaged",
-                    f"The recovery database was damaged: it is kept as {store.set_aside}, and a new one was begun. "
-                    "What was under way has to be started again where you started it.",
-                )
-            return ResilientPersistence(store, self.clock)
-        except StoreError as error:
-            # Recovery within this process still works; the page says that it does not survive a restart.
-            self.report_problem("store", f"{error} Until then nothing is kept over a restart.")
-            return MemoryPersistence()
 
     @property
     def is_durable(self) -> bool:
@@ -152,7 +122,7 @@ class RecoveryIntegrator:
         except TelemetryMissingError:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
-        self.tail.subscribe(self._look_at_breaker)
+        self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
         if rerun is None:
             self.persistence.cleanup(to_datetime(self.clock.time()) - age)
@@ -195,8 +165,8 @@ class RecoveryIntegrator:
             deadline=config.deadline,
             unknown_attempts=_UNKNOWN_ATTEMPTS,
             wait_for_breaker=True,
-            breaker=None if scope is None else self.breaker(scope, kind.name),
-            budget=None if scope is None else self.budget(scope),
+            breaker=None if scope is None else self.guards.breaker(scope, kind.name),
+            budget=None if scope is None else self.guards.budget(scope),
             bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),
         )
 
@@ -240,37 +210,6 @@ class RecoveryIntegrator:
         """The verdict on an error: the extensions' opinion, else the built-in rules'."""
         return self.extensions.classify(error, data) or self.classifier.classify(error, operation=data)
 
-    def budget(self, scope: str) -> RetryBudget:
-        """What retries of a scope are paid from."""
-        with self._lock:
-            found = self._budgets.get(scope)
-            if found is None:
-                found = self._budgets[scope] = shared_budget(self.persistence, scope, clock=self.clock)
-        return found
-
-    def breaker(self, scope: str, kind: str) -> CircuitBreaker:
-        """The circuit breaker of a scope and kind of operation."""
-        with self._lock:
-            found = self._breakers.get((scope, kind))
-            if found is None:
-                found = self._breakers[scope, kind] = shared_breaker(
-                    self.persistence,
-                    scope,
-                    self.config.circuit_breaker_threshold,
-                    self.config.circuit_breaker_timeout,
-                    operation_type=kind,
-                    clock=self.clock,
-                )
-        return found
-
-    def _look_at_breaker(self, event: Event) -> None:
-        """Subscriber of the outbox: who waits here for a breaker that another process has closed goes on."""
-        if event.name == "circuit_breaker_update":
-            with self._lock:
-                found = self._breakers.get((event.payload["scope"], event.payload["operation_type"]))
-            if found is not None:
-                found.refresh()
-
     # -- settings, functions, controls, figures -----------------------------------------------------
 
     def update_config(self, config: RecoveryConfig | Mapping[str, Any]) -> None:
@@ -284,10 +223,7 @@ class RecoveryIntegrator:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
         """
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
-        with self._lock:
-            for breaker in self._breakers.values():
-                breaker.threshold = self.config.circuit_breaker_threshold
-                breaker.timeout = self.config.circuit_breaker_timeout
+        self.guards.follow_settings()
         self.lifecycle.notify_all()
 
     def apply_to_operation(self, operation_func: F) -> F:
@@ -304,7 +240,7 @@ class RecoveryIntegrator:
                 classify=self.classifier.classify,
                 timeout=self.config.timeout,
                 deadline=self.config.deadline,
-                breaker=self.breaker(names_of(function)[0], "function"),
+                breaker=self.guards.breaker(names_of(function)[0], "function"),
                 every_failure_counts=True,
             )
             rules = self._following(policy, lambda: self.config.max_retries + 1)
@@ -344,16 +280,6 @@ class RecoveryIntegrator:
             *({"code": "extension", "message": text} for text in self.extensions.problems),
         ]
 
-    def breakers(self) -> list[CircuitBreakerUpdate]:
-        """Every circuit breaker of this integrator, and of other processes with the same store, as it is now."""
-        for scope, kind in known_breakers(self.persistence):
-            self.breaker(scope, kind)
-        with self._lock:
-            known = list(self._breakers.values())
-        for breaker in known:
-            breaker.refresh()
-        return [CircuitBreakerUpdate.of(breaker, to_datetime(self.clock.time())) for breaker in known]
-
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""
         counts = self.persistence.counts()
@@ -372,7 +298,7 @@ class RecoveryIntegrator:
             "failed_operations": int(counts["failed"] + counts["exhausted"]),
             "average_recovery_time": round(counts["recovery_seconds"] / recovered, 3) if recovered else 0.0,
             "retry_attempts": int(counts["attempts"]),
-            "breakers": [vars(item) for item in self.breakers() if item.state != CircuitState.CLOSED.value],
+            "breakers": [vars(item) for item in self.guards.breakers() if item.state != CircuitState.CLOSED.value],
             "problems": self.known_problems(),
             "extensions": self.extensions.names,
         }

@@ -34,7 +34,7 @@ async def test_breakers_and_operations_are_told() -> None:
     """An open breaker is shown, and does not make recovery ill."""
     integrator = RecoveryIntegrator(RecoveryConfig(persistence_enabled=False, circuit_breaker_threshold=1))
     integrator.lifecycle.open("f", (), {})
-    integrator.breaker("host", "download").failure()
+    integrator.guards.breaker("host", "download").failure()
     health = await health_check(integrator)
     (breaker,) = health["circuit_breakers"]
     assert (breaker["scope"], breaker["operation_type"], breaker["state"]) == ("host", "download", "open")

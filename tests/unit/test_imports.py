@@ -30,6 +30,7 @@ LAYERS = (
         "effects",
         "stores",
         "sharing",
+        "guards",
         "snapshots",
         "isolate",
         "endings",

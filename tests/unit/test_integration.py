@@ -191,7 +191,7 @@ def test_settings_are_put_in_force_whole_or_not_at_all(
 
 def test_new_settings_hold_for_breakers_that_exist(make: Callable[..., RecoveryIntegrator]) -> None:
     integrator = make()
-    breaker = integrator.breaker("h", "download")
+    breaker = integrator.guards.breaker("h", "download")
     integrator.update_config({"circuit_breaker_threshold": 2, "circuit_breaker_timeout": 7})
     breaker.failure()
     assert not breaker.is_open()
@@ -223,7 +223,7 @@ def test_the_patience_of_the_launchers_operations(make: Callable[..., RecoveryIn
     mine = integrator.policy_for(KIND, replace(data, title="mine"), "h")
     assert mine.strategy.calculate_delay(1) == 3
     assert mine.classify(ConnectionResetError()).rule == "mine"
-    assert mine.breaker is integrator.breaker("h", "download")
+    assert mine.breaker is integrator.guards.breaker("h", "download")
     assert make(max_retries=0).policy_for(KIND, data, None).max_attempts == 1
 
 
@@ -350,10 +350,10 @@ def test_there_is_one_breaker_for_each_scope_and_kind_and_its_changes_are_told(
     make: Callable[..., RecoveryIntegrator],
 ) -> None:
     integrator = make(circuit_breaker_threshold=2, circuit_breaker_timeout=60)
-    breaker = integrator.breaker("h", "download")
-    assert integrator.breaker("h", "download") is breaker
-    assert integrator.breaker("h", "install_node") is not breaker
-    assert integrator.breaker("g", "download") is not breaker
+    breaker = integrator.guards.breaker("h", "download")
+    assert integrator.guards.breaker("h", "download") is breaker
+    assert integrator.guards.breaker("h", "install_node") is not breaker
+    assert integrator.guards.breaker("g", "download") is not breaker
     breaker.failure()
     assert integrator.status()["breakers"] == []
     breaker.failure()
@@ -404,7 +404,7 @@ def test_a_breakers_change_that_cannot_be_kept_harms_nothing(
 
     integrator = make(circuit_breaker_threshold=1)
     monkeypatch.setattr(integrator.persistence, "append_event", full)
-    integrator.breaker("h", "download").failure()
+    integrator.guards.breaker("h", "download").failure()
     assert "a circuit breaker's change could not be kept: The disk is full." in caplog.text
 
 

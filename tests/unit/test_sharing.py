@@ -314,7 +314,7 @@ def test_store_that_cannot_share(clock: Settable) -> None:
     assert not shared_breaker(own, "hub", clock=clock).is_shared
     assert shared_budget(own, "hub", clock=clock).take() == 5
     integrator = RecoveryIntegrator(RecoveryConfig(), persistence=own, clock=clock)
-    assert integrator.breakers() == []
+    assert integrator.guards.breakers() == []
     integrator.stop()
 
 
@@ -504,13 +504,13 @@ def test_hosts_show_the_breakers_of_others(host: Callable[[], RecoveryIntegrator
     """The status of one process has the breakers that another one opened."""
     one, other = host(), host()
     for _ in range(2):
-        one.breaker("h", "download").failure()
+        one.guards.breaker("h", "download").failure()
     (shown,) = other.status()["breakers"]
     assert (shown["scope"], shown["operation_type"], shown["state"]) == ("h", "download", "open")
     assert 490 < shown["timeout_remaining"] <= 500
-    assert one.budget("h").take() == 5
-    assert other.budget("h").take() == 5
-    assert one.budget("h").admit() == 0
+    assert one.guards.budget("h").take() == 5
+    assert other.guards.budget("h").take() == 5
+    assert one.guards.budget("h").admit() == 0
     assert other.persistence.shared("budgets")[0]["tokens"] == 485
 
 
@@ -522,14 +522,14 @@ def test_operation_goes_on_when_another_process_closes_the_breaker(
     one, other = host(), host()
     one.start()
     for _ in range(2):
-        other.breaker("h", "download").failure()
+        other.guards.breaker("h", "download").failure()
     data = one.lifecycle.open("launcher_download", (), {}, kind="download")
     done: list[str] = []
     policy = one.policy_for(KIND, data, "h")
     thread = threading.Thread(target=lambda: done.append(one.engine.run(data, policy, lambda: "done")))
     thread.start()
     wait_for(lambda: one.persistence.find()[0].waiting_for == "breaker")
-    other.breaker("h", "download").success()
+    other.guards.breaker("h", "download").success()
     thread.join(30)
     assert done == ["done"]
 
@@ -543,9 +543,9 @@ def test_failing_list_of_breakers(
         raise StoreError("The disk is gone.")
 
     integrator = host()
-    integrator.breaker("h", "download").failure()
+    integrator.guards.breaker("h", "download").failure()
     monkeypatch.setattr(integrator.persistence, "shared", fail)
-    assert [item.failure_count for item in integrator.breakers()] == [1]
+    assert [item.failure_count for item in integrator.guards.breakers()] == [1]
     assert "the circuit breakers of other processes cannot be looked at: The disk is gone." in caplog.text
 
 
