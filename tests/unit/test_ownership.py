@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -521,3 +522,44 @@ def test_every_state_has_a_rule() -> None:
     """The table of the rule names all states."""
     rule: str = Ownership.__doc__ or ""
     assert all(state.value in rule for state in UNFINISHED | FINAL)
+
+
+async def test_task_cancelled_before_another_thread_begins(each: Kit) -> None:
+    """What a cancelled task had not begun is not done by a thread that comes late."""
+    data = each.open(key="k")
+    others = Operation(data, each.lifecycle, each.clock)
+    each.lifecycle.attach(others)
+    go = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    busy = asyncio.ensure_future(asyncio.to_thread(go.wait, 20))
+    await asyncio.sleep(0)
+
+    async def work() -> None:
+        pytest.fail("it ran")
+
+    task = asyncio.ensure_future(each.engine.run_async(data, Policy(), work))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await busy
+    await asyncio.to_thread(lambda: None)
+    assert (each.record(data.operation_id).state, each.record(data.operation_id).owner) == (S.PENDING, "me")
+
+
+def test_attempt_that_ends_in_another_way_meanwhile(each: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person pauses at the moment at which an error ends the call: it stays paused, and is nobody's."""
+    data, live = each.lifecycle.start(each.lifecycle.draft("work", (), {}))
+    assert live is not None
+    look = each.store.get
+
+    def paused_after(operation_id: str) -> RecoveryData | None:
+        monkeypatch.setattr(each.store, "get", look)
+        found = look(operation_id)
+        each.lifecycle.pause(operation_id)
+        return found
+
+    monkeypatch.setattr(each.store, "get", paused_after)
+    each.lifecycle.leave(live, LookupError("no delay"))
+    assert (each.record(data.operation_id).state, each.record(data.operation_id).owner) == (S.PAUSED, None)
