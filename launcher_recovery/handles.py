@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from weakref import WeakKeyDictionary
 
 from launcher_recovery.errors import StoreError
@@ -54,6 +54,7 @@ class Handles:
         self._own: set[int] = set()
         self._turns: dict[str, Operation] = {}
         self._looked_at: float | None = None
+        self._later: list[Callable[[], object]] = []
 
     def attach(self, live: Operation) -> None:
         """From now on `notify` wakes `live`."""
@@ -94,6 +95,21 @@ class Handles:
             others = [one for one in self._by_operation.get(live.operation_id, ()) if one is not live]
         for other in others:
             other.wake.set()
+
+    def do_later(self, work: Callable[[], object]) -> None:
+        """Have `work` done by `do_what_is_left`, because the store fails at the moment."""
+        with self._lock:
+            self._later.append(work)
+
+    def do_what_is_left(self) -> None:
+        """Do what was put off; what still fails stays."""
+        with self._lock:
+            works, self._later = self._later, []
+        for work in works:
+            try:
+                work()
+            except StoreError:
+                self.do_later(work)
 
     def is_time_to_look(self, now: float) -> bool:
         """Whether dead processes have not been looked for in the last second; then they are now."""

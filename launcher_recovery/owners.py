@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
+from launcher_recovery.handles import handles_of
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Owner, OwnerRow, Store, beneath
 
@@ -136,6 +137,7 @@ class Heartbeat:
         while not self._stop.wait(HEARTBEAT_S):
             try:
                 self.store.heartbeat(self._owner, self._clock.time())
+                handles_of(self.store).do_what_is_left()
             except StoreError:
                 continue  # the store says so itself; the next beat may work
 

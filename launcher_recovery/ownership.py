@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Collection
 from typing import Any
@@ -59,30 +60,47 @@ class Ownership(Transitions):
     # -- giving up ----------------------------------------------------------------------------------
 
     def leave(self, live: Operation, error: BaseException | None = None) -> None:
-        """The call is over, with `error`: end what is left of its attempt, and of this process's ownership."""
+        """The call is over, with `error`: end what is left of its attempt, and of this process's ownership.
+
+        While the store fails, that is tried again with every heartbeat of this process.
+        """
+        is_done = True
         try:
             if self._handles.has_turn(live) and live.data.state not in FINAL:
                 self._end_claim(live, error)
-        except (RecoveryStateError, StoreError) as problem:
-            logger.debug("a call left its attempt as it was: %s", problem)
+        except StoreError:
+            is_done = False
         finally:
             is_last = self.detach(live)
-        if not is_last or (live.data.state in FINAL and live.data.owner is None):
-            return
-        try:
-            self._disown(live.operation_id)
-        except StoreError as problem:
-            logger.warning("%s could not be given up by this process: %s", live.data.title, problem)
+        if is_last and (live.data.state not in FINAL or live.data.owner is not None):
+            try:
+                self._disown(live.operation_id)
+            except StoreError:
+                is_done = False
+        if not is_done:
+            logger.warning("%s could not be given up by this process yet, because the store fails", live.data.title)
+            self._handles.do_later(functools.partial(self._leave_again, live, error))
+
+    def _leave_again(self, live: Operation, error: BaseException | None) -> None:
+        if self.take_turn(live):  # then whatever is in progress here has lost its call
+            try:
+                self._end_claim(live, error)
+            finally:
+                self.end_turn(live)
+        self._disown(live.operation_id)
 
     def _end_claim(self, live: Operation, error: BaseException | None) -> None:
         stored = self.store.get(live.operation_id)
         if stored is None or stored.state is not RecoveryState.IN_PROGRESS or stored.owner != self.owner_id:
             return
         live.data = stored  # the claim may have been made when nobody waited for it any more
-        if isinstance(error, Exception):
-            self._break_off(live, error)
-        else:
-            self.give_back(live)
+        try:
+            if isinstance(error, Exception):
+                self._break_off(live, error)
+            else:
+                self.give_back(live)
+        except RecoveryStateError as problem:
+            logger.debug("the attempt ended in another way: %s", problem)
 
     def _disown(self, operation_id: str) -> RecoveryData | None:
         """Take this process out as the owner, unless one of its calls is about the operation; gives the record."""

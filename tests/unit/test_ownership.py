@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from launcher_recovery import owners
 from launcher_recovery.clock import Clock
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled, RecoveryStateError, StoreError
@@ -362,20 +364,47 @@ def test_observer_that_raises_at_the_first_attempt(each: Kit) -> None:
     assert data.operation_id not in handles_of(each.store)
 
 
+@pytest.mark.parametrize("fails_from", ["the look", "the end"])
 def test_store_that_fails_when_the_call_ends(
-    each: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    each: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails_from: str
 ) -> None:
-    """The call ends as it would have; what could not be given up is said."""
+    """The call ends with that error; the operation is given up as soon as the store works again."""
     data = each.open(title="model")
 
-    def fails(operation_id: str) -> RecoveryData | None:
+    def fail(*given: object) -> Any:
         raise StoreError("it is gone")
 
-    monkeypatch.setattr(each.store, "get", fails)
+    def break_store() -> None:
+        monkeypatch.setattr(each.store, "get", fail)
+        monkeypatch.setattr(each.store, "change", fail)
+
+    if fails_from == "the look":
+        break_store()
     with pytest.raises(StoreError, match="it is gone"):
-        each.engine.run(data, Policy(), lambda: None)
-    assert "model could not be given up by this process: it is gone" in caplog.text
-    assert data.operation_id not in handles_of(each.store)
+        each.engine.run(data, Policy(), break_store)
+    assert "model could not be given up by this process yet" in caplog.text
+    handles = handles_of(each.store)
+    assert data.operation_id not in handles
+    handles.do_what_is_left()
+    monkeypatch.undo()
+    assert each.record(data.operation_id).owner == "me"
+    monkeypatch.setattr(owners, "HEARTBEAT_S", 0.01)
+    beats = owners.Heartbeat(each.store, Owner("me", "this-host", 1, "boot/1"))
+    beats.start()
+    wait_for(lambda: each.record(data.operation_id).owner is None)
+    beats.stop()
+    assert each.record(data.operation_id).state is (S.PENDING if fails_from == "the look" else S.FAILED)
+
+
+def test_put_off_while_another_call_has_the_turn(each: Kit) -> None:
+    """What was put off does not touch what a later call of this process runs."""
+    data = each.open()
+    first, later = (Operation(data, each.lifecycle, each.clock) for _ in range(2))
+    each.lifecycle.attach(later)
+    assert each.lifecycle.take_turn(later)
+    later.data = each.lifecycle.begin_attempt(data.operation_id, 4)
+    each.lifecycle._leave_again(first, LookupError("no delay"))
+    assert (each.record(data.operation_id).state, each.record(data.operation_id).owner) == (S.IN_PROGRESS, "me")
 
 
 def test_giving_up_what_changes_meanwhile(each: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,3 +522,44 @@ def test_every_state_has_a_rule() -> None:
     """The table of the rule names all states."""
     rule: str = Ownership.__doc__ or ""
     assert all(state.value in rule for state in UNFINISHED | FINAL)
+
+
+async def test_task_cancelled_before_another_thread_begins(each: Kit) -> None:
+    """What a cancelled task had not begun is not done by a thread that comes late."""
+    data = each.open(key="k")
+    others = Operation(data, each.lifecycle, each.clock)
+    each.lifecycle.attach(others)
+    go = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    busy = asyncio.ensure_future(asyncio.to_thread(go.wait, 20))
+    await asyncio.sleep(0)
+
+    async def work() -> None:
+        pytest.fail("it ran")
+
+    task = asyncio.ensure_future(each.engine.run_async(data, Policy(), work))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await busy
+    await asyncio.to_thread(lambda: None)
+    assert (each.record(data.operation_id).state, each.record(data.operation_id).owner) == (S.PENDING, "me")
+
+
+def test_attempt_that_ends_in_another_way_meanwhile(each: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person pauses at the moment at which an error ends the call: it stays paused, and is nobody's."""
+    data, live = each.lifecycle.start(each.lifecycle.draft("work", (), {}))
+    assert live is not None
+    look = each.store.get
+
+    def paused_after(operation_id: str) -> RecoveryData | None:
+        monkeypatch.setattr(each.store, "get", look)
+        found = look(operation_id)
+        each.lifecycle.pause(operation_id)
+        return found
+
+    monkeypatch.setattr(each.store, "get", paused_after)
+    each.lifecycle.leave(live, LookupError("no delay"))
+    assert (each.record(data.operation_id).state, each.record(data.operation_id).owner) == (S.PAUSED, None)
