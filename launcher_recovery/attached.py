@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.errors import RecoveryStateError, StoreError
@@ -20,11 +21,11 @@ class Attached:
 
     Args:
         lifecycle: where the operation changes.
-        breaker: whose probe the call may be.
+        breaker: gives the one whose probe the call may be.
         live: the call, attached.
     """
 
-    def __init__(self, lifecycle: Lifecycle, breaker: CircuitBreaker | None, live: Operation) -> None:
+    def __init__(self, lifecycle: Lifecycle, breaker: Callable[[], CircuitBreaker | None], live: Operation) -> None:
         self._lifecycle = lifecycle
         self._breaker = breaker
         self._live = live
@@ -36,14 +37,15 @@ class Attached:
         live, lifecycle = self._live, self._lifecycle
         try:
             if error is not None and not isinstance(error, Exception):
-                if self._breaker is not None:
-                    self._breaker.release(live)
-                if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-                    lifecycle.give_back(live)  # this process ends, the operation need not
-                elif live.began or not lifecycle.is_shared(live):
+                breaker = self._breaker()
+                if breaker is not None:
+                    breaker.release(live)
+                is_given_up = isinstance(error, (asyncio.CancelledError, GeneratorExit))
+                # Otherwise this process ends; the operation need not, and is left to others.
+                if is_given_up and (live.began or not lifecycle.is_shared(live)):
                     lifecycle.cancel(live.operation_id)
         except (RecoveryStateError, StoreError) as problem:
             logger.debug("an interrupted call left its operation as it was: %s", problem)
         finally:
             live.leave_slots()
-            lifecycle.detach(live)
+            lifecycle.leave(live, error)

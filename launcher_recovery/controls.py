@@ -8,11 +8,11 @@ from typing import Any
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.operation import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.ownership import Ownership
 from launcher_recovery.persistence.encryption import UnreadableError
-from launcher_recovery.transitions import Transitions
 
 
-class Controls(Transitions):
+class Controls(Ownership):
     """A person's controls; they reach the unfinished operations inside of the one that they are about as well.
 
     An operation is told before those inside it: its handler sees one of them end only when it is itself out of the
@@ -88,7 +88,6 @@ class Controls(Transitions):
             operation_id,
             sources_of(RecoveryState.PENDING) & FINAL,
             {
-                "owner": None,
                 "fruitless": 0,
                 "watermark": 0.0,
                 "max_attempts": None if limit is None else data.attempt + limit,
@@ -99,6 +98,8 @@ class Controls(Transitions):
                 **fields,
                 "state": RecoveryState.PENDING,
             },
+            # An owner is set only while nobody else can have become it.
+            fence=data.fence if "owner" in fields else None,
         )
 
     def _pause(self, operation_id: str) -> RecoveryData:
@@ -114,8 +115,9 @@ class Controls(Transitions):
 
     def _cancel(self, operation_id: str) -> RecoveryData:
         now = to_datetime(self.clock.time())
-        fields = {"waiting_for": None, "next_attempt_at": None, "owner": None, "completed_at": now}
-        return self._control(operation_id, RecoveryState.CANCELLED, fields)
+        fields = {"waiting_for": None, "next_attempt_at": None, "completed_at": now}
+        data = self._control(operation_id, RecoveryState.CANCELLED, fields)
+        return data if data.owner != self.owner_id else self._disown(operation_id) or data
 
     def _control(self, operation_id: str, target: RecoveryState, fields: Mapping[str, Any]) -> RecoveryData:
         try:

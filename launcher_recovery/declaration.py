@@ -30,7 +30,7 @@ from launcher_recovery.operation import (
     RecoveryState,
     current_operation,
 )
-from launcher_recovery.owners import OWNER, dead_owners, keep_alive
+from launcher_recovery.owners import dead_owners, keep_alive
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy, Rules, reader
@@ -148,7 +148,7 @@ class Declaration:
             raise RecoveryStateError(f"there is no operation {operation_id} of {self.name}")
         engine = self.engine(self.store)
         if data.state in FINAL and data.state is not RecoveryState.SUCCESS:
-            data = engine.lifecycle.begin_again(operation_id, limit=self.policy.max_attempts, owner=OWNER.owner_id)
+            data = engine.lifecycle.begin_again(operation_id, limit=self.policy.max_attempts)
         elif not data.resumable:
             raise RecoveryStateError(
                 f"{data.title} cannot be run again, because what it was called with is not kept", state=data.state.value

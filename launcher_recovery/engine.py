@@ -27,7 +27,7 @@ from launcher_recovery.errors import (
     text_of,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import FINAL, RUNNABLE, Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, limit_for, reader
 
 logger = logging.getLogger("launcher_recovery")
@@ -120,7 +120,7 @@ class Engine:
         live = begun or Operation(data, self.lifecycle, self.clock)
         if begun is None:
             self.lifecycle.attach(live)
-        return Attached(self.lifecycle, reader(rules)().breaker, live)
+        return Attached(self.lifecycle, lambda: reader(rules)().breaker, live)
 
     def abandon(self, data: RecoveryData, policy: Rules, begun: Operation | None) -> None:
         """End an operation like a call whose task is cancelled before it came to `run_async`."""
@@ -129,7 +129,11 @@ class Engine:
 
     def begin(self, live: Operation, policy: Rules) -> None:
         """Note that the attempt begins now with which the record of `live` was entered."""
-        self._begin(live, Admission(self.lifecycle, self.clock, live, policy))
+        try:
+            self._begin(live, Admission(self.lifecycle, self.clock, live, policy))
+        except BaseException as error:
+            self.lifecycle.leave(live, error)
+            raise
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -141,14 +145,19 @@ class Engine:
         if begun:
             ended = yield from self._attempt(live, entry, None)
         while ended is None:
+            self.lifecycle.end_turn(live)
             # Cleared before the look, so that a change after the look ends the wait that follows it.
             live.wake.clear()
             data = yield Call(lambda: self.lifecycle.store.get(live.operation_id))
             if data is None:
                 return Raise(RecoveryStateError(f"{live.data.title} was deleted from the store"))
             if data.state in FINAL:
+                live.data = data
                 return outcome(data)
-            if data.state in (RecoveryState.PAUSED, RecoveryState.IN_PROGRESS):
+            is_ours = self.lifecycle.may_run(data)
+            if not is_ours:
+                yield Call(self.lifecycle.look_for_the_dead)
+            if not is_ours or data.state not in RUNNABLE or self.lifecycle.has_to_wait(live):
                 # Paused by a person, or run by another call, perhaps of another process.
                 live.leave_slots()
                 yield from self._wait(live, _POLL_S)
@@ -172,6 +181,9 @@ class Engine:
             if held:
                 continue
             limit = entry.policy.max_attempts
+            if not self.lifecycle.take_turn(live):
+                entry.let_go()
+                continue
             try:
                 live.data = yield Call(functools.partial(self.lifecycle.begin_attempt, live.operation_id, limit))
             except RecoveryStateError:  # somebody else was faster; look again

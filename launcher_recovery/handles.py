@@ -22,6 +22,8 @@ logger = logging.getLogger("launcher_recovery")
 _LOOK_S = 0.03
 # How long the thread that looks stays when there is nothing to look for; starting one costs more than many looks.
 _LINGER_S = 0.5
+# A process that died is noticed within this by those who wait for what it ran.
+_DEAD_S = 1.0
 # After a store failed.
 _PATIENCE_S = 1.0
 # More events than this since the last look are not read one by one.
@@ -50,6 +52,8 @@ class Handles:
         self._looks = False
         self._seen = _UNKNOWN
         self._own: set[int] = set()
+        self._turns: dict[str, Operation] = {}
+        self._looked_at: float | None = None
 
     def attach(self, live: Operation) -> None:
         """From now on `notify` wakes `live`."""
@@ -58,6 +62,7 @@ class Handles:
 
     def detach(self, live: Operation) -> bool:
         """Undo `attach`; returns whether nobody is left for the operation."""
+        self.end_turn(live)
         with self._lock:
             self._watched.discard(live)
             handles = self._by_operation.get(live.operation_id, [])
@@ -66,6 +71,37 @@ class Handles:
             if not handles:
                 self._by_operation.pop(live.operation_id, None)
             return not handles
+
+    def take_turn(self, live: Operation) -> bool:
+        """From now on no other handle of the operation gets the turn; False when one has it."""
+        with self._lock:
+            return self._turns.setdefault(live.operation_id, live) is live
+
+    def has_turn(self, live: Operation) -> bool:
+        """Whether `live` has the turn."""
+        return self._turns.get(live.operation_id) is live
+
+    def has_to_wait(self, live: Operation) -> bool:
+        """Whether another handle of the operation has the turn; when it ends, `live` is woken."""
+        return self._turns.get(live.operation_id, live) is not live
+
+    def end_turn(self, live: Operation) -> None:
+        """Undo `take_turn`; does nothing for a handle that has not the turn."""
+        if not self.has_turn(live):
+            return
+        with self._lock:
+            self._turns.pop(live.operation_id, None)
+            others = [one for one in self._by_operation.get(live.operation_id, ()) if one is not live]
+        for other in others:
+            other.wake.set()
+
+    def is_time_to_look(self, now: float) -> bool:
+        """Whether dead processes have not been looked for in the last second; then they are now."""
+        with self._lock:
+            if self._looked_at is not None and 0 <= now - self._looked_at < _DEAD_S:
+                return False
+            self._looked_at = now
+            return True
 
     def __contains__(self, operation_id: str) -> bool:
         with self._lock:

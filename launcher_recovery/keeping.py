@@ -28,11 +28,12 @@ class Keeping(Transitions):
         self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
         self._secret_steps: dict[str, dict[str, StepRecord]] = {}
 
-    def detach(self, live: Operation) -> None:
-        super().detach(live)
+    def detach(self, live: Operation) -> bool:
+        is_last = super().detach(live)
         self._meters.pop(live, None)
-        if not self.is_live(live.operation_id):
+        if is_last:
             self._secret_steps.pop(live.operation_id, None)
+        return is_last
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
         """Set the point from which an attempt goes on."""

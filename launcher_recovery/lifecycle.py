@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 from typing import Any
 
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.controls import Controls
-from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
+from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.keeping import Keeping, is_storable
 from launcher_recovery.operation import (
     FINAL,
@@ -25,7 +25,6 @@ from launcher_recovery.operation import (
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Changed
 
-_MAX_ERROR_TEXT = 4000
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""
 
@@ -121,6 +120,7 @@ class Lifecycle(Controls, Keeping):
         live = Operation(data, self, self.clock)
         # Before it can be seen by anybody: who cancels it from then on has to reach it.
         self.attach(live)
+        self.take_turn(live)
         changed: Changed | None = None
         try:
             changed = self.store.insert(live.data)
@@ -137,7 +137,9 @@ class Lifecycle(Controls, Keeping):
         latest = None if draft.key is None else self.store.latest_with_key(draft.key)
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
-        again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable, "owner": draft.owner}
+        again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable}
+        if latest.owner is None:  # else that process still has code to stop
+            again["owner"] = draft.owner
         try:
             return self.begin_again(latest.operation_id, limit=draft.max_attempts, **again)
         except RecoveryStateError:
@@ -163,9 +165,11 @@ class Lifecycle(Controls, Keeping):
         """Claim the operation for this process and begin its next attempt.
 
         Raises:
-            RecoveryStateError: somebody else claimed, paused or ended it first.
+            RecoveryStateError: somebody else claimed, paused or ended it first, or another process has it.
         """
         stored = self.store.get(operation_id)
+        if stored is not None and not self.may_run(stored):
+            raise RecoveryStateError(f"{stored.title} is left to the process that has it", state=stored.state.value)
         used_up = 0 if stored is None else stored.fruitless
         attempt = 0 if stored is None else stored.attempt
         fields = {
@@ -179,7 +183,8 @@ class Lifecycle(Controls, Keeping):
             "explanation": None,
             "fix": None,
         }
-        return self._change(operation_id, RUNNABLE, fields, claim=True)
+        fence = None if stored is None else stored.fence
+        return self._change(operation_id, RUNNABLE, fields, fence=fence, claim=True)
 
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
@@ -288,37 +293,4 @@ class Lifecycle(Controls, Keeping):
             fields,
             fence=live.data.fence,
             attempt={"outcome": "success"},
-        )
-
-    # -- taking over --------------------------------------------------------------------------------
-
-    def give_back(self, live: Operation) -> RecoveryData:
-        """The process ends in the middle of the attempt: make the operation pending, for anybody to claim.
-
-        Raises:
-            RecoveryStateError: it does not run under this call's claim.
-        """
-        fields = {"state": RecoveryState.PENDING, "owner": None}
-        ended = {"outcome": "interrupted"}
-        return self._change(
-            live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=ended
-        )
-
-    def release_orphans(self, dead: Collection[str], limit: int | None = None) -> list[RecoveryData]:
-        """Make operations whose process is gone pending again, for anybody to claim; at most `limit` of them."""
-        changes = self.store.release_orphans(dead, to_datetime(self.clock.time()), limit)
-        for changed in changes:
-            self._announce(changed)
-        return [changed.data for changed in changes]
-
-    # -- inside -------------------------------------------------------------------------------------
-
-    def _kept_error(self, error: Exception) -> StoredError:
-        try:
-            stored = codec.error_to_stored(error)
-        except Exception:  # its __str__ raised
-            stored = StoredError(type(error).__qualname__, text_of(error))
-        text = self._text
-        return type(stored)(
-            stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
         )

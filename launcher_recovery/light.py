@@ -50,7 +50,7 @@ class Light(LazyHandle):
         if breaker is not None:
             breaker.release(self)
         if self.live is not None:
-            self.engine.lifecycle.detach(self.live)
+            self.engine.lifecycle.leave(self.live)
 
 
 def call(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

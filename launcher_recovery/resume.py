@@ -96,8 +96,12 @@ class Resumer:
         """Subscriber of the outbox: dispatch what became pending without an owner."""
         if event.payload.get("state") == RecoveryState.PENDING.value:
             data = self._lifecycle.store.get(event.payload["operation_id"])
-            if data is not None:
-                self.dispatch(data)
+            if data is None:
+                return
+            if not self._lifecycle.may_run(data):
+                # Cancelled, its owner died, and now a person retries: nobody has missed the owner so far.
+                self._lifecycle.look_for_the_dead()
+            self.dispatch(data)
 
     def dispatch(self, data: RecoveryData) -> None:
         """Run `data` again, unless it is not pending, somebody owns it, or the operation around it will call it."""

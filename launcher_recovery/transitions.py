@@ -8,13 +8,15 @@ from typing import Any
 
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError
+from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
 from launcher_recovery.handles import handles_of
 from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.owners import OWNER
+from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Changed, Store
 from launcher_recovery.redaction import Redactor
 
+_MAX_ERROR_TEXT = 4000
 _IN_WORDS = {
     RecoveryState.PENDING: "started again",
     RecoveryState.IN_PROGRESS: "begun",
@@ -124,9 +126,9 @@ class Transitions:
         """From now on changes of the operation wake `live`."""
         self._handles.attach(live)
 
-    def detach(self, live: Operation) -> None:
-        """Undo `attach`."""
-        self._handles.detach(live)
+    def detach(self, live: Operation) -> bool:
+        """Undo `attach`; returns whether no call of this process is left for the operation."""
+        return self._handles.detach(live)
 
     @property
     def sees_others(self) -> bool:
@@ -174,6 +176,16 @@ class Transitions:
 
     def _text(self, text: str) -> str:
         return self.redactor.text(_encodable(text))
+
+    def _kept_error(self, error: Exception) -> StoredError:
+        try:
+            stored = codec.error_to_stored(error)
+        except Exception:  # its __str__ raised
+            stored = StoredError(type(error).__qualname__, text_of(error))
+        text = self._text
+        return type(stored)(
+            stored.type_name, text(stored.message)[:_MAX_ERROR_TEXT], text(stored.traceback)[:_MAX_ERROR_TEXT]
+        )
 
 
 def _encodable(text: str) -> str:

@@ -129,7 +129,7 @@ class MemoryPersistence(StatePersistence):
             data.attempt += 1
             data.fence += 1
             attempts.append(AttemptRecord(data.attempt, change.at))
-        return Changed(deepcopy(data), self._store_events(data))
+        return Changed(deepcopy(data), self._store_events(data) if change.is_news(data.state) else ())
 
     def get(self, operation_id: str) -> RecoveryData | None:
         with self._changed:

@@ -47,7 +47,8 @@ class SQLitePersistence(DatabasePersistence):
     _NEWEST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'recovery_outbox'), 0)"
 
     def __init__(self, path: str | os.PathLike[str] | None = None, cipher: Cipher | None = None) -> None:
-        self.path = MEMORY if path == MEMORY else str(default_path() if path is None else Path(path))
+        # Whoever changes the current folder later, or forks, has the same file.
+        self.path = MEMORY if path == MEMORY else os.path.abspath(default_path() if path is None else path)
         self.set_aside: Path | None = None
         self._is_damaged = False
         self._tail_version = -1

@@ -134,7 +134,8 @@ def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: S
     statements.append(_update(operation_id, columns))
     for name, value in fields.items():
         setattr(data, name, value)
-    return Plan(tuple(statements), data, _planned(data, seal), _updated(row, columns))
+    events = _planned(data, seal) if change.is_news(data.state) else ()
+    return Plan(tuple(statements), data, events, _updated(row, columns))
 
 
 def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any], seal: Seal) -> Plan | None:

@@ -173,9 +173,6 @@ def test_64_threads_for_long(stores: tuple[Store, Store], seed: int) -> None:
     race.check()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a joined call begins the next attempt while the code of the last one still runs"
-)
 def test_next_attempt_waits_for_the_code_of_the_last_one(stores: tuple[Store, Store]) -> None:
     """Two calls share an operation; it is paused and resumed before the code of the first one looks."""
     lifecycle = Lifecycle(stores[0], owner_id="me")

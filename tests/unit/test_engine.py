@@ -355,10 +355,11 @@ async def test_pause_and_resume_in_the_middle_of_a_wait(kit: Kit, drive: Drive) 
 
 
 async def test_ended_elsewhere_in_the_middle_of_a_wait(kit: Kit, drive: Drive) -> None:
-    """A waiting call whose operation another process finished gets that result."""
+    """A waiting call whose operation another process finished, which took this one for dead, gets that result."""
 
     def elsewhere() -> None:
         other = Lifecycle(kit.store, owner_id="other", clock=kit.clock)
+        other.release_orphans({"me"})
         live = Operation(other.begin_attempt(kit.data.operation_id, 4), other, kit.clock)
         other.succeed(live, "from elsewhere")
 

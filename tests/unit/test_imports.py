@@ -23,6 +23,7 @@ LAYERS = (
         "handles",
         "owners",
         "transitions",
+        "ownership",
         "controls",
         "keeping",
         "lifecycle",

@@ -316,7 +316,9 @@ def test_pause_and_cancel_end_the_attempt(each: Kit) -> None:
     data = each.lifecycle.cancel(live.operation_id)
     assert [item.outcome for item in each.store.attempts(live.operation_id)] == ["paused", "cancelled"]
     assert all(item.ended_at is not None for item in each.store.attempts(live.operation_id))
-    assert (data.owner, data.completed_at) == (None, to_datetime(each.clock.time()))
+    assert (data.owner, data.completed_at) == ("me", to_datetime(each.clock.time()))
+    each.lifecycle.leave(live)
+    assert each.record(live.operation_id).owner is None
     waiting = bring_to(each, S.RECOVERING)
     paused = each.lifecycle.pause(waiting.operation_id)
     assert (paused.next_attempt_at, paused.waiting_for) == (None, None)

@@ -217,6 +217,20 @@ def test_default_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sqlite.default_path() == tmp_path / "launcher-recovery" / "recovery.db"
 
 
+def test_relative_path_is_that_of_the_folder_it_was_opened_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are opened again after a fork, perhaps when the current folder is another one."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    store = SQLitePersistence("recovery.db")
+    monkeypatch.chdir(tmp_path / "second")
+    store._connections.close()
+    store.insert(RecoveryData("a", "work"))
+    assert store.get("a") is not None
+    assert list((tmp_path / "second").iterdir()) == []
+    store.close()
+
+
 def test_in_memory() -> None:
     """`:memory:` keeps nothing on the disk and works as the file does."""
     store = SQLitePersistence(":memory:")

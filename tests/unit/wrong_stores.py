@@ -296,6 +296,13 @@ class IgnoresTheFence(WrongStore):
         return super().change(operation_id, replace(change, fence=None))
 
 
+class TellsOfOwners(WrongStore):
+    breaks = "test_change_of_the_owner_alone_is_no_news"
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        return super().change(operation_id, replace(change, attempt=change.attempt or {}))
+
+
 class TakesTheKeyOfAnother(WrongStore):
     breaks = "test_change_needs_the_key"
     is_changing = False

@@ -125,6 +125,16 @@ class ChangeRules(PersistenceConformance):
             "change without a fence must be made, whatever the fence of the record",
         )
 
+    def test_change_of_the_owner_alone_is_no_news(self, persistence: Store) -> None:
+        """When an owner is taken out, nobody is told that the operation ended or paused once more."""
+        for state in (S.PAUSED, S.CANCELLED, S.PENDING):
+            persistence.insert(record(state.value, state=state, owner="me"))
+            changed = made(persistence.change(state.value, Change({state}, {"owner": None}, LATER)), "must be made")
+            same((changed.data.state, changed.data.owner), (state, None), "change must take the owner out")
+            told = [event.payload["state"] for event in changed.events]
+            expected = ["pending"] if state is S.PENDING else []
+            same(told, expected, "change of the owner alone must tell of what is pending, and of nothing else")
+
     def test_change_needs_the_key(self, persistence: Store) -> None:
         """An operation does not become unfinished again while another one has its key."""
         persistence.insert(record("old", key="k", state=S.FAILED))
