@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -172,11 +173,26 @@ class ResilientPersistence(Fallback, StatePersistence):
     def _latest_remembered(self, key: str) -> RecoveryData | None:
         known = self._memory.latest_with_key(key)
         stored = self._try(lambda: self.store.latest_with_key(key), None)
-        if stored is None or self._memory.get(stored.operation_id) is not None:
-            return known  # what is live is known better here
+        if stored is None:
+            return known
+        if self._memory.get(stored.operation_id) is not None:  # what is live is known better here
+            has_ended = known is not None and known.state in FINAL and stored.state in UNFINISHED
+            return self._newest_remembered(known) if known is not None and has_ended else known
         if known is None:
             return stored
         return max(known, stored, key=lambda data: (data.state in UNFINISHED, data.created_at))
+
+    def _newest_remembered(self, known: RecoveryData) -> RecoveryData:
+        """Of those that are over and have its key, of which only the disk may have a newer one, the newest."""
+        before: tuple[float, str] | None = None
+        while page := self._try(functools.partial(self.store.find, states=FINAL, before=before), list[RecoveryData]()):
+            for data in page:
+                if data.created_at <= known.created_at:
+                    return known
+                if data.key == known.key and self._memory.get(data.operation_id) is None:
+                    return data
+            before = (page[-1].created_at.timestamp(), page[-1].operation_id)
+        return known
 
     def find(
         self,

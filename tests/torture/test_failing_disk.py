@@ -151,6 +151,26 @@ def test_begun_anew_while_the_disk_is_full(tmp_path: Path) -> None:
         assert [data.operation_id for data in disk.find(states=UNFINISHED)] == [new.operation_id]
 
 
+@pytest.mark.parametrize("others", [0, 60])
+def test_newest_is_only_on_the_disk(tmp_path: Path, others: int) -> None:
+    """An older one of the key that was begun again ends while the disk is full: the newer one stays the latest."""
+    with opened(tmp_path / "recovery.db") as (disk, kit):
+        old = kit.open(key="a")
+        for number in range(2 + others):
+            kit.clock.advance(1)
+            kit.lifecycle.cancel(
+                kit.open(key="a" if number == 1 else None).operation_id if number else old.operation_id
+            )
+        newer = disk.latest_with_key("a")
+        kit.lifecycle.retry(old.operation_id)
+        disk.is_full = True
+        assert kit.store.latest_with_key("a") == kit.record(old.operation_id)
+        kit.lifecycle.cancel(old.operation_id)
+        assert newer is not None
+        assert newer.operation_id != old.operation_id
+        assert kit.store.latest_with_key("a") == newer
+
+
 def test_metadata_that_were_not_saved(tmp_path: Path) -> None:
     """What code notes for itself is not what is kept, in memory as little as on the disk."""
     with opened(tmp_path / "recovery.db") as (disk, kit):
