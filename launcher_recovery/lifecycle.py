@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from launcher_recovery.clock import to_datetime
+from launcher_recovery.clock import time_ordered_id, to_datetime
 from launcher_recovery.controls import Controls
 from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
 from launcher_recovery.keeping import Keeping, is_storable
@@ -60,7 +59,7 @@ class Lifecycle(Controls, Keeping):
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
         now = created_at or to_datetime(self.clock.time())
         return RecoveryData(
-            operation_id=uuid.uuid4().hex,
+            operation_id=time_ordered_id(now.timestamp()),
             function_name=function_name,
             args=kept_args,
             kwargs=kept_kwargs,
@@ -70,7 +69,7 @@ class Lifecycle(Controls, Keeping):
             key=None if key is None else self._kept_key(key),
             project=project,
             parent_id=parent_id,
-            title=self._text(title) or function_name,
+            title=self._text(title) if title else function_name,
             max_attempts=limit,
             owner=self.owner_id,
             resumable=resumable,

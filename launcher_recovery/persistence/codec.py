@@ -79,9 +79,9 @@ def dumps(value: Any) -> str:
         raise NotStorableError(f"value cannot be written as JSON: {error}") from error
 
 
-# `json.dumps` with arguments makes an encoder at each call.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_encode_escaped = json.JSONEncoder(separators=(",", ":")).encode
+# `json.dumps` with arguments makes an encoder at each call. No value gets here that contains itself.
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_encode_escaped = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 def dumps_plain(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ def _replaced(names: Iterable[str]) -> str:
 
 
 COLUMNS: tuple[str, ...] = tuple(OperationRow._meta.sorted_field_names)
+_in_order = operator.itemgetter(*COLUMNS)
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
 _INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 INSERT_EVENT = "INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES (?, ?, ?, ?)"
@@ -89,7 +92,7 @@ def record_of(row: tuple[Any, ...], seal: Seal) -> RecoveryData:
 def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
     """Enter a new record, with its first attempt if that is under way."""
     columns = to_columns(vars(data), seal)
-    row = tuple(columns[name] for name in COLUMNS)
+    row = _in_order(columns)
     statements: tuple[Statement, ...] = ((_INSERT, row),)
     if begins(data):
         statements += ((_BEGIN_ATTEMPT, (data.operation_id, data.attempt, columns["updated_at"])),)
@@ -97,12 +100,16 @@ def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
 
 
 def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(columns.get(name, value) for name, value in zip(COLUMNS, row, strict=True))
+    return tuple((dict(zip(COLUMNS, row, strict=True)) | columns).values())
+
+
+@functools.cache
+def _update_of(names: tuple[str, ...]) -> str:
+    return f"UPDATE recovery_data SET {', '.join(f'{name} = ?' for name in names)} WHERE operation_id = ?"
 
 
 def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
-    names = ", ".join(f"{name} = ?" for name in columns)
-    return (f"UPDATE recovery_data SET {names} WHERE operation_id = ?", (*columns.values(), operation_id))
+    return (_update_of(tuple(columns)), (*columns.values(), operation_id))
 
 
 def _sealed(name: str, value: Any, seal: Seal) -> Any:
@@ -166,7 +173,7 @@ def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
         f"{_INSERT} ON CONFLICT (operation_id) DO UPDATE SET {others} WHERE recovery_data.fence <= excluded.fence"
         " AND recovery_data.updated_at <= excluded.updated_at"
     )
-    found: list[Statement] = [(upsert, tuple(columns[name] for name in COLUMNS))]
+    found: list[Statement] = [(upsert, _in_order(columns))]
     for attempt in kept.attempts:
         ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
         began = (data.operation_id, attempt.number, attempt.started_at.timestamp())
