@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -115,7 +114,8 @@ class Lifecycle(Controls, Keeping):
         revived = self._revive(draft) if revive else None
         if revived is not None:
             return revived, None
-        live = Operation(replace(draft, state=RecoveryState.IN_PROGRESS, attempt=1, fence=1), self, self.clock)
+        begun = {**vars(draft), "state": RecoveryState.IN_PROGRESS, "attempt": 1, "fence": 1}
+        live = Operation(RecoveryData(**begun), self, self.clock)
         # Before it can be seen by anybody: who cancels it from then on has to reach it.
         self.attach(live)
         changed: Changed | None = None

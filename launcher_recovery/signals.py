@@ -135,7 +135,7 @@ def actions_for(data: RecoveryData) -> list[str]:
     return actions
 
 
-# What the records are made of, apart from them: every change of an operation has events, and these are stored as they are.
+# The fields apart from their records, since these alone are stored: every change of an operation has events.
 
 
 def _update(data: RecoveryData) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-from launcher_recovery.operation import RecoveryData, RecoveryState
+from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Kept, begins
 from launcher_recovery.persistence.encryption import Seal
@@ -24,10 +23,9 @@ def _replaced(names: Iterable[str]) -> str:
 
 
 COLUMNS: tuple[str, ...] = tuple(OperationRow._meta.sorted_field_names)
-_in_order = operator.itemgetter(*COLUMNS)
+_in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]] = operator.itemgetter(*COLUMNS)
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
 _INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-INSERT_EVENT = "INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES (?, ?, ?, ?)"
 _FORGET_TRANSIENT = "DELETE FROM recovery_outbox WHERE operation_id = ? AND transient"
 _ENDED = ("outcome", "category", "error", "error_type", "traceback", "delay_s")
 _ATTEMPT = ("operation_id", "number", "started_at", "ended_at", *_ENDED)
@@ -52,8 +50,7 @@ _TAKE_STEP = (
 )
 
 
-@dataclass(frozen=True)
-class PlannedEvent:
+class PlannedEvent(NamedTuple):
     """An event that has no number yet, with its payload as text."""
 
     name: str
@@ -61,15 +58,14 @@ class PlannedEvent:
     text: str
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a change writes: the statements, the record as it will be, and its events."""
 
     statements: tuple[Statement, ...]
     data: RecoveryData
     events: tuple[PlannedEvent, ...]
-    row: tuple[Any, ...]
-    """As `SELECT` will give it."""
+    row: tuple[Any, ...] | None
+    """As `SELECT` will give it; None when the operation is finished, and need not be remembered."""
     transient: bool = False
 
 
@@ -100,7 +96,14 @@ def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
 
 
 def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple((dict(zip(COLUMNS, row, strict=True)) | columns).values())
+    return _in_order({**dict(zip(COLUMNS, row, strict=True)), **columns})
+
+
+@functools.cache
+def insert_events(count: int) -> str:
+    """Enters so many events, with name, operation id, payload and whether it is transient of each."""
+    rows = ", ".join(["(?, ?, ?, ?)"] * count)
+    return f"INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES {rows}"
 
 
 @functools.cache
@@ -141,7 +144,8 @@ def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: S
     statements.append(_update(operation_id, columns))
     for name, value in fields.items():
         setattr(data, name, value)
-    return Plan(tuple(statements), data, _planned(data, seal), _updated(row, columns))
+    updated = _updated(row, columns) if data.state in UNFINISHED else None
+    return Plan(tuple(statements), data, _planned(data, seal), updated)
 
 
 def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any], seal: Seal) -> Plan | None:
