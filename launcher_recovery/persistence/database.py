@@ -246,7 +246,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
                 self._connections.execute("RELEASE one")
             for event in events:
                 planned = statements.plan_event(event.name, event.payload, self._seal)
-                self._store_events((planned,), event.payload.get("operation_id"))
+                self._store_event(planned, event.payload.get("operation_id"))
 
         self._write(work)
 

@@ -45,6 +45,9 @@ class StoredEvents(DatabaseAccess):
         first = last - len(events) + 1
         return tuple(Event(first + place, event.name, event.payload) for place, event in enumerate(events))
 
+    def _store_event(self, event: PlannedEvent, operation_id: str | None) -> Event:
+        return self._store_events((event,), operation_id)[0]
+
     def _prune(self, seq: int, entered: int) -> None:
         """Forget what is old, from time to time."""
         self._since_prune += entered
@@ -54,7 +57,7 @@ class StoredEvents(DatabaseAccess):
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
         event = plan_event(name, payload, self._seal)
-        return self._write(lambda: self._store_events((event,), None)[0])
+        return self._write(lambda: self._store_event(event, None))
 
     def events_since(self, seq: int, limit: int = 500) -> list[Event]:
         query = EventRow.select().where(EventRow.seq > seq).order_by(EventRow.seq).limit(limit)
