@@ -25,11 +25,11 @@ class NotStorableError(TypeError):
 
 
 def _pack(value: Any, path: str, depth: int = 0) -> Any:
-    if depth > _MAX_DEPTH:
-        raise NotStorableError("value is nested too deeply or contains itself")
-    depth += 1
     if value is None or isinstance(value, (bool, int, str)) or type(value) is float:
         return value
+    if depth >= _MAX_DEPTH:
+        raise NotStorableError("value is nested too deeply or contains itself")
+    depth += 1
     if isinstance(value, list):
         return _pack_items(value, path, depth)
     if isinstance(value, dict):
