@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from datetime import datetime, timezone
@@ -81,6 +82,17 @@ class Clock:
 def to_datetime(seconds: float) -> datetime:
     """An aware UTC datetime for seconds since the epoch."""
     return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def time_ordered_id(seconds: float) -> str:
+    """A new identifier, 32 hexadecimal digits, that sorts behind those of earlier moments (since the epoch).
+
+    A UUID of version 7 (RFC 9562, section 5.7, with a finer time by method 3 of section 6.2): an index of them grows at
+    its end, where random ones would change a page anywhere in it.
+    """
+    milliseconds, finer = divmod(int(seconds * 1000 * 4096), 4096)
+    chance = int.from_bytes(os.urandom(8), "big") >> 2
+    return f"{(milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | finer << 64 | 2 << 62 | chance:032x}"
 
 
 def to_iso(moment: datetime | None) -> str | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from copy import copy
 from datetime import datetime
 from typing import Any
 
-from launcher_recovery.clock import to_datetime
+from launcher_recovery.clock import time_ordered_id, to_datetime
 from launcher_recovery.controls import Controls
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.keeping import Keeping, is_storable
@@ -59,7 +57,7 @@ class Lifecycle(Controls, Keeping):
         kept_args, kept_kwargs, resumable = self._storable(args, kwargs)
         now = created_at or to_datetime(self.clock.time())
         return RecoveryData(
-            operation_id=uuid.uuid4().hex,
+            operation_id=time_ordered_id(now.timestamp()),
             function_name=function_name,
             args=kept_args,
             kwargs=kept_kwargs,
@@ -69,7 +67,7 @@ class Lifecycle(Controls, Keeping):
             key=None if key is None else self._kept_key(key),
             project=project,
             parent_id=parent_id,
-            title=self._text(title) or function_name,
+            title=self._text(title) if title else function_name,
             max_attempts=limit,
             owner=self.owner_id,
             resumable=resumable,
@@ -115,9 +113,8 @@ class Lifecycle(Controls, Keeping):
         revived = self._revive(draft) if revive else None
         if revived is not None:
             return revived, None
-        data = copy(draft)
-        data.state, data.attempt, data.fence = RecoveryState.IN_PROGRESS, 1, 1
-        live = Operation(data, self, self.clock)
+        begun = {**vars(draft), "state": RecoveryState.IN_PROGRESS, "attempt": 1, "fence": 1}
+        live = Operation(RecoveryData(**begun), self, self.clock)
         # Before it can be seen by anybody: who cancels it from then on has to reach it.
         self.attach(live)
         self.take_turn(live)

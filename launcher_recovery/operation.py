@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextvars
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -66,6 +67,7 @@ RUNNABLE = frozenset({_S.PENDING, _S.RECOVERING})
 """States from which an attempt may begin."""
 
 
+@functools.cache
 def sources_of(target: RecoveryState) -> frozenset[RecoveryState]:
     """The states from which `target` can be reached."""
     return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)

@@ -113,7 +113,7 @@ class Resumer:
             if data.operation_id in self._dispatched or self._lifecycle.is_live(data.operation_id):
                 return
             self._dispatched.add(data.operation_id)
-        name = f"recovery-{data.operation_id[:8]}"
+        name = f"recovery-{data.operation_id[-8:]}"
         threading.Thread(target=self._execute, args=(data,), name=name, daemon=True).start()
 
     def _parent_is_unfinished(self, data: RecoveryData) -> bool:

@@ -77,30 +77,7 @@ class RecoveryUpdate:
 
     @classmethod
     def of(cls, data: RecoveryData) -> RecoveryUpdate:
-        return cls(
-            operation_id=data.operation_id,
-            function_name=data.function_name,
-            kind=data.kind,
-            key=data.key,
-            project=data.project,
-            parent_id=data.parent_id,
-            title=data.title,
-            state=data.state.value,
-            attempt=data.attempt,
-            max_attempts=data.max_attempts,
-            error=None if data.error is None else str(data.error),
-            category=data.category,
-            explanation=data.explanation,
-            fix=data.fix,
-            created_at=to_iso(data.created_at),
-            updated_at=to_iso(data.updated_at),
-            next_attempt_at=to_iso(data.next_attempt_at),
-            waiting_for=None if data.waiting_for is None else data.waiting_for.value,
-            progress=None if data.progress is None else asdict(data.progress),
-            resumable=data.resumable,
-            actions=actions_for(data),
-            timestamp=to_iso(data.updated_at),
-        )
+        return cls(**_update(data))
 
 
 @dataclass(frozen=True)
@@ -116,14 +93,7 @@ class RecoveryCompleted:
 
     @classmethod
     def of(cls, data: RecoveryData) -> RecoveryCompleted:
-        return cls(
-            operation_id=data.operation_id,
-            success=data.state is RecoveryState.SUCCESS,
-            final_state=data.state.value,
-            total_attempts=data.attempt,
-            duration=(data.updated_at - data.created_at).total_seconds(),
-            timestamp=to_iso(data.updated_at),
-        )
+        return cls(**_completed(data))
 
 
 @dataclass(frozen=True)
@@ -165,12 +135,55 @@ def actions_for(data: RecoveryData) -> list[str]:
     return actions
 
 
+# The fields apart from their records, since these alone are stored: every change of an operation has events.
+
+
+def _update(data: RecoveryData) -> dict[str, Any]:
+    """The fields of `RecoveryUpdate`."""
+    at = to_iso(data.updated_at)
+    return {
+        "operation_id": data.operation_id,
+        "function_name": data.function_name,
+        "kind": data.kind,
+        "key": data.key,
+        "project": data.project,
+        "parent_id": data.parent_id,
+        "title": data.title,
+        "state": data.state.value,
+        "attempt": data.attempt,
+        "max_attempts": data.max_attempts,
+        "error": None if data.error is None else str(data.error),
+        "category": data.category,
+        "explanation": data.explanation,
+        "fix": data.fix,
+        "created_at": to_iso(data.created_at),
+        "updated_at": at,
+        "next_attempt_at": to_iso(data.next_attempt_at),
+        "waiting_for": None if data.waiting_for is None else data.waiting_for.value,
+        "progress": None if data.progress is None else asdict(data.progress),
+        "resumable": data.resumable,
+        "actions": actions_for(data),
+        "timestamp": at,
+    }
+
+
+def _completed(data: RecoveryData) -> dict[str, Any]:
+    """The fields of `RecoveryCompleted`."""
+    return {
+        "operation_id": data.operation_id,
+        "success": data.state is RecoveryState.SUCCESS,
+        "final_state": data.state.value,
+        "total_attempts": data.attempt,
+        "duration": (data.updated_at - data.created_at).total_seconds(),
+        "timestamp": to_iso(data.updated_at),
+    }
+
+
 def events_of(data: RecoveryData) -> list[tuple[str, dict[str, Any]]]:
     """The events (name, payload) that a state change leaving the operation at `data` gives."""
-    # Not `asdict`, whose deep copy costs more than all the rest: the payloads hold nothing of `data`.
-    events = [("recovery_update", dict(vars(RecoveryUpdate.of(data))))]
+    events = [("recovery_update", _update(data))]
     if data.state in FINAL:
-        events.append(("recovery_completed", dict(vars(RecoveryCompleted.of(data)))))
+        events.append(("recovery_completed", _completed(data)))
     return events
 
 

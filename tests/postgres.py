@@ -1,37 +1,13 @@
-"""The PostgreSQL server of the tests: each test has a schema of its own in the database that it is given."""
+"""Tests that need a PostgreSQL server, and what they do with it."""
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 
-URL = os.environ.get("RECOVERY_TEST_POSTGRES_URL", "")
+from tests.server import URL, new_schema, rows
+
+__all__ = ["URL", "needs_server", "new_schema", "rows"]
 
 needs_server = pytest.mark.skipif(
     not URL, reason="no PostgreSQL server is named by RECOVERY_TEST_POSTGRES_URL (postgresql://user@host:5432/database)"
 )
-
-
-def rows(url: str, sql: str, *parameters: Any) -> list[Any]:
-    """What a statement gives, without the package's own code."""
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(sql, parameters or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-@contextmanager
-def new_schema() -> Iterator[str]:
-    """The URL of an empty schema, which is dropped in the end."""
-    name = f"test_{uuid.uuid4().hex}"
-    rows(URL, f"CREATE SCHEMA {name}")
-    try:
-        yield f"{URL}{'&' if '?' in URL else '?'}options=-csearch_path%3D{name}"
-    finally:
-        rows(URL, f"SET client_min_messages = warning; DROP SCHEMA {name} CASCADE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import traceback
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from launcher_recovery.errors import StoredError
 
 _TAG = "$type"
+_EMPTY = "{}"
 _TRACEBACK_FRAMES = 12
 # Far below what Python can recurse, so that whatever is accepted here can be read, copied and redacted as well.
 _MAX_DEPTH = 100
+_PLAIN = frozenset((type(None), bool, int, str, float))
 
 
 class NotStorableError(TypeError):
@@ -22,20 +25,20 @@ class NotStorableError(TypeError):
 
 
 def _pack(value: Any, path: str, depth: int = 0) -> Any:
-    if depth > _MAX_DEPTH:
-        raise NotStorableError("value is nested too deeply or contains itself")
-    depth += 1
     if value is None or isinstance(value, (bool, int, str)) or type(value) is float:
         return value
+    if depth >= _MAX_DEPTH:
+        raise NotStorableError("value is nested too deeply or contains itself")
+    depth += 1
     if isinstance(value, list):
-        return [_pack(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]
+        return _pack_items(value, path, depth)
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise NotStorableError(f"{path} is a dict with keys that are not text")
         packed = {key: _pack(item, f"{path}.{key}", depth) for key, item in value.items()}
         return {_TAG: "dict", "value": packed} if _TAG in packed else packed
     if isinstance(value, tuple):
-        return {_TAG: "tuple", "value": [_pack(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]}
+        return {_TAG: "tuple", "value": _pack_items(value, path, depth)}
     if isinstance(value, PurePath):
         return {_TAG: "path", "value": str(value)}
     if isinstance(value, datetime):
@@ -43,6 +46,12 @@ def _pack(value: Any, path: str, depth: int = 0) -> Any:
     if isinstance(value, bytes):
         return {_TAG: "bytes", "value": base64.b64encode(value).decode("ascii")}
     raise NotStorableError(f"{path} is of type {type(value).__qualname__}, which is not kept in the store")
+
+
+def _pack_items(items: Iterable[Any], path: str, depth: int) -> list[Any]:
+    return [
+        item if type(item) in _PLAIN else _pack(item, f"{path}[{index}]", depth) for index, item in enumerate(items)
+    ]
 
 
 def _unpack(value: Any) -> Any:
@@ -55,7 +64,7 @@ def _unpack(value: Any) -> Any:
         return {key: _unpack(item) for key, item in value.items()}
     inner = value["value"]
     if tag == "tuple":
-        return tuple(_unpack(item) for item in inner)
+        return tuple(map(_unpack, inner))
     if tag == "path":
         return Path(inner)
     if tag == "datetime":
@@ -72,6 +81,8 @@ def dumps(value: Any) -> str:
         NotStorableError: it contains something other than None, bool, int, float, str, bytes, list, tuple, dict
             with text keys, datetime or a path, or is nested more than 100 deep.
     """
+    if value == {}:  # as metadata and keyword arguments mostly are
+        return _EMPTY
     packed = _pack(value, "value")
     try:
         return dumps_plain(packed)
@@ -79,9 +90,10 @@ def dumps(value: Any) -> str:
         raise NotStorableError(f"value cannot be written as JSON: {error}") from error
 
 
-# `json.dumps` with arguments makes an encoder at each call.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_encode_escaped = json.JSONEncoder(separators=(",", ":")).encode
+# `json.dumps` with arguments makes an encoder at each call. No value gets here that contains itself.
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+_encode_escaped = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 def dumps_plain(value: Any) -> str:
@@ -103,7 +115,9 @@ def _is_encodable(text: str) -> bool:
 
 def loads(text: str | None) -> Any:
     """The value of `dumps`; None for None."""
-    return None if text is None else _unpack(json.loads(text))
+    if text is None:
+        return None
+    return {} if text == _EMPTY else _unpack(_decode(text))
 
 
 def error_to_stored(error: BaseException) -> StoredError:

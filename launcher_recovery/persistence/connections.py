@@ -108,8 +108,12 @@ class Connections:
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """With the turn of all processes for this folder; whether the file is still the one that was opened."""
-        with self._turn():
+        has_turn = self._take_turn()
+        try:
             yield self._file is None or _identity(self.path) == self._file
+        finally:
+            if has_turn:
+                self._end_turn()
 
     def check_present(self) -> None:
         """Return if the file is still the one that was opened.
@@ -155,8 +159,12 @@ class Connections:
             # Takes effect for the next transaction only.
             self.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-        with self._turn():
+        has_turn = self._take_turn()
+        try:
             self._begin()
+        finally:
+            if has_turn:
+                self._end_turn()
 
     def _begin(self) -> None:
         if self._patient:
@@ -174,34 +182,31 @@ class Connections:
             time.sleep(_SPIN_S[min(tried, len(_SPIN_S) - 1)])
             tried += 1
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _take_turn(self) -> bool:
         """One process at a time waits for the write lock; who has just committed queues behind the one that waits.
 
         Without it a process that commits one transaction after another leaves the others only moments too short to
         be hit. The turn is a lock on the folder: it needs no further file, ends with its process, and is given up
-        after a second, since the process that has it may have been stopped.
+        after a second, since the process that has it may have been stopped. Returns whether it was taken.
         """
         if sys.platform == "win32" or self.path == MEMORY:
-            yield
-            return
+            return False
         if self._folder < 0:
             self._folder = os.open(Path(self.path).parent, os.O_RDONLY | os.O_CLOEXEC)
         ends = time.monotonic() + _TURN_AT_MOST_S
-        got = False
-        while not got and time.monotonic() < ends:
+        while time.monotonic() < ends:
             try:
                 fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                got = True
+                return True
             except BlockingIOError:
                 time.sleep(_SPIN_S[0])
             except OSError:  # a file system without locks
                 break
-        try:
-            yield
-        finally:
-            if got:
-                fcntl.flock(self._folder, fcntl.LOCK_UN)
+        return False
+
+    def _end_turn(self) -> None:
+        if sys.platform != "win32":
+            fcntl.flock(self._folder, fcntl.LOCK_UN)
 
     def commit(self, numbered: int) -> None:
         """Make what was written since `begin` permanent; SQLite keeps the number of the newest event by itself."""

@@ -113,7 +113,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
         if done is None:
             return None
         plan, events = done
-        if plan.data.state in UNFINISHED:
+        if plan.row is not None:
             if len(self._rows_seen) >= _ROWS_SEEN:
                 self._rows_seen.clear()
             self._rows_seen[plan.data.operation_id] = plan.row
@@ -124,8 +124,7 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
             return None
         for sql, parameters in plan.statements:
             self._connections.execute(sql, parameters)
-        operation_id, transient = plan.data.operation_id, plan.transient
-        return plan, tuple(self._store_event(event, operation_id, transient) for event in plan.events)
+        return plan, self._store_events(plan.events, plan.data.operation_id, plan.transient)
 
     def get(self, operation_id: str) -> RecoveryData | None:
         row = self._raw(operation_id)

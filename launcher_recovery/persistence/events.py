@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -28,22 +28,29 @@ class StoredEvents(DatabaseAccess):
         self._since_prune = 0
 
     @abc.abstractmethod
-    def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
-        """Insert name, operation id, payload and whether it is transient; returns the number it was given."""
+    def _enter_events(self, rows: Sequence[tuple[str, str | None, str, bool]]) -> int:
+        """Insert name, operation id, payload and whether it is transient of each; returns the number of the last one,
+        before which the others have theirs without a gap."""
 
     @abc.abstractmethod
     def _number_events_after(self, seq: int) -> None:
         """Make the next number one above `seq`, unless it is already."""
 
-    def _store_event(self, event: PlannedEvent, operation_id: str | None, transient: bool = False) -> Event:
-        row = (event.name, operation_id, event.text, transient)
-        seq = self._group.numbered = self._enter_event(row)
-        self._prune(seq)
-        return Event(seq, event.name, event.payload)
+    def _store_events(
+        self, events: Sequence[PlannedEvent], operation_id: str | None, transient: bool = False
+    ) -> tuple[Event, ...]:
+        last = self._enter_events([(event.name, operation_id, event.text, transient) for event in events])
+        self._group.numbered = last
+        self._prune(last, len(events))
+        first = last - len(events) + 1
+        return tuple(Event(first + place, event.name, event.payload) for place, event in enumerate(events))
 
-    def _prune(self, seq: int) -> None:
+    def _store_event(self, event: PlannedEvent, operation_id: str | None) -> Event:
+        return self._store_events((event,), operation_id)[0]
+
+    def _prune(self, seq: int, entered: int) -> None:
         """Forget what is old, from time to time."""
-        self._since_prune += 1
+        self._since_prune += entered
         if self._since_prune >= _PRUNE_EVERY:
             self._since_prune = 0
             self._connections.execute("DELETE FROM recovery_outbox WHERE seq <= ?", (seq - _KEPT_EVENTS,))

@@ -207,8 +207,7 @@ def to_data(row: Mapping[str, Any], seal: Seal) -> RecoveryData:
     fields = dict(row)
     unreadable = _open(fields, seal)
     for name in _JSON:
-        if fields[name] is not None:
-            fields[name] = codec.loads(fields[name])
+        fields[name] = codec.loads(fields[name])
     for name in _TIMES:
         if fields[name] is not None:
             fields[name] = to_datetime(fields[name])

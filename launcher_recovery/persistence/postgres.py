@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
+from collections.abc import Sequence
 
 import peewee
 
@@ -113,10 +114,10 @@ class PostgresPersistence(DatabasePersistence):
 
     # -- events -------------------------------------------------------------------------------------
 
-    def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
-        seq = self._next_number()
-        self._connections.execute(_INSERT_EVENT, (seq, *row))
-        return seq
+    def _enter_events(self, rows: Sequence[tuple[str, str | None, str, bool]]) -> int:
+        for row in rows:
+            self._connections.execute(_INSERT_EVENT, (self._next_number(), *row))
+        return self._group.numbered
 
     def _next_number(self) -> int:
         """The commit keeps it; nobody else gives numbers before that."""
@@ -137,8 +138,7 @@ class PostgresPersistence(DatabasePersistence):
         ]
         texts, parameters = zip(*plan.statements, *entered, strict=True)
         self._connections.execute(_joined(texts), tuple(itertools.chain.from_iterable(parameters)))
-        for event in events:
-            self._prune(event.seq)
+        self._prune(self._group.numbered, len(events))
         return plan, events
 
     def _on_commit(self, numbered: int) -> None:

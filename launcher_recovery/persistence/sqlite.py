@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -117,8 +119,9 @@ class SQLitePersistence(DatabasePersistence):
         self._is_damaged = self._is_damaged or is_damage(error)
         return refusal(self.path, error)
 
-    def _enter_event(self, row: tuple[str, str | None, str, bool]) -> int:
-        return self._connections.execute(statements.INSERT_EVENT, row).lastrowid or 0
+    def _enter_events(self, rows: Sequence[tuple[str, str | None, str, bool]]) -> int:
+        parameters = tuple(itertools.chain.from_iterable(rows))
+        return self._connections.execute(statements.insert_events(len(rows)), parameters).lastrowid or 0
 
     def _number_events_after(self, seq: int) -> None:
         ((newest,),) = self._connections.execute(self._NEWEST).fetchall()

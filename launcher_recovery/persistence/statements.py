@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-from launcher_recovery.operation import RecoveryData, RecoveryState
+from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Kept, begins
 from launcher_recovery.persistence.encryption import Seal
@@ -22,9 +23,9 @@ def _replaced(names: Iterable[str]) -> str:
 
 
 COLUMNS: tuple[str, ...] = tuple(OperationRow._meta.sorted_field_names)
+_in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]] = operator.itemgetter(*COLUMNS)
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
 _INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-INSERT_EVENT = "INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES (?, ?, ?, ?)"
 _FORGET_TRANSIENT = "DELETE FROM recovery_outbox WHERE operation_id = ? AND transient"
 _ENDED = ("outcome", "category", "error", "error_type", "traceback", "delay_s")
 _ATTEMPT = ("operation_id", "number", "started_at", "ended_at", *_ENDED)
@@ -49,8 +50,7 @@ _TAKE_STEP = (
 )
 
 
-@dataclass(frozen=True)
-class PlannedEvent:
+class PlannedEvent(NamedTuple):
     """An event that has no number yet, with its payload as text."""
 
     name: str
@@ -58,15 +58,14 @@ class PlannedEvent:
     text: str
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a change writes: the statements, the record as it will be, and its events."""
 
     statements: tuple[Statement, ...]
     data: RecoveryData
     events: tuple[PlannedEvent, ...]
-    row: tuple[Any, ...]
-    """As `SELECT` will give it."""
+    row: tuple[Any, ...] | None
+    """As `SELECT` will give it; None when the operation is finished, and need not be remembered."""
     transient: bool = False
 
 
@@ -89,7 +88,7 @@ def record_of(row: tuple[Any, ...], seal: Seal) -> RecoveryData:
 def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
     """Enter a new record, with its first attempt if that is under way."""
     columns = to_columns(vars(data), seal)
-    row = tuple(columns[name] for name in COLUMNS)
+    row = _in_order(columns)
     statements: tuple[Statement, ...] = ((_INSERT, row),)
     if begins(data):
         statements += ((_BEGIN_ATTEMPT, (data.operation_id, data.attempt, columns["updated_at"])),)
@@ -97,12 +96,23 @@ def plan_insert(data: RecoveryData, seal: Seal) -> Plan:
 
 
 def _updated(row: tuple[Any, ...], columns: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(columns.get(name, value) for name, value in zip(COLUMNS, row, strict=True))
+    return _in_order({**dict(zip(COLUMNS, row, strict=True)), **columns})
+
+
+@functools.cache
+def insert_events(count: int) -> str:
+    """Enters so many events, with name, operation id, payload and whether it is transient of each."""
+    rows = ", ".join(["(?, ?, ?, ?)"] * count)
+    return f"INSERT INTO recovery_outbox (name, operation_id, payload, transient) VALUES {rows}"
+
+
+@functools.cache
+def _update_of(names: tuple[str, ...]) -> str:
+    return f"UPDATE recovery_data SET {', '.join(f'{name} = ?' for name in names)} WHERE operation_id = ?"
 
 
 def _update(operation_id: str, columns: Mapping[str, Any]) -> Statement:
-    names = ", ".join(f"{name} = ?" for name in columns)
-    return (f"UPDATE recovery_data SET {names} WHERE operation_id = ?", (*columns.values(), operation_id))
+    return (_update_of(tuple(columns)), (*columns.values(), operation_id))
 
 
 def _sealed(name: str, value: Any, seal: Seal) -> Any:
@@ -135,7 +145,8 @@ def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: S
     for name, value in fields.items():
         setattr(data, name, value)
     events = _planned(data, seal) if change.is_news(data.state) else ()
-    return Plan(tuple(statements), data, events, _updated(row, columns))
+    updated = _updated(row, columns) if data.state in UNFINISHED else None
+    return Plan(tuple(statements), data, events, updated)
 
 
 def plan_progress(row: tuple[Any, ...] | None, fence: int, fields: Mapping[str, Any], seal: Seal) -> Plan | None:
@@ -169,7 +180,7 @@ def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
         " AND (recovery_data.updated_at <= excluded.updated_at OR recovery_data.updated_at = ?))"
     )
     stored_at = data.updated_at if kept.stored_at is None else kept.stored_at
-    found: list[Statement] = [(upsert, (*(columns[name] for name in COLUMNS), stored_at.timestamp()))]
+    found: list[Statement] = [(upsert, (*_in_order(columns), stored_at.timestamp()))]
     for attempt in kept.attempts:
         ended = None if attempt.ended_at is None else attempt.ended_at.timestamp()
         began = (data.operation_id, attempt.number, attempt.started_at.timestamp())

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import postgres
+from tests import server
 
 THREADS = 32
 PROCESSES, THREADS_EACH, SECONDS = 2, 4, 3.0
@@ -155,8 +155,8 @@ def main() -> None:
             print("DBOS is not measured: the package dbos is missing (pip install dbos)")
         else:
             contenders["DBOS on SQLite"] = (theirs, str(folder / "theirs.db"))
-        if postgres.URL:
-            contenders["on PostgreSQL"] = (ours, stack.enter_context(postgres.new_schema()))
+        if server.URL:
+            contenders["on PostgreSQL"] = (ours, stack.enter_context(server.new_schema()))
         rates: dict[tuple[str, int], float] = {}
         for label, (make, where) in contenders.items():
             once = make(where)

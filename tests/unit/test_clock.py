@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from launcher_recovery.clock import Clock, Wake, to_datetime, to_iso
+from launcher_recovery.clock import Clock, Wake, time_ordered_id, to_datetime, to_iso
 from launcher_recovery.testing import VirtualClock
 
 
@@ -105,3 +106,15 @@ def test_iso() -> None:
     assert to_iso(moment) == "2026-11-22T23:46:31.123456+00:00"
     assert to_iso(datetime(2026, 1, 1, tzinfo=timezone.utc)) == "2026-01-01T00:00:00.000000+00:00"
     assert to_iso(None) is None
+
+
+def test_identifiers_sort_by_their_time() -> None:
+    """Identifiers are UUIDs of version 7: later ones sort behind, and those of one moment differ."""
+    moments = [0.0, 1.5, 1_795_000_000.0, 1_795_000_000.000001, 1_795_000_000.5, 4_000_000_000.0]
+    made = [time_ordered_id(moment) for moment in moments]
+    assert made == sorted(made)
+    known = [uuid.UUID(hex=one) for one in made]
+    assert {one.version for one in known} == {7}
+    assert {one.variant for one in known} == {uuid.RFC_4122}
+    assert [one.int >> 80 for one in known] == [int(moment * 1000) for moment in moments]
+    assert len({time_ordered_id(1.0) for _ in range(1000)}) == 1000

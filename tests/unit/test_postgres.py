@@ -20,7 +20,7 @@ import peewee
 import pytest
 
 from launcher_recovery import PostgresPersistence, RecoveryData, StoreError, persistence
-from launcher_recovery.operation import RecoveryState, StepRecord
+from launcher_recovery.operation import Progress, RecoveryState, StepRecord
 from launcher_recovery.persistence import ResilientPersistence, address, forks, schema
 from launcher_recovery.persistence.address import Address, given_url
 from launcher_recovery.persistence.base import Change, Owner
@@ -355,7 +355,7 @@ def test_connection_lost_in_a_commit(
 
     monkeypatch.setattr(pg._connections, "commit", cutting)
     with pytest.raises(StoreError, match=r"cannot be used \(terminating connection") as caught:
-        pg._write(lambda: runs.append(pg._enter_event((NAME, None, "{}", False))))
+        pg._write(lambda: runs.append(pg._enter_events([(NAME, None, "{}", False)])))
     assert isinstance(caught.value.__cause__, CommitUncertain)
     assert len(runs) == 1
     assert pg.append_event(NAME, {}).seq == 1
@@ -491,6 +491,24 @@ def test_older_schema_is_brought_up_to_date(postgres_url: str, monkeypatch: pyte
         assert store.get("a") is not None
         assert store._fetch("SELECT * FROM more") == []
         store.close()
+
+
+@postgres.needs_server
+def test_index_of_events_is_made_smaller(postgres_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A database whose events were all found by an index keeps them, replaces progress, and gives higher numbers."""
+    is_kept_out = shutil.ignore_patterns("__pycache__", "0005_*")
+    monkeypatch.setattr(schema, "_DIRECTORY", shutil.copytree(schema._DIRECTORY, tmp_path / "old", ignore=is_kept_out))
+    store = PostgresPersistence(postgres_url)
+    store.insert(RecoveryData("a", "work", state=RecoveryState.IN_PROGRESS, attempt=1, fence=1))
+    store.save_progress("a", 1, Progress(1), 1, NOW)
+    events = store.events_since(0)
+    store.close()
+    monkeypatch.undo()
+    store = PostgresPersistence(postgres_url)
+    assert store.events_of_operation("a") == store.events_since(0) == events
+    store.save_progress("a", 1, Progress(2), 2, NOW)
+    assert [event.seq for event in store.events_of_operation("a")] == [1, 3]
+    store.close()
 
 
 @postgres.needs_server

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 from launcher_recovery import SQLitePersistence, StoreError
 from launcher_recovery.operation import (
     Operation,
+    Progress,
     RecoveryData,
     RecoveryState,
 )
@@ -149,6 +151,41 @@ def test_copy_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch, tm
     old = SQLitePersistence(copy)
     assert old.get("a") is not None
     old.close()
+
+
+def test_index_of_events_is_made_smaller(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A database whose events were all found by an index keeps them, replaces progress, and gives higher numbers."""
+    is_kept_out = shutil.ignore_patterns("__pycache__", "0005_*")
+    monkeypatch.setattr(schema, "_DIRECTORY", shutil.copytree(schema._DIRECTORY, tmp_path / "old", ignore=is_kept_out))
+    store = SQLitePersistence(path)
+    for name in ("a", "b"):
+        store.insert(record(name, state=S.IN_PROGRESS, attempt=1, fence=1))
+        store.save_progress(name, 1, Progress(1), 1, NOW)
+    before = [store.get("a"), store.attempts("a"), store.events_since(0)]
+    store.close()
+    monkeypatch.undo()
+    store = SQLitePersistence(path)
+    assert [store.get("a"), store.attempts("a"), store.events_since(0)] == before
+    store.save_progress("a", 1, Progress(2), 2, NOW)
+    assert [event.seq for event in store.events_of_operation("a")] == [1, 5]
+    assert [event.seq for event in store.events_since(0)] == [1, 3, 4, 5]
+    plan = store._fetch("EXPLAIN QUERY PLAN DELETE FROM recovery_outbox WHERE operation_id = 'a' AND transient")
+    assert "recovery_outbox_transient" in str(plan)
+    store.close()
+
+
+def test_several_events_in_one_statement(path: Path) -> None:
+    """Each event of a change has the number under which it is stored."""
+    with closing(SQLitePersistence(path)) as store:
+        store.append_event("circuit_breaker_update", {})
+        store.insert(record(state=S.IN_PROGRESS, attempt=1, fence=1))
+        changed = store.change("a", Change({S.IN_PROGRESS}, {"state": S.SUCCESS}, NOW, fence=1))
+        assert changed is not None
+        assert [(event.seq, event.name) for event in changed.events] == [
+            (3, "recovery_update"),
+            (4, "recovery_completed"),
+        ]
+        assert list(changed.events) == store.events_since(2)
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells which locks a process holds")
