@@ -92,6 +92,11 @@ class OnAFailingDisk(Operations):
     def crash(self, who: int, is_known: bool) -> None:
         super().crash(who, is_known)
 
+    @rule(who=st.integers(0, 1))
+    def nobody_died(self, who: int) -> None:
+        if self.works:
+            super().nobody_died(who)
+
     @precondition(lambda self: self.works)
     @rule(who=st.integers(0, 1), age=st.floats(0, 7200), keep=st.none() | st.integers(0, 3))
     def cleanup(self, who: int, age: float, keep: int | None) -> None:

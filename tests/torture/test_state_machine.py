@@ -182,7 +182,7 @@ class Operations(RuleBasedStateMachine):
             return False
         if before is not None and revive and before.state is not S.SUCCESS:
             assert data.operation_id == before.operation_id
-            self.begun_again(before, lifecycle.owner_id)
+            self.begun_again(before, before.owner or lifecycle.owner_id)
             return False
         assert data.operation_id not in self.model.operations
         one = Expected(data.operation_id, data.key, parent, lifecycle.owner_id, self.now, self.now)
@@ -194,7 +194,7 @@ class Operations(RuleBasedStateMachine):
     def begin(self, who: int, operation_id: str) -> tuple[int, Operation]:
         self.moment()
         lifecycle, one = self.processes[who].lifecycle, self.known(operation_id)
-        if one is None or not is_runnable(one):
+        if one is None or not is_runnable(one) or one.owner not in (None, lifecycle.owner_id):
             with pytest.raises(RecoveryStateError) as caught:
                 lifecycle.begin_attempt(operation_id, 3)
             assert caught.value.state == (None if one is None else one.state.value)
@@ -218,6 +218,12 @@ class Operations(RuleBasedStateMachine):
             self.resume(who, operation_id)
         if one is not None and not one.is_unfinished:
             self.retry(who, operation_id, is_alone=False)
+        if one is not None and one.owner is not None:  # it is left to that process, if it lives
+            owners = [process.owner.owner_id for process in self.processes]
+            if one.owner in owners:
+                who = owners.index(one.owner)
+            else:
+                self.nobody_died(who)
         return self.begin(who, operation_id)
 
     def claimed(self, live: Operation) -> Expected | None:
@@ -366,7 +372,7 @@ class Operations(RuleBasedStateMachine):
     # -- a person's controls --------------------------------------------------------------------------
 
     def controlled(self, operation_id: str, target: RecoveryState, call: Callable[[], object]) -> list[Expected]:
-        """What the control is to change: the operation, if it is not there yet, and its unfinished parts."""
+        """What the control is about: the operation, and its unfinished parts."""
         one = self.known(operation_id)
         if one is None:
             with pytest.raises(RecoveryStateError, match="there is no operation"):
@@ -376,25 +382,37 @@ class Operations(RuleBasedStateMachine):
             self.refused(one, call)
             return []
         call()
-        found = [one, *self.model.parts(operation_id)]
-        return [each for each in found if each.state is not target]
+        return [one, *self.model.parts(operation_id)]
 
     @rule(who=st.integers(0, 1), operation_id=operations)
     def pause(self, who: int, operation_id: str) -> None:
         self.moment()
         lifecycle = self.processes[who].lifecycle
         for one in self.controlled(operation_id, S.PAUSED, lambda: lifecycle.pause(operation_id)):
-            one.end_attempt("paused")
-            self.changed(one, state=S.PAUSED, next_attempt_at=None, waiting_for=None)
+            if one.state is not S.PAUSED:
+                one.end_attempt("paused")
+                self.changed(one, state=S.PAUSED, next_attempt_at=None, waiting_for=None)
 
     @rule(who=st.integers(0, 1), operation_id=operations)
     def cancel(self, who: int, operation_id: str) -> None:
         self.moment()
         lifecycle = self.processes[who].lifecycle
         for one in self.controlled(operation_id, S.CANCELLED, lambda: lifecycle.cancel(operation_id)):
-            one.end_attempt("cancelled")
-            self.changed(one, state=S.CANCELLED, next_attempt_at=None, waiting_for=None, owner=None)
-            one.completed_at = self.now
+            if one.state is not S.CANCELLED:
+                one.end_attempt("cancelled")
+                self.changed(one, state=S.CANCELLED, next_attempt_at=None, waiting_for=None)
+                one.completed_at = self.now
+            self.disowned(one, lifecycle)
+
+    def disowned(self, one: Expected, lifecycle: Lifecycle) -> None:
+        """The process gives it up, unless one of its calls is about it; that is no news, if it is not pending."""
+        is_owner = one.owner == lifecycle.owner_id and one.state is not S.IN_PROGRESS
+        if not is_owner or lifecycle.is_live(one.operation_id):
+            return
+        if is_runnable(one):
+            self.changed(one, state=S.PENDING, owner=None)
+        else:
+            one.owner, one.updated_at = None, self.now
 
     @rule(who=st.integers(0, 1), operation_id=operations)
     def resume(self, who: int, operation_id: str) -> None:
@@ -424,10 +442,10 @@ class Operations(RuleBasedStateMachine):
         if is_runnable(one):
             self.changed(one, next_attempt_at=self.now)
         else:
-            self.begun_again(one, None)
+            self.begun_again(one, one.owner)
         parent = None if is_alone or one.parent_id is None else self.known(one.parent_id)
         while parent is not None and self.can_begin_again(parent):
-            self.begun_again(parent, None)
+            self.begun_again(parent, parent.owner)
             parent = None if parent.parent_id is None else self.known(parent.parent_id)
 
     def can_begin_again(self, one: Expected) -> bool:
@@ -463,20 +481,42 @@ class Operations(RuleBasedStateMachine):
         other = self.processes[1 - who].lifecycle
         if not is_known:  # it took itself out, and left operations nevertheless
             other.store.forget_owner(dead)
-        freed = other.release_orphans({dead} if is_known else set())
-        living = {process.owner.owner_id for process in self.processes}
-        expected = self.model.release({dead}, living, self.now)
+        self.release(other, {dead} if is_known else set())
+        assert {row.owner.owner_id for row in other.store.owners()} == self.living
+
+    @property
+    def living(self) -> set[str]:
+        return {process.owner.owner_id for process in self.processes}
+
+    def release(self, lifecycle: Lifecycle, dead: set[str]) -> None:
+        freed = lifecycle.release_orphans(dead)
+        expected = self.model.release(dead, self.living, self.now)
         assert sorted(data.operation_id for data in freed) == sorted(expected)
         self.expected_events += len(expected)
-        assert {row.owner.owner_id for row in other.store.owners()} == living
 
     @rule(who=st.integers(0, 1))
     def nobody_died(self, who: int) -> None:
-        assert self.processes[who].lifecycle.release_orphans(set()) == []
+        """What is freed was over when its process died, and has been begun again since."""
+        self.moment()
+        self.release(self.processes[who].lifecycle, set())
 
     @rule(handle=consumes(handles))
     def detach(self, handle: tuple[int, Operation]) -> None:
         handle[1]._keeper.detach(handle[1])  # type: ignore[attr-defined]
+
+    @rule(handle=consumes(handles))
+    def leave(self, handle: tuple[int, Operation]) -> None:
+        """A call is over: what it still runs goes back, and its process gives up what it has."""
+        self.moment()
+        live = handle[1]
+        lifecycle: Lifecycle = live._keeper  # type: ignore[assignment]
+        one, had_turn = self.known(live.operation_id), lifecycle._handles.has_turn(live)
+        lifecycle.leave(live)
+        if one is not None and had_turn and one.state is S.IN_PROGRESS and one.owner == lifecycle.owner_id:
+            one.end_attempt("interrupted")
+            self.changed(one, state=S.PENDING, owner=None)
+        elif one is not None:
+            self.disowned(one, lifecycle)
 
     @rule(who=st.integers(0, 1), age=st.floats(0, 7200), keep=st.none() | st.integers(0, 3))
     def cleanup(self, who: int, age: float, keep: int | None) -> None:

@@ -18,7 +18,7 @@ from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData
 from launcher_recovery.owners import LEASE_S, OWNER, dead_owners, is_alive
-from launcher_recovery.persistence.base import OwnerRow
+from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.policy import Policy
 from launcher_recovery.testing import VirtualClock
 
@@ -123,6 +123,7 @@ class Successor:
         self.seen: list[tuple[int, str]] = []
 
     def take_over(self) -> RecoveryData:
+        self.store.heartbeat(Owner("successor", "another", 1, "boot"), self.clock.time())
         [freed] = self.lifecycle.release_orphans(dead_owners(self.store.owners(), self.clock.time()))
         return freed
 
