@@ -39,6 +39,8 @@ class StoredEvents(DatabaseAccess):
     def _store_events(
         self, events: Sequence[PlannedEvent], operation_id: str | None, transient: bool = False
     ) -> tuple[Event, ...]:
+        if not events:
+            return ()
         last = self._enter_events([(event.name, operation_id, event.text, transient) for event in events])
         self._group.numbered = last
         self._prune(last, len(events))
