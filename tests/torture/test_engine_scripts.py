@@ -30,7 +30,7 @@ from tests.torture.model import Walks
 
 S = RecoveryState
 LIMIT, DELAY = 3, 7.25
-EXAMPLES = {"memory": 100, "sqlite": 100, "resilient": 100, "postgres": 15}
+EXAMPLES = {"memory": 100, "sqlite": 60, "resilient": 60, "postgres": 10}
 CONTROLS = ("pause", "resume", "cancel", "retry")
 
 ACTIONS = st.one_of(

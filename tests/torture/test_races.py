@@ -83,7 +83,9 @@ class Race:
                 engine.run(data, self.policy, self.handler(rng))
                 return
             except (OperationCancelled, StoredError, ConnectionError):
-                if self.is_over.is_set():
+                ended = self.stores[0].get(data.operation_id)
+                # It may have been begun again since.
+                if self.is_over.is_set() and ended is not None and ended.state in FINAL:
                     return
             except BaseException as error:
                 self.unexpected.append(error)

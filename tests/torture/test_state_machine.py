@@ -36,7 +36,7 @@ from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
 
-EXAMPLES = {"memory": 80, "sqlite": 25, "resilient": 10, "postgres": 6}
+EXAMPLES = {"memory": 80, "sqlite": 15, "resilient": 10, "postgres": 6}
 
 KEYS = st.sampled_from([None, "a", "b"])
 SECONDS = st.floats(0, 7 * 86400, allow_nan=False)
