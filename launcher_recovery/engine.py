@@ -227,12 +227,13 @@ class Engine:
             return (yield from self._failed(live, entry, error, is_refused=refusal is not None))
         yield from entry.worked()
         result = ran.value
+        end = functools.partial(self.lifecycle.succeed, live, result)
         try:
-            live.data = yield Call(lambda: self.lifecycle.succeed(live, result))
+            live.data = yield Call(end)
         except RecoveryStateError:
             return None  # paused or cancelled meanwhile: a late result is void
         except StoreError as problem:
-            _not_recorded(live, problem)
+            _not_recorded(live, end, problem)
         self.observe("settled", live.data, None)
         return _Ended(result)
 
@@ -269,7 +270,7 @@ class Engine:
         except RecoveryStateError:
             return None
         except StoreError as problem:  # still in progress there, so that no other attempt can be begun
-            _not_recorded(live, problem)
+            _not_recorded(live, end, problem)
             return _Ended(Raise(error))
         if retry is not None:
             entry.waits(retry, error)
@@ -306,8 +307,9 @@ class _Ended:
     result: Any
 
 
-def _not_recorded(live: Operation, problem: StoreError) -> None:
-    # The caller gets what it came to all the same; others see it in progress until this process is gone.
+def _not_recorded(live: Operation, end: Callable[[], object], problem: StoreError) -> None:
+    # The caller gets what it came to all the same; others see it in progress until it can be recorded.
+    live.unrecorded = end
     logger.warning("how %s ended could not be recorded: %s", live.data.title, text_of(problem))
 
 

@@ -219,6 +219,7 @@ class Operation:
         self.waited_last = 0.0
         self.paid = 0.0
         self.unpaid: Exception | None = None
+        self.unrecorded: Callable[[], object] | None = None
         self.on_moved: Callable[[], None] | None = None
         self.snapshot: Callable[[], Any] | None = None
         self.last_item: Any = NOTHING

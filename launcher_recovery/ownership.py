@@ -95,7 +95,9 @@ class Ownership(Transitions):
             return
         live.data = stored  # the claim may have been made when nobody waited for it any more
         try:
-            if isinstance(error, Exception):
+            if live.unrecorded is not None:
+                live.unrecorded()
+            elif isinstance(error, Exception):
                 self._break_off(live, error)
             else:
                 self.give_back(live)
