@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from launcher_recovery import light
+from launcher_recovery import checks, light
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
@@ -18,7 +18,7 @@ from launcher_recovery.persistence.base import StatePersistence, Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.sharing import announce, shared_breaker
 from launcher_recovery.stores import store_for
-from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
+from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -39,7 +39,7 @@ def recoverable(
     timeout: float | None = None,
     deadline: float | None = None,
     persistence: Store | StatePersistence | None = None,
-    strategy: Strategy | None = None,
+    strategy: Strategy | Callable[[int], float] | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
@@ -71,7 +71,7 @@ def recoverable(
     timeout: float | None = None,
     deadline: float | None = None,
     persistence: Store | StatePersistence | None = None,
-    strategy: Strategy | None = None,
+    strategy: Strategy | Callable[[int], float] | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
@@ -99,6 +99,8 @@ def recoverable(
         timeout: seconds for one attempt. A coroutine is cancelled; plain code ends at its next
             `current_operation().check()`.
         deadline: seconds for all attempts together; none begins after it.
+        strategy: gives the waits: a `Strategy`, or a function from the number of the attempt that failed (the first
+            is 1) to seconds.
         persistence: where the operation is kept; default: in memory, forgotten when it is over. A store that has
             the five methods of `StatePersistence` only is enough. One that fails fails no call: it goes on in memory.
         classifier: decides which errors are worth a retry.
@@ -134,15 +136,17 @@ def recoverable(
         CircuitBreakerOpenError: from the call, while the breaker is open.
         Exception: from the call, the last error of the function when no retry helped.
     """
-    max_attempts = int(_require("max_retries", max_retries, 0)) + 1
+    max_attempts = checks.whole("max_retries", max_retries, 0) + 1
+    backoff = ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay)
+    chosen = backoff if strategy is None else strategy_of(strategy)
     clock = clock or Clock()
     store = None if persistence is None else store_for(persistence)
     if isinstance(bulkhead, int):
         bulkhead = Bulkhead(bulkhead)
     breaker = circuit_breaker
     if circuit_breaker is None and circuit_breaker_threshold is not None:
-        _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
-        _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
+        checks.whole("circuit_breaker_threshold", circuit_breaker_threshold, 1)
+        checks.number("circuit_breaker_timeout", circuit_breaker_timeout)
         limits = (circuit_breaker_threshold, circuit_breaker_timeout)
         if store is not None and circuit_breaker_scope:
             breaker = shared_breaker(store, circuit_breaker_scope, *limits, clock=clock)
@@ -155,7 +159,7 @@ def recoverable(
             )
     policy = Policy(
         max_attempts=max_attempts,
-        strategy=strategy or ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay),
+        strategy=chosen,
         classify=(classifier or ErrorClassifier()).classify,
         timeout=timeout,
         deadline=deadline,

@@ -11,7 +11,7 @@ from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.operation import RecoveryState, WaitingFor
-from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
+from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 # No date has room for more; a strategy without a limit of its own gets there.
 _LONGEST_WAIT_S = 10 * 366 * 86400.0
@@ -25,7 +25,7 @@ class Policy:
 
     Args:
         max_attempts: attempts in a row that may fail without any progress.
-        strategy: gives the waits.
+        strategy: gives the waits: a `Strategy`, or a function from the number of the attempt to seconds.
         classify: from an error to a verdict.
         timeout: seconds that one attempt may take; None: no limit.
         deadline: seconds from the creation of the operation after which no attempt begins; None: no limit.
@@ -40,6 +40,9 @@ class Policy:
         bulkheads: limits on how many run at a time; entered in this order, so the narrowest goes first.
         policies: by category, a policy in whose terms errors of that category are decided instead (its
             `max_attempts`, `strategy`, `deadline`, `unknown_attempts`); None as value: never retried.
+
+    Raises:
+        RecoveryConfigError: `strategy` is none.
     """
 
     max_attempts: int = 4
@@ -55,6 +58,9 @@ class Policy:
     budget: RetryBudget | None = None
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", strategy_of(self.strategy))
 
     @property
     def is_shared(self) -> bool:

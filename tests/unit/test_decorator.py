@@ -284,3 +284,34 @@ def test_bad_arguments(option: str, value: Any, minimum: int) -> None:
         recoverable(**{option: value})
     with pytest.raises(RecoveryConfigError, match="circuit_breaker_timeout"):
         recoverable(circuit_breaker_threshold=1, circuit_breaker_timeout=-1)
+
+
+async def test_function_as_strategy(clock: VirtualClock) -> None:
+    """A function as strategy gives the waits, by the number of the attempt that failed; also of a coroutine."""
+    numbers: list[int] = []
+
+    def waits(attempt: int) -> float:
+        numbers.append(attempt)
+        return 10 * attempt
+
+    work = Failing(3)
+    started = clock.monotonic()
+    assert recoverable(clock=clock, strategy=waits)(lambda: work())() == "done"
+    assert (numbers, clock.monotonic() - started) == ([1, 2, 3], 60)
+
+    again = Failing(1)
+
+    @recoverable(clock=clock, strategy=waits)
+    async def work_async() -> Any:
+        return again()
+
+    assert await work_async() == "done"
+    assert clock.monotonic() - started == 70
+
+
+def test_class_of_a_strategy_is_refused() -> None:
+    """A strategy's class in place of an object of it is refused at decoration."""
+    with pytest.raises(
+        RecoveryConfigError, match=r"strategy=FixedDelayStrategy is not usable: .*FixedDelayStrategy\(\)"
+    ):
+        recoverable(strategy=FixedDelayStrategy)  # type: ignore[arg-type]
