@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from weakref import WeakSet
 
+from launcher_recovery import checks
 from launcher_recovery.clock import Clock, Wake
-from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.rows import KeptRow, Row
 
 # The window of a failure rate is counted in this many slices.
@@ -101,7 +101,7 @@ class CircuitBreaker:
     as this object knew last; `refresh` looks at what others have done.
 
     Raises:
-        RecoveryConfigError: `failure_rate`, `window_s` or `minimum_calls` is out of its range.
+        RecoveryConfigError: an argument is of another kind or out of its range.
     """
 
     def __init__(
@@ -118,12 +118,16 @@ class CircuitBreaker:
         on_change: Callable[[CircuitBreaker], None] | None = None,
         row: KeptRow | None = None,
     ) -> None:
-        if failure_rate is not None and not 0 < failure_rate <= 1:
-            raise RecoveryConfigError(f"failure_rate={failure_rate!r} is not usable: it must be above 0 and at most 1")
-        if not window_s > 0 or minimum_calls < 1:
-            raise RecoveryConfigError(
-                f"window_s={window_s!r} and minimum_calls={minimum_calls!r} are not usable: they must be above 0"
-            )
+        checks.whole("threshold", threshold, 1)
+        checks.number("timeout", timeout)
+        checks.text("scope", scope)
+        checks.text("operation_type", operation_type)
+        if failure_rate is not None and not 0 < checks.number("failure_rate", failure_rate) <= 1:
+            raise checks.refused("failure_rate", failure_rate, "above 0 and at most 1")
+        if checks.number("window_s", window_s) == 0:
+            raise checks.refused("window_s", window_s, "above 0")
+        checks.whole("minimum_calls", minimum_calls, 1)
+        checks.instance("clock", clock, Clock)
         self.threshold = threshold
         self.timeout = timeout
         self.scope = scope

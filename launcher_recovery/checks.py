@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import reprlib
-from typing import Any
 
 from launcher_recovery.errors import RecoveryConfigError
 
@@ -16,10 +15,7 @@ def refused(name: str, value: object, expected: str) -> RecoveryConfigError:
 
 def shown(value: object) -> str:
     """The value in few words, also when its class cannot say it."""
-    try:
-        return value.__qualname__ if isinstance(value, type) else reprlib.repr(value)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
+    return value.__qualname__ if isinstance(value, type) else reprlib.repr(value)
 
 
 def number(name: str, value: object, minimum: float = 0, *, may_be_endless: bool = False) -> float:
@@ -66,7 +62,7 @@ def function(name: str, value: object, expected: str) -> None:
         raise refused(name, value, expected)
 
 
-def instance(name: str, value: Any, kind: type, example: str) -> None:
-    """Refuse what is neither None nor an object of `kind`, such as the class itself; `example` shows one."""
+def instance(name: str, value: object, kind: type) -> None:
+    """Refuse what is neither None nor an object of `kind`, such as the class itself."""
     if value is not None and not isinstance(value, kind):
-        raise refused(name, value, f"an object of the class {kind.__name__}, such as {example}")
+        raise refused(name, value, f"an object of the class {kind.__name__}")

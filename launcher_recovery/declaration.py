@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import drivers, isolate, signals
+from launcher_recovery import checks, drivers, isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
@@ -61,6 +61,14 @@ class Declaration:
     isolate: bool = False
 
     def __post_init__(self) -> None:
+        checks.function("key", self.key, "a function of the call's arguments that gives a text")
+        checks.flag("reuse_result", self.reuse_result)
+        checks.function("fallback", self.fallback, "a function that is called with the error and the call's arguments")
+        checks.function("state_serializer", self.state_serializer, "a function from the state to JSON values")
+        checks.function("state_deserializer", self.state_deserializer, "a function from JSON values to the state")
+        checks.flag("isolate", self.isolate)
+        if self.resume_from is not None:
+            checks.text("resume_from", self.resume_from)
         self.name, self.title = names_of(self.target)
         self._read = reader(self.rules)
         self.is_generator = _is(inspect.isgeneratorfunction, self.target)

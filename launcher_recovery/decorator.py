@@ -14,8 +14,9 @@ from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.clock import Clock
 from launcher_recovery.declaration import Declaration, names_of
+from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.persistence.base import StatePersistence, Store
-from launcher_recovery.policy import Policy
+from launcher_recovery.policy import Policy, by_category
 from launcher_recovery.sharing import announce, shared_breaker
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
@@ -54,7 +55,7 @@ def recoverable(
     isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
-    policies: Mapping[ErrorCategory, Policy | None] | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | Mapping[str, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Callable[[F], F]: ...
@@ -86,7 +87,7 @@ def recoverable(
     isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
-    policies: Mapping[ErrorCategory, Policy | None] | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | Mapping[str, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Any:
@@ -128,25 +129,31 @@ def recoverable(
         budget: what retries are paid from; when it is empty, the last error is raised. `shared_budget` makes one
             that all processes share.
         bulkhead: how many calls run at a time, or a shared `Bulkhead`; others wait, first come, first served.
-        policies: by category of error, a `Policy` by which it is decided instead; None: not retried.
+        policies: by category of error (or its text, such as "rate_limit"), a `Policy` by which it is decided
+            instead; None: not retried.
         raise_original: False raises `RecoveryExhaustedError` instead of the last error.
 
     Raises:
-        RecoveryConfigError: an argument is out of its range.
+        RecoveryConfigError: an argument is out of its range or of another kind, or the function is none.
         CircuitBreakerOpenError: from the call, while the breaker is open.
         Exception: from the call, the last error of the function when no retry helped.
     """
     max_attempts = checks.whole("max_retries", max_retries, 0) + 1
     backoff = ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay)
-    chosen = backoff if strategy is None else strategy_of(strategy)
+    if circuit_breaker_threshold is not None:
+        checks.whole("circuit_breaker_threshold", circuit_breaker_threshold, 1)
+    checks.number("circuit_breaker_timeout", circuit_breaker_timeout)
+    checks.text("circuit_breaker_scope", circuit_breaker_scope)
+    checks.instance("circuit_breaker", circuit_breaker, CircuitBreaker)
+    checks.instance("classifier", classifier, ErrorClassifier)
+    checks.instance("clock", clock, Clock)
+    checks.flag("raise_original", raise_original)
     clock = clock or Clock()
     store = None if persistence is None else store_for(persistence)
-    if isinstance(bulkhead, int):
-        bulkhead = Bulkhead(bulkhead)
+    if bulkhead is not None and not isinstance(bulkhead, Bulkhead):
+        bulkhead = Bulkhead(checks.whole("bulkhead", bulkhead, 1))
     breaker = circuit_breaker
     if circuit_breaker is None and circuit_breaker_threshold is not None:
-        checks.whole("circuit_breaker_threshold", circuit_breaker_threshold, 1)
-        checks.number("circuit_breaker_timeout", circuit_breaker_timeout)
         limits = (circuit_breaker_threshold, circuit_breaker_timeout)
         if store is not None and circuit_breaker_scope:
             breaker = shared_breaker(store, circuit_breaker_scope, *limits, clock=clock)
@@ -159,7 +166,7 @@ def recoverable(
             )
     policy = Policy(
         max_attempts=max_attempts,
-        strategy=chosen,
+        strategy=backoff if strategy is None else strategy_of(strategy),
         classify=(classifier or ErrorClassifier()).classify,
         timeout=timeout,
         deadline=deadline,
@@ -168,7 +175,7 @@ def recoverable(
         every_failure_counts=True,
         budget=budget,
         bulkheads=() if bulkhead is None else (bulkhead,),
-        policies=policies or {},
+        policies={} if policies is None else by_category(policies),
     )
 
     def decorate(target: Any) -> Any:
@@ -198,6 +205,11 @@ def declared(target: Any, declare: Callable[[Any], Declaration]) -> Any:
     """What stands for `target`, of which `declare` makes the declaration."""
     if isinstance(target, (classmethod, staticmethod)):
         return type(target)(declared(target.__func__, declare))
+    if not callable(target):
+        raise RecoveryConfigError(
+            f"{checks.shown(target)} is not a function: what decorates one is @recoverable, or "
+            "@recoverable(max_retries=3) with every argument by its name"
+        )
     declaration = declare(target)
     wrapper: Any = functools.wraps(target)(_wrapper(declaration))
     wrapper.resume = declaration.resume

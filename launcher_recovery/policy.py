@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any, Union
 
+from launcher_recovery import checks
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
@@ -38,11 +39,11 @@ class Policy:
         budget: what retries are paid from, if anything; when it is empty, the operation waits or gives up as
             `wait_for_breaker` says.
         bulkheads: limits on how many run at a time; entered in this order, so the narrowest goes first.
-        policies: by category, a policy in whose terms errors of that category are decided instead (its
+        policies: by category (or its text), a policy in whose terms errors of that category are decided instead (its
             `max_attempts`, `strategy`, `deadline`, `unknown_attempts`); None as value: never retried.
 
     Raises:
-        RecoveryConfigError: `strategy` is none.
+        RecoveryConfigError: a field is of another kind or out of its range.
     """
 
     max_attempts: int = 4
@@ -61,6 +62,17 @@ class Policy:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strategy", strategy_of(self.strategy))
+        object.__setattr__(self, "policies", by_category(self.policies))
+        checks.whole("max_attempts", self.max_attempts, 1)
+        if self.unknown_attempts is not None:
+            checks.whole("unknown_attempts", self.unknown_attempts, 1)
+        checks.limit("timeout", self.timeout)
+        checks.limit("deadline", self.deadline)
+        checks.function("classify", self.classify, "a function from an error to a verdict")
+        checks.instance("breaker", self.breaker, CircuitBreaker)
+        checks.instance("budget", self.budget, RetryBudget)
+        for bulkhead in self.bulkheads:
+            checks.instance("bulkheads", bulkhead, Bulkhead)
 
     @property
     def is_shared(self) -> bool:
@@ -72,6 +84,26 @@ class Policy:
         """Whether a first attempt may have to wait."""
         breaker = self.breaker
         return bool(self.bulkheads) or (breaker is not None and (breaker.is_shared or not breaker.is_closed))
+
+
+def by_category(given: Any) -> dict[ErrorCategory, Policy | None]:
+    """`policies` as it was given, where a category may also be named by its text."""
+    if not isinstance(given, Mapping):
+        raise checks.refused("policies", given, "a mapping from ErrorCategory to a Policy, or to None")
+    found: dict[ErrorCategory, Policy | None] = {}
+    for key, policy in given.items():
+        try:
+            category = ErrorCategory(key)
+        except ValueError:
+            names = ", ".join(category.value for category in ErrorCategory)
+            raise checks.refused(
+                "policies", given, f"by category, and {checks.shown(key)} is none of {names}"
+            ) from None
+        if policy is not None and not isinstance(policy, Policy):
+            expected = f"a Policy, or None for errors that are never retried, at {category.value}"
+            raise checks.refused("policies", given, expected)
+        found[category] = policy
+    return found
 
 
 Rules = Union[Policy, Callable[[], Policy]]

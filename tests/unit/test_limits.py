@@ -467,3 +467,26 @@ def test_a_breaker_whose_change_cannot_be_kept_is_told_all_the_same(clock: Virtu
         work()
     assert told == [0]
     let_go(store)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CircuitBreaker(0), "threshold=0 is not usable: it must be a whole number of at least 1"),
+        (lambda: CircuitBreaker(5, -1), "timeout=-1 is not usable: it must be a number of at least 0"),
+        (lambda: CircuitBreaker(5, float("inf")), "timeout=inf is not usable: .* finite"),
+        (lambda: CircuitBreaker(scope=None), "scope=None is not usable: it must be a text"),
+        (lambda: CircuitBreaker(failure_rate="half"), "failure_rate='half' is not usable: it must be a number"),
+        (lambda: CircuitBreaker(failure_rate=0), "failure_rate=0 is not usable: it must be above 0 and at most 1"),
+        (lambda: CircuitBreaker(window_s=0), "window_s=0 is not usable: it must be above 0"),
+        (lambda: CircuitBreaker(minimum_calls=0.5), "minimum_calls=0.5 is not usable: it must be a whole number"),
+        (lambda: CircuitBreaker(clock=5), "clock=5 is not usable: it must be an object of the class Clock"),
+        (lambda: RetryBudget(float("nan")), "capacity=nan is not usable: it must be a number of at least 0"),
+        (lambda: RetryBudget(scope=5), "scope=5 is not usable: it must be a text"),
+        (lambda: Bulkhead(1.5), "limit=1.5 is not usable: it must be a whole number of at least 1"),
+    ],
+)
+def test_limits_are_checked_when_they_are_made(make: Callable[[], Any], message: str) -> None:
+    """What a limit cannot go by is refused, with name, value and what was expected."""
+    with pytest.raises(RecoveryConfigError, match=message):
+        make()

@@ -9,6 +9,7 @@ import pytest
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
 from launcher_recovery.strategies import CustomStrategy, ExponentialBackoffStrategy, FixedDelayStrategy, Strategy
@@ -200,3 +201,23 @@ def test_endless_delay_is_still_a_date(delay: float) -> None:
     found = decision(strategy=CustomStrategy(lambda attempt: delay))
     assert isinstance(found, RetryAt)
     assert found.delay == 10 * 366 * 86400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_attempts", 0),
+        ("unknown_attempts", 0),
+        ("timeout", -1),
+        ("deadline", float("nan")),
+        ("classify", 5),
+        ("breaker", CircuitBreaker),
+        ("budget", 100),
+        ("bulkheads", [3]),
+        ("policies", {"soon": None}),
+    ],
+)
+def test_every_field_is_checked(field: str, value: Any) -> None:
+    """A policy that no operation could go by is refused when it is made, naming the field."""
+    with pytest.raises(RecoveryConfigError, match=f"{field}=.* is not usable: it must be "):
+        Policy(**{field: value})
