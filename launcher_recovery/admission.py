@@ -12,9 +12,9 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
-from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError
+from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
 
 T = TypeVar("T")
@@ -104,15 +104,15 @@ class Admission:
 
     # -- the attempt --------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Note that an attempt begins now; `live.data` is its record."""
+    def begin(self, *, is_new: bool = False) -> None:
+        """Note that an attempt begins now; `live.data` is its record. `is_new`: its operation began just now."""
         live, policy = self._live, self.policy
         self.last_error = None
         live.moved = False
         live.began = moment()
         # `wake` is left as it is: whoever paused or cancelled right after the claim is to be heard.
-        limit = self._time_limit(live, policy)
-        live.attempt_ends_at = None if limit is None else self._clock.monotonic() + limit
+        seconds, live.limit = self._time_limit(live, policy, is_new)
+        live.attempt_ends_at = None if seconds is None else self._clock.monotonic() + seconds
         breaker = policy.breaker
         # The far end works as soon as something moves: those that wait for this probe need not see it end.
         live.on_moved = None if breaker is None else functools.partial(breaker.success, live)
@@ -186,15 +186,22 @@ class Admission:
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def _time_limit(self, live: Operation, policy: Policy) -> float | None:
-        """Seconds that an attempt may take that begins now."""
-        limit = policy.timeout
+    def _time_limit(self, live: Operation, policy: Policy, is_new: bool) -> tuple[float | None, Limit | None]:
+        """Seconds that an attempt may take that begins now, and what sets them."""
+        seconds = policy.timeout
+        limit = None if policy.timeout is None else Limit(policy.timeout)
         if policy.deadline is not None:
             left = policy.deadline - self._age(live.data)
-            # An attempt that begins after the deadline was held up, by a pause or a restart.
-            if left > 0:
-                limit = left if limit is None else min(limit, left)
-        return limit
+            # One that begins after the deadline was held up, by a pause or a restart; but 0 is no time for anything.
+            is_due = left > 0 or is_new or policy.deadline == 0
+            if is_due and (seconds is None or left < seconds):
+                return max(0.0, left), Limit(policy.deadline, is_deadline=True)
+        return seconds, limit
+
+    def too_late(self) -> RecoveryTimeoutError:
+        """The error of an operation whose deadline is over before an attempt could begin."""
+        self._live.limit = Limit(self.policy.deadline or 0.0, is_deadline=True)
+        return self._live.too_late()
 
     def _age(self, data: RecoveryData) -> float:
         """Seconds for which the operation has been under way, since a person began it last."""

@@ -25,6 +25,7 @@ from launcher_recovery.operation import (
     FINAL,
     NOTHING,
     LazyHandle,
+    Limit,
     Operation,
     RecoveryData,
     RecoveryState,
@@ -95,8 +96,11 @@ class Declaration:
             isolate.check_target(self.target)
         is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
         is_light = is_light and not self.policy.bulkheads and not self.policy.is_shared and self.resumption is None
-        limits = [limit for limit in (self.policy.timeout, self.policy.deadline) if limit is not None]
-        self.limit = min(limits, default=None)
+        timeout, deadline = self.policy.timeout, self.policy.deadline
+        limits = [] if timeout is None else [Limit(timeout)]
+        if deadline is not None:
+            limits.append(Limit(deadline, is_deadline=True))
+        self.limit = min(limits, key=lambda limit: limit.seconds, default=None)
         # A coroutine with a limit needs somebody who ends it.
         self.is_light = is_light and not (limits and self.is_coroutine)
         self._private = MemoryPersistence() if self.key is not None and self.store is None else None
@@ -284,7 +288,7 @@ class Declaration:
         assert live is not None
         engine.begin(live, self.policy)
         if self.limit is not None:
-            live.attempt_ends_at = light.started + self.limit
+            live.attempt_ends_at, live.limit = light.started + self.limit.seconds, self.limit
         return engine, live
 
 

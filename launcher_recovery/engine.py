@@ -130,7 +130,7 @@ class Engine:
     def begin(self, live: Operation, policy: Rules) -> None:
         """Note that the attempt begins now with which the record of `live` was entered."""
         try:
-            self._begin(live, Admission(self.lifecycle, self.clock, live, policy))
+            self._begin(live, Admission(self.lifecycle, self.clock, live, policy), is_new=True)
         except BaseException as error:
             self.lifecycle.leave(live, error)
             raise
@@ -201,8 +201,8 @@ class Engine:
             yield Call(live.watch)
         yield Wait(seconds)
 
-    def _begin(self, live: Operation, entry: Admission) -> None:
-        entry.begin()
+    def _begin(self, live: Operation, entry: Admission, is_new: bool = False) -> None:
+        entry.begin(is_new=is_new)
         self.observe("attempt_started", live.data, None)
 
     def _attempt(
@@ -280,7 +280,7 @@ class Engine:
 
     def _run_out(self, live: Operation, entry: Admission, data: RecoveryData) -> Generator[Effect, Any, _Ended | None]:
         """End a wait for which there is no time any more; None when the loop has to look again."""
-        error = entry.last_error or data.error or RecoveryTimeoutError(f"the time of {data.title} is over")
+        error = entry.last_error or data.error or entry.too_late()
         try:
             live.data = yield Call(lambda: self.lifecycle.run_out(live.operation_id))
         except RecoveryStateError:

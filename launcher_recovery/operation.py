@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from launcher_recovery.bulkhead import Bulkhead, Ticket
 from launcher_recovery.clock import Clock, Wake
@@ -170,6 +170,13 @@ class StepRecord:
     result: Any = None
 
 
+class Limit(NamedTuple):
+    """A time limit as it was set: seconds for one attempt, or for the whole operation (its deadline)."""
+
+    seconds: float
+    is_deadline: bool = False
+
+
 class Keeper(Protocol):
     """What a handle needs of the one that keeps operations (`launcher_recovery.lifecycle.Lifecycle`)."""
 
@@ -214,6 +221,8 @@ class Operation:
         self.moved = False
         self.began = 0
         self.attempt_ends_at: float | None = None
+        self.limit: Limit | None = None
+        """What sets the end of the attempt."""
         self.waited_last = 0.0
         self.paid = 0.0
         self.unpaid: Exception | None = None
@@ -281,7 +290,14 @@ class Operation:
         """
         ends_at = self.attempt_ends_at
         if ends_at is not None and self._clock.monotonic() >= ends_at:
-            raise RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than it may")
+            raise self.too_late()
+
+    def too_late(self) -> RecoveryTimeoutError:
+        """The error of an attempt whose time is over; it says which limit that was."""
+        if self.limit is not None and self.limit.is_deadline:
+            return RecoveryTimeoutError(f"{self.data.title} is past its deadline of {self.limit.seconds:g} s")
+        of = "" if self.limit is None else f" of {self.limit.seconds:g} s"
+        return RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than its timeout{of}")
 
     def _look_again(self) -> None:
         if self._keeper.is_claimed(self):

@@ -98,6 +98,8 @@ def test_the_whole_group_is_ended(tmp_path: Path, how: str) -> None:
         Lifecycle(store, owner_id="api").cancel(store.find()[0].operation_id)
     thread.join(20)
     assert isinstance(errors[0], RecoveryTimeoutError if how == "timeout" else OperationCancelled)
+    if how == "timeout":
+        assert str(errors[0]) == "attempt 1 of hangs took longer than its timeout of 60 s"
     let_go(store)
 
 

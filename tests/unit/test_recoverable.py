@@ -638,3 +638,77 @@ def test_nothing_is_left_behind(clock: VirtualClock) -> None:
         assert alive[0]() is None
     finally:
         gc.enable()
+
+
+KEPT: list[dict[str, Any]] = [{}, {"persistence": MemoryPersistence()}, {"bulkhead": 1}]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=["light", "kept", "queued"])
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("timeout", "attempt 1 of work took longer than its timeout of 0 s"),
+        ("deadline", "work is past its deadline of 0 s"),
+    ],
+)
+async def test_no_time_at_all(clock: VirtualClock, kept: dict[str, Any], limit: str, message: str) -> None:
+    """Of a limit of 0 seconds nothing is left for any attempt, of a plain function and of a coroutine alike."""
+
+    def work() -> str:
+        return "done"
+
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        recoverable(clock=clock, max_retries=0, **{limit: 0.0}, **kept)(work)()
+
+    async def work_async() -> str:
+        return "done"
+
+    work_async.__name__ = "work"
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        await recoverable(clock=clock, max_retries=0, **{limit: 0.0}, **kept)(work_async)()
+
+
+@pytest.mark.parametrize("kept", KEPT[:2], ids=["light", "kept"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timeout": 0.2}, "attempt 1 of slow took longer than its timeout of 0.2 s"),
+        ({"timeout": 0.2, "deadline": 3}, "attempt 1 of slow took longer than its timeout of 0.2 s"),
+        ({"timeout": 3, "deadline": 3}, "attempt 1 of slow took longer than its timeout of 3 s"),
+        ({"timeout": 4, "deadline": 3}, "slow is past its deadline of 3 s"),
+        ({"deadline": 3}, "slow is past its deadline of 3 s"),
+    ],
+)
+async def test_messages_of_time_limits(
+    clock: VirtualClock, kept: dict[str, Any], given: dict[str, float], message: str
+) -> None:
+    """The error says which limit it was, and what was set; the same of a plain function and of a coroutine."""
+
+    def slow() -> None:
+        clock.advance(5)
+
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        recoverable(clock=clock, max_retries=0, **given, **kept)(slow)()
+
+    async def slow_async() -> None:
+        await asyncio.Event().wait()
+
+    slow_async.__name__ = "slow"
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        await recoverable(clock=clock, max_retries=0, **given, **kept)(slow_async)()
+
+
+def test_deadline_that_is_over_before_the_first_attempt() -> None:
+    """A deadline however short is one: what it takes to begin may be more."""
+
+    class Late(VirtualClock):
+        def time(self) -> float:
+            self.advance(0.5)
+            return super().time()
+
+    @recoverable(clock=Late(), deadline=0.1, max_retries=0, persistence=MemoryPersistence())
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RecoveryTimeoutError, match=r"is past its deadline of 0\.1 s"):
+        asyncio.run(asyncio.wait_for(work(), 20))
