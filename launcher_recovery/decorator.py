@@ -167,7 +167,7 @@ def recoverable(
     policy = Policy(
         max_attempts=max_attempts,
         strategy=backoff if strategy is None else strategy_of(strategy),
-        classify=(classifier or ErrorClassifier()).classify,
+        classify=(ErrorClassifier(now=clock.time) if classifier is None else classifier).classify,
         timeout=timeout,
         deadline=deadline,
         raise_original=raise_original,

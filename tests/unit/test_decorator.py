@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+from collections.abc import Mapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -407,3 +409,16 @@ def test_policy_of_a_category(clock: VirtualClock, category: Any) -> None:
     with pytest.raises(ConnectionError):
         recoverable(clock=clock, policies={category: None})(lambda: work())()
     assert work.calls == 1
+
+
+def test_retry_after_date_by_the_given_clock(clock: VirtualClock) -> None:
+    """A date in Retry-After is so many seconds ahead by the clock of the function, whatever time it is elsewhere."""
+
+    class Busy(Exception):
+        status_code = 429
+        headers: Mapping[str, str] = {}
+
+    work = Failing(1, Busy())
+    Busy.headers = {"Retry-After": formatdate(clock.time() + 90, usegmt=True)}
+    assert recoverable(clock=clock)(lambda: work())() == "done"
+    assert clock.slept == 90
