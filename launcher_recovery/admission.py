@@ -7,12 +7,11 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
-from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError, RecoveryTimeoutError
+from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
@@ -86,7 +85,7 @@ class Admission:
             breaker.tell(live.wake)
             yield from self.hold(refused_s, WaitingFor.BREAKER, text)
             return None, True
-        return _refusal(breaker, live, refused_s), False
+        return breaker.refusal(live.data.title, refused_s), False
 
     def hold(self, seconds: float | None, waiting_for: WaitingFor, explanation: str) -> Generator[Effect, Any, None]:
         """Put off the next attempt; see `Lifecycle.hold`."""
@@ -211,11 +210,3 @@ class Admission:
         """Whether the operation would be past its deadline after a wait of `seconds`."""
         deadline = self.policy.deadline
         return deadline is not None and self._age(data) + seconds > deadline
-
-
-def _refusal(breaker: CircuitBreaker, live: Operation, seconds: float) -> CircuitBreakerOpenError:
-    return CircuitBreakerOpenError(
-        f"{breaker.scope or live.data.title} has failed {breaker.failure_count} times in a row and is left alone "
-        f"for another {seconds:.0f} s",
-        seconds,
-    )

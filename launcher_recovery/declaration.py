@@ -13,7 +13,6 @@ from launcher_recovery import checks, drivers, isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
-    CircuitBreakerOpenError,
     OperationInterrupted,
     RecoveryConfigError,
     RecoveryStateError,
@@ -253,11 +252,7 @@ class Declaration:
             return
         breaker.refresh()
         if breaker.is_open():
-            raise CircuitBreakerOpenError(
-                f"{breaker.scope or self.name} has failed {breaker.failure_count} times in a row and is "
-                f"left alone for another {breaker.timeout_remaining:.0f} s",
-                breaker.timeout_remaining,
-            )
+            raise breaker.refusal(self.name, breaker.timeout_remaining)
 
     def fall_back(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the fallback gives instead of `error`; raises it when there is none, or a person ended the call."""

@@ -32,9 +32,14 @@ def outcome(data: RecoveryData) -> Any:
     return Raise(error)
 
 
+def attempts_of(data: RecoveryData) -> str:
+    """How many attempts there were, in words."""
+    return "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
+
+
 def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord] = ()) -> None:
     """Note on the error what was tried, and mark it for operations around this one."""
-    attempts = "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
+    attempts = attempts_of(data)
     waited = sum(item.delay_s or 0.0 for item in history)
     waits = f" and {waited:.3g} s of waiting" if waited else ""
     note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"

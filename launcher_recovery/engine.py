@@ -17,7 +17,7 @@ from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
-from launcher_recovery.endings import inner_gave_up, inner_was_cancelled, mark_given_up, outcome
+from launcher_recovery.endings import attempts_of, inner_gave_up, inner_was_cancelled, mark_given_up, outcome
 from launcher_recovery.errors import (
     OperationInterrupted,
     RecoveryExhaustedError,
@@ -295,7 +295,7 @@ class Engine:
         mark_given_up(error, live.data, history)
         if entry.policy.raise_original:
             return _Ended(Raise(error))
-        text = f"{live.data.title} failed after {live.data.attempt} attempts: {text_of(error)}"
+        text = f"{live.data.title} failed after {attempts_of(live.data)}: {text_of(error)}"
         return _Ended(Raise(RecoveryExhaustedError(text), error))
 
 

@@ -178,8 +178,10 @@ def test_timeout_and_deadline(clock: VirtualClock) -> None:
 
 def test_exhausted_error_on_request(clock: VirtualClock) -> None:
     """`raise_original=False` raises our own error."""
-    with pytest.raises(RecoveryExhaustedError):
+    with pytest.raises(RecoveryExhaustedError, match="failed after 4 attempts: gone"):
         recoverable(raise_original=False, clock=clock)(Failing(9).__call__)()
+    with pytest.raises(RecoveryExhaustedError, match="failed after 1 attempt: gone"):
+        recoverable(raise_original=False, clock=clock, max_retries=0)(Failing(9).__call__)()
 
 
 @pytest.mark.parametrize("scope", ["", "the host"])
