@@ -13,7 +13,7 @@ from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
 from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor, made_current
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
 
 T = TypeVar("T")
@@ -144,7 +144,9 @@ class Admission:
         """What follows a failed attempt, paid for if it is another one."""
         live, policy = self._live, self.policy
         age = self._age(live.data)
-        decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+        # Strategies may look at the history.
+        with made_current(live):
+            decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
         if isinstance(decision, RetryAt) and policy.budget is not None:
             decision = yield from self._ask(functools.partial(self._pay, decision, error))
         return decision

@@ -5,8 +5,8 @@ from __future__ import annotations
 import abc
 import contextvars
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -411,6 +411,16 @@ def current_operation() -> Operation | None:
     """The handle of the operation in which this code runs; None outside of one."""
     found = _current.get()
     return found.materialize() if isinstance(found, LazyHandle) else found
+
+
+@contextmanager
+def made_current(operation: Operation) -> Iterator[None]:
+    """While it is entered, `current_operation` is `operation`; its surroundings are left as they are."""
+    token = _current.set(operation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 surroundings: list[Callable[[Operation], AbstractContextManager[object]]] = []

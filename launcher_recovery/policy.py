@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -11,11 +13,17 @@ from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
+from launcher_recovery.errors import text_of
 from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 # No date has room for more; a strategy without a limit of its own gets there.
 _LONGEST_WAIT_S = 10 * 366 * 86400.0
+
+# What is waited when a strategy cannot say.
+_PLAIN = ExponentialBackoffStrategy()
+
+logger = logging.getLogger("launcher_recovery")
 
 Classify = Callable[[BaseException], Verdict]
 
@@ -158,6 +166,34 @@ def limit_for(policy: Policy, verdict: Verdict) -> int:
     return limit
 
 
+def _opinion(policy: Policy, error: Exception, number: int) -> bool | None:
+    """What a strategy says that decides alone; None when it does not, or cannot."""
+    if not policy.strategy.decides:
+        return None
+    try:
+        return bool(policy.strategy.should_retry(error, number, policy.max_attempts))
+    except Exception as problem:
+        _complain(policy.strategy, "should_retry", problem)
+        return None
+
+
+def _delay(strategy: Strategy, number: int, previous: float) -> float:
+    """The strategy's wait in seconds."""
+    try:
+        delay = float(strategy.next_delay(number, previous))
+        if math.isnan(delay):
+            raise ValueError("it gave nan")
+        return max(0.0, min(delay, _LONGEST_WAIT_S))
+    except Exception as problem:
+        _complain(strategy, "calculate_delay", problem)
+        return _PLAIN.calculate_delay(number)
+
+
+def _complain(strategy: Strategy, method: str, problem: Exception) -> None:
+    what = f"{type(problem).__name__}: {text_of(problem)}"
+    logger.warning("%s of the strategy %s failed (%s); the default is used", method, type(strategy).__qualname__, what)
+
+
 def decide(
     policy: Policy,
     error: Exception,
@@ -177,7 +213,8 @@ def decide(
         previous: the wait before this attempt in seconds, for strategies whose waits build on each other.
 
     A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
-    the delay. `Retry-After` is a lower bound of any delay.
+    the delay. `Retry-After` is a lower bound of any delay. A strategy that raises, or gives no number, is logged: then
+    the verdict decides, or the delay is that of a bare `recoverable`.
     """
     breaker = policy.breaker
     wait_for_breaker, whole = policy.wait_for_breaker, policy.deadline
@@ -185,15 +222,17 @@ def decide(
     if chosen is None:
         return GiveUp(RecoveryState.FAILED)
     policy, is_special = chosen, chosen is not policy
-    if policy.strategy.decides:
-        # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
-        if not policy.strategy.should_retry(error, max(1, fruitless), policy.max_attempts):
+    # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
+    number = max(1, fruitless)
+    says = _opinion(policy, error, number)
+    if says is not None:
+        if not says:
             return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
     elif verdict.retry in (Retry.NO, Retry.AFTER_FIX) and not is_special:
         return GiveUp(RecoveryState.FAILED)
     elif fruitless >= limit_for(policy, verdict):
         return GiveUp(RecoveryState.EXHAUSTED)
-    delay = min(policy.strategy.next_delay(max(1, fruitless), previous), _LONGEST_WAIT_S)
+    delay = _delay(policy.strategy, number, previous)
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
         delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER

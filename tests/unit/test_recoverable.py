@@ -16,6 +16,7 @@ import pytest
 
 from launcher_recovery import (
     CircuitBreakerOpenError,
+    FixedDelayStrategy,
     OperationCancelled,
     RecoveryConfigError,
     RecoveryData,
@@ -712,3 +713,37 @@ def test_deadline_that_is_over_before_the_first_attempt() -> None:
 
     with pytest.raises(RecoveryTimeoutError, match=r"is past its deadline of 0\.1 s"):
         asyncio.run(asyncio.wait_for(work(), 20))
+
+
+@pytest.mark.parametrize("kept", KEPT[:2], ids=["light", "kept"])
+async def test_strategy_looks_at_the_history(clock: VirtualClock, kept: dict[str, Any]) -> None:
+    """A strategy finds the operation it decides about, with its attempts so far, of plain functions and coroutines."""
+    seen: list[list[tuple[int, str | None]]] = []
+
+    class Looking(FixedDelayStrategy):
+        def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+            operation = current_operation()
+            assert operation is not None
+            seen.append([(one.number, one.outcome) for one in operation.history])
+            return attempt < max_attempts
+
+        def calculate_delay(self, attempt: int) -> float:
+            operation = current_operation()
+            assert operation is not None
+            return float(len(operation.history))
+
+    def work() -> None:
+        raise ConnectionError("gone")
+
+    async def work_async() -> None:
+        raise ConnectionError("gone")
+
+    expected = [[(1, None)], [(1, "failed"), (2, None)], [(1, "failed"), (2, "failed"), (3, None)]]
+    decorate = recoverable(clock=clock, max_retries=2, strategy=Looking(0), **kept)
+    with pytest.raises(ConnectionError):
+        decorate(work)()
+    assert (seen, clock.slept) == (expected, 3)
+    with pytest.raises(ConnectionError):
+        await decorate(work_async)()
+    assert (seen[3:], clock.slept) == (expected, 6)
+    assert current_operation() is None
