@@ -94,7 +94,7 @@ def recoverable(
     """Retry a function, coroutine function, method or generator; usable bare (`@recoverable`) or with arguments.
 
     Args:
-        max_retries: attempts after the first.
+        max_retries: attempts after the first, whether or not it reports progress.
         initial_delay, backoff_factor, max_delay: seconds, factor, seconds of the exponential backoff that is
             used unless `strategy` is given.
         timeout: seconds for one attempt. A coroutine is cancelled; plain code ends at its next
@@ -173,6 +173,7 @@ def recoverable(
         raise_original=raise_original,
         breaker=breaker,
         every_failure_counts=True,
+        progress_renews=False,
         budget=budget,
         bulkheads=() if bulkhead is None else (bulkhead,),
         policies={} if policies is None else by_category(policies),

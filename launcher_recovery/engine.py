@@ -243,7 +243,7 @@ class Engine:
         verdict = _classify(entry.policy, error)
         if not is_refused:
             yield from entry.failed(verdict)
-        fruitless = 0 if live.moved else live.data.fruitless + 1
+        fruitless = 0 if live.moved and entry.policy.progress_renews else live.data.fruitless + 1
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if inner_was_cancelled(error):
             # A person cancelled what this one needs, and it did not go on without it.

@@ -306,6 +306,7 @@ class RecoveryIntegrator:
                 deadline=self.config.deadline,
                 breaker=self.breaker(names_of(function)[0], "function"),
                 every_failure_counts=True,
+                progress_renews=False,
             )
             rules = self._following(policy, lambda: self.config.max_retries + 1)
             return Declaration(function, rules, self.clock, store)

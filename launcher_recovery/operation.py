@@ -104,7 +104,7 @@ class RecoveryData:
     """The record of one operation, as it is kept in the store.
 
     `attempt` is the number of the current or latest attempt (0: none began yet), `max_attempts` the number at
-    which the operation gives up if nothing moves any more, `fruitless` how many attempts in a row moved
+    which the operation gives up if nothing moves any more, `fruitless` how many failed attempts in a row moved
     nothing, `watermark` the furthest that progress ever came, `fence` grows with every claim so that a process
     that lost its claim cannot write any more. `begun_at` is when a person last began it again (None: never); the
     deadline counts from there.

@@ -33,7 +33,7 @@ class Policy:
     """How an operation is retried.
 
     Args:
-        max_attempts: attempts in a row that may fail without any progress.
+        max_attempts: attempts that may fail; which of them count, says `progress_renews`.
         strategy: gives the waits: a `Strategy`, or a function from the number of the attempt to seconds.
         classify: from an error to a verdict.
         timeout: seconds that one attempt may take; None: no limit.
@@ -44,6 +44,8 @@ class Policy:
         breaker: the circuit breaker of this operation, if any.
         every_failure_counts: for the breaker, every failed attempt counts except those that say that the call
             itself was wrong (True), or only those that speak about the far end (False).
+        progress_renews: an attempt that reported progress, or finished a step, begins the count of failed attempts
+            anew (True), or is one of them (False).
         budget: what retries are paid from, if anything; when it is empty, the operation waits or gives up as
             `wait_for_breaker` says.
         bulkheads: limits on how many run at a time; entered in this order, so the narrowest goes first.
@@ -64,6 +66,7 @@ class Policy:
     raise_original: bool = True
     breaker: CircuitBreaker | None = None
     every_failure_counts: bool = False
+    progress_renews: bool = True
     budget: RetryBudget | None = None
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)

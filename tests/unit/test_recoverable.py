@@ -747,3 +747,26 @@ async def test_strategy_looks_at_the_history(clock: VirtualClock, kept: dict[str
         await decorate(work_async)()
     assert (seen[3:], clock.slept) == (expected, 6)
     assert current_operation() is None
+
+
+@pytest.mark.parametrize("how", ["progress", "step"])
+def test_progress_gives_no_more_retries(clock: VirtualClock, how: str) -> None:
+    """A function that moves on in every attempt is retried as often as was said, and no more."""
+    attempts: list[int] = []
+
+    @recoverable(clock=clock, max_retries=2)
+    def work() -> None:
+        operation = current_operation()
+        assert operation is not None
+        attempts.append(operation.attempt)
+        if len(attempts) > 10:
+            raise Killed
+        if how == "progress":
+            operation.progress(operation.attempt, 100)
+        else:
+            operation.step(f"part {operation.attempt}", lambda: None)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        work()
+    assert attempts == [1, 2, 3]
