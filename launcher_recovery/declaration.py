@@ -197,12 +197,19 @@ class Declaration:
             self.name,
             self.states.storable(args),
             kwargs,
-            key=None if self.key is None else self.key(*args, **kwargs),
+            key=None if self.key is None else self._key(args, kwargs),
             parent_id=None if parent is None else parent.operation_id,
             title=self.title,
             limit=self.policy.max_attempts,
         )
         return Begun(self, engine, draft, args, kwargs)
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        assert self.key is not None
+        key = self.key(*args, **kwargs)
+        if not isinstance(key, str):
+            raise RecoveryConfigError(f"the key of this call of {self.name} is {checks.shown(key)}: it must be a text")
+        return key
 
     def _enter(self, begun: Begun) -> Begun:
         self.refuse_if_open()

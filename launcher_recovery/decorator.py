@@ -112,7 +112,8 @@ def recoverable(
             processes that give the same name and store share one breaker, over restarts as well.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
         key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
-            joins it.
+            joins it. Names are those of the store: functions that share one need names that differ, such as
+            f"fetch:{url}".
         reuse_result: a call whose name is that of an operation that ended well gets its result.
         fallback: called as `fallback(error, *args, **kwargs)` when it gives up or is refused; its result is the
             result of the call. Not called for what a person cancelled or paused.

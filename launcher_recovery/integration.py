@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from launcher_recovery import checks
 from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitBreaker, CircuitState
 from launcher_recovery.budget import RetryBudget
@@ -283,6 +284,8 @@ class RecoveryIntegrator:
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
         """
+        if not isinstance(config, (RecoveryConfig, Mapping)):
+            raise checks.refused("config", config, "a RecoveryConfig, or a mapping from names of settings to values")
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
         with self._lock:
             for breaker in self._breakers.values():
