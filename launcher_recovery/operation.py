@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import contextvars
+import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -342,7 +344,10 @@ class Operation:
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
         so of it (what the step made may have been deleted since). A result that holds a secret, such as a signed
         address or a token, is written down only where the store is encrypted: elsewhere later attempts in this process
-        get it, and in a new process the step runs again.
+        get it, and in a new process the step runs again; so it is with one that is not of the types that can be stored.
+
+        Raises:
+            TypeError: `function` gave a coroutine; for that there is `step_async`.
         """
         kept = self.kept_step(name)
         if kept is not None and still_valid(kept.result):
@@ -350,7 +355,23 @@ class Operation:
             return result
         self.check()
         result = function()
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(f"step {name} gave a coroutine: write await operation.step_async(...) for it")
         self.finish_step(name, result)
+        return result
+
+    async def step_async(
+        self, name: str, function: Callable[[], Awaitable[T]], still_valid: Callable[[T], bool] = lambda result: True
+    ) -> T:
+        """Like `step`, for a coroutine function; the event loop is not blocked."""
+        kept = await asyncio.to_thread(self.kept_step, name)
+        if kept is not None and still_valid(kept.result):
+            result: T = kept.result
+            return result
+        await asyncio.to_thread(self.check)
+        result = await function()
+        await asyncio.to_thread(self.finish_step, name, result)
         return result
 
     def kept_step(self, name: str) -> StepRecord | None:

@@ -49,6 +49,7 @@ def test_progress_steps_and_metadata_come_through(tmp_path: Path) -> None:
     assert data.progress is not None
     assert (data.progress.done, data.progress.message, data.attempt) == (2, "on the way", 2)
     assert data.metadata["seen"] == "made"
+    assert [step.name for step in store.steps(data.operation_id)] == ["make"]
     let_go(store)
 
 
