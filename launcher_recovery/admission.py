@@ -7,14 +7,13 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
-from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryStateError
+from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor, made_current
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
 
 T = TypeVar("T")
@@ -86,7 +85,7 @@ class Admission:
             breaker.tell(live.wake)
             yield from self.hold(refused_s, WaitingFor.BREAKER, text)
             return None, True
-        return _refusal(breaker, live, refused_s), False
+        return breaker.refusal(live.data.title, refused_s), False
 
     def hold(self, seconds: float | None, waiting_for: WaitingFor, explanation: str) -> Generator[Effect, Any, None]:
         """Put off the next attempt; see `Lifecycle.hold`."""
@@ -104,15 +103,15 @@ class Admission:
 
     # -- the attempt --------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Note that an attempt begins now; `live.data` is its record."""
+    def begin(self, *, is_new: bool = False) -> None:
+        """Note that an attempt begins now; `live.data` is its record. `is_new`: its operation began just now."""
         live, policy = self._live, self.policy
         self.last_error = None
         live.moved = False
         live.began = moment()
         # `wake` is left as it is: whoever paused or cancelled right after the claim is to be heard.
-        limit = self._time_limit(live, policy)
-        live.attempt_ends_at = None if limit is None else self._clock.monotonic() + limit
+        seconds, live.limit = self._time_limit(live, policy, is_new)
+        live.attempt_ends_at = None if seconds is None else self._clock.monotonic() + seconds
         breaker = policy.breaker
         # The far end works as soon as something moves: those that wait for this probe need not see it end.
         live.on_moved = None if breaker is None else functools.partial(breaker.success, live)
@@ -145,7 +144,9 @@ class Admission:
         """What follows a failed attempt, paid for if it is another one."""
         live, policy = self._live, self.policy
         age = self._age(live.data)
-        decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+        # Strategies may look at the history.
+        with made_current(live):
+            decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
         if isinstance(decision, RetryAt) and policy.budget is not None:
             decision = yield from self._ask(functools.partial(self._pay, decision, error))
         return decision
@@ -186,15 +187,22 @@ class Admission:
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def _time_limit(self, live: Operation, policy: Policy) -> float | None:
-        """Seconds that an attempt may take that begins now."""
-        limit = policy.timeout
+    def _time_limit(self, live: Operation, policy: Policy, is_new: bool) -> tuple[float | None, Limit | None]:
+        """Seconds that an attempt may take that begins now, and what sets them."""
+        seconds = policy.timeout
+        limit = None if policy.timeout is None else Limit(policy.timeout)
         if policy.deadline is not None:
             left = policy.deadline - self._age(live.data)
-            # An attempt that begins after the deadline was held up, by a pause or a restart.
-            if left > 0:
-                limit = left if limit is None else min(limit, left)
-        return limit
+            # One that begins after the deadline was held up, by a pause or a restart; but 0 is no time for anything.
+            is_due = left > 0 or is_new or policy.deadline == 0
+            if is_due and (seconds is None or left < seconds):
+                return max(0.0, left), Limit(policy.deadline, is_deadline=True)
+        return seconds, limit
+
+    def too_late(self) -> RecoveryTimeoutError:
+        """The error of an operation whose deadline is over before an attempt could begin."""
+        self._live.limit = Limit(self.policy.deadline or 0.0, is_deadline=True)
+        return self._live.too_late()
 
     def _age(self, data: RecoveryData) -> float:
         """Seconds for which the operation has been under way, since a person began it last."""
@@ -204,11 +212,3 @@ class Admission:
         """Whether the operation would be past its deadline after a wait of `seconds`."""
         deadline = self.policy.deadline
         return deadline is not None and self._age(data) + seconds > deadline
-
-
-def _refusal(breaker: CircuitBreaker, live: Operation, seconds: float) -> CircuitBreakerOpenError:
-    return CircuitBreakerOpenError(
-        f"{breaker.scope or live.data.title} has failed {breaker.failure_count} times in a row and is left alone "
-        f"for another {seconds:.0f} s",
-        seconds,
-    )

@@ -2,80 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from enum import Enum
+from dataclasses import replace
 from weakref import WeakSet
 
+from launcher_recovery import checks
 from launcher_recovery.clock import Clock, Wake
-from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.condition import SLICES, UNTRIED, CircuitState, Condition
+from launcher_recovery.errors import CircuitBreakerOpenError
 from launcher_recovery.rows import KeptRow, Row
 
-# The window of a failure rate is counted in this many slices.
-_SLICES = 30
+__all__ = ["CircuitBreaker", "CircuitState"]
+
 # A time of opening that is so many seconds ahead is one from before the clock was set back.
 _SKEW_S = 1.0
-
-
-class CircuitState(str, Enum):
-    """CLOSED: calls pass and failures are counted. OPEN: calls are held back. HALF_OPEN: one probe is out."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """All that is to be known of a breaker, and may be shared by processes; times are seconds since the epoch.
-
-    Args:
-        failure_count: failures in a row, of all who share it.
-        opened_at: when it opened, or when the probe went out.
-        generation: grows with every change of state, so that a claim of the probe's place has a number.
-        probe_owner: the process whose call is the probe.
-        recent: for a failure rate: (slice of time, calls, failures), oldest first.
-    """
-
-    state: CircuitState = CircuitState.CLOSED
-    failure_count: int = 0
-    last_failure_time: float | None = None
-    opened_at: float | None = None
-    generation: int = 0
-    probe_owner: str | None = None
-    recent: tuple[tuple[int, int, int], ...] = ()
-
-    @classmethod
-    def of(cls, row: Row | None) -> Condition:
-        """What a row says; that of an untried breaker when there is none."""
-        if row is None:
-            return _UNTRIED
-        given = {name: row[name] for name in _FIELDS}
-        given["state"] = CircuitState(row["state"])
-        given["recent"] = tuple((number, calls, failed) for number, calls, failed in row["recent"])
-        return cls(**given)
-
-    def row(self, now: float) -> Row:
-        """The same as a row of JSON values, that is written now."""
-        recent = [list(part) for part in self.recent]
-        return {**vars(self), "state": self.state.value, "recent": recent, "updated_at": now}
-
-    def becoming(self, state: CircuitState, opened_at: float | None, probe_owner: str | None = None) -> Condition:
-        """It with another state."""
-        return replace(self, state=state, opened_at=opened_at, probe_owner=probe_owner, generation=self.generation + 1)
-
-    def counting(self, now: float, slice_s: float, *, failed: bool) -> Condition:
-        """It with one more call within its window of `_SLICES` slices."""
-        number = int(now / slice_s)
-        # What is ahead of now is from before the clock was set back.
-        recent = [part for part in self.recent if number - _SLICES < part[0] <= number]
-        calls, failures = recent.pop()[1:] if recent and recent[-1][0] == number else (0, 0)
-        return replace(self, recent=(*recent, (number, calls + 1, failures + failed)))
-
-
-_FIELDS = tuple(field.name for field in fields(Condition))
-_UNTRIED = Condition()
 
 
 class CircuitBreaker:
@@ -101,7 +43,7 @@ class CircuitBreaker:
     as this object knew last; `refresh` looks at what others have done.
 
     Raises:
-        RecoveryConfigError: `failure_rate`, `window_s` or `minimum_calls` is out of its range.
+        RecoveryConfigError: an argument is of another kind or out of its range.
     """
 
     def __init__(
@@ -118,12 +60,16 @@ class CircuitBreaker:
         on_change: Callable[[CircuitBreaker], None] | None = None,
         row: KeptRow | None = None,
     ) -> None:
-        if failure_rate is not None and not 0 < failure_rate <= 1:
-            raise RecoveryConfigError(f"failure_rate={failure_rate!r} is not usable: it must be above 0 and at most 1")
-        if not window_s > 0 or minimum_calls < 1:
-            raise RecoveryConfigError(
-                f"window_s={window_s!r} and minimum_calls={minimum_calls!r} are not usable: they must be above 0"
-            )
+        checks.whole("threshold", threshold, 1)
+        checks.number("timeout", timeout)
+        checks.text("scope", scope)
+        checks.text("operation_type", operation_type)
+        if failure_rate is not None and not 0 < checks.number("failure_rate", failure_rate) <= 1:
+            raise checks.refused("failure_rate", failure_rate, "above 0 and at most 1")
+        if checks.number("window_s", window_s) == 0:
+            raise checks.refused("window_s", window_s, "above 0")
+        checks.whole("minimum_calls", minimum_calls, 1)
+        checks.instance("clock", clock, Clock)
         self.threshold = threshold
         self.timeout = timeout
         self.scope = scope
@@ -138,7 +84,7 @@ class CircuitBreaker:
         self._row = row or KeptRow()
         self.is_shared = self._row.is_shared
         """Whether other processes have a part in it; then what asks or reports may block for a moment."""
-        self._condition = _UNTRIED
+        self._condition = UNTRIED
         # When it opened, by the clock that nobody sets.
         self._opened = 0.0
         self._claimed: int | None = None
@@ -189,7 +135,7 @@ class CircuitBreaker:
             if condition.state is not CircuitState.CLOSED:
                 return replace(condition.becoming(CircuitState.CLOSED, None), failure_count=0, recent=())
             if self.failure_rate is not None:
-                condition = condition.counting(now, self.window_s / _SLICES, failed=False)
+                condition = condition.counting(now, self.window_s / SLICES, failed=False)
             return condition if condition.failure_count == 0 else replace(condition, failure_count=0)
 
         self._report(worked)
@@ -202,7 +148,7 @@ class CircuitBreaker:
             is_probe = self._is_probe(condition, call)
             condition = replace(condition, failure_count=condition.failure_count + 1, last_failure_time=now)
             if self.failure_rate is not None:
-                condition = condition.counting(now, self.window_s / _SLICES, failed=True)
+                condition = condition.counting(now, self.window_s / SLICES, failed=True)
             # A call from before it opened, which fails later, is no answer to the probe and no new opening.
             if is_probe or (condition.state is CircuitState.CLOSED and self._is_too_much(condition)):
                 return condition.becoming(CircuitState.OPEN, now)
@@ -278,6 +224,18 @@ class CircuitBreaker:
         if ahead.opened_at is not None and ahead.opened_at > now + _SKEW_S:
             self._change(lambda found: replace(found, opened_at=now) if found == ahead else found)
 
+    def refusal(self, title: str, seconds: float) -> CircuitBreakerOpenError:
+        """What a caller gets that may not go for so many seconds; `title` is what is guarded if it has no scope."""
+        name, left = self.scope or title, f"for another {max(1, math.ceil(seconds))} s"
+        if self.state is CircuitState.HALF_OPEN:
+            text = f"{name} has failed before and is being tried by one call at the moment; the others are left out"
+            return CircuitBreakerOpenError(f"{text} until that has ended, or {left}", seconds)
+        times = "once" if self.failure_count == 1 else f"{self.failure_count} times in a row"
+        if self.failure_count < self.threshold:  # opened by the rate
+            calls, failures = self._condition.counted
+            times = f"in {failures} of its last {calls} calls"
+        return CircuitBreakerOpenError(f"{name} has failed {times} and is left alone {left}", seconds)
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def _report(self, transition: Callable[[Condition], Condition]) -> None:
@@ -325,10 +283,10 @@ class CircuitBreaker:
     def _is_too_much(self, condition: Condition) -> bool:
         if condition.failure_count >= self.threshold:
             return True
-        calls = sum(part[1] for part in condition.recent)
+        calls, failures = condition.counted
         if self.failure_rate is None or calls < self.minimum_calls:
             return False
-        return sum(part[2] for part in condition.recent) >= self.failure_rate * calls
+        return failures >= self.failure_rate * calls
 
     def _wake_all(self) -> None:
         with self._waiting_lock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from launcher_recovery import checks
 from launcher_recovery.clock import Clock
-from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.rows import KeptRow, Row
 
 
@@ -33,7 +33,7 @@ class RetryBudget:
         row: where its level is kept; default: in this object. See `sharing.shared_budget`.
 
     Raises:
-        RecoveryConfigError: a number is negative.
+        RecoveryConfigError: a number is negative, or an argument of another kind.
     """
 
     def __init__(
@@ -56,8 +56,9 @@ class RetryBudget:
             "probe_interval": probe_interval,
         }
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-                raise RecoveryConfigError(f"{name}={value!r} is not usable: it must be a number of at least 0")
+            checks.number(name, value)
+        checks.text("scope", scope)
+        checks.instance("clock", clock, Clock)
         self.capacity = float(capacity)
         self.retry_cost = float(retry_cost)
         self.timeout_cost = float(timeout_cost)

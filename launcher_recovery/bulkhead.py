@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from launcher_recovery import checks
 from launcher_recovery.clock import Wake
-from launcher_recovery.errors import RecoveryConfigError
 
 
 class Ticket:
@@ -37,9 +37,7 @@ class Bulkhead:
     """
 
     def __init__(self, limit: int, scope: str = "", reason: str = "") -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise RecoveryConfigError(f"limit={limit!r} is not usable: it must be a whole number of at least 1")
-        self.limit = limit
+        self.limit = checks.whole("limit", limit, 1)
         self.scope = scope
         self.reason = reason or "As many as may run at a time are under way; it goes on by itself when one is done."
         self._lock = threading.Lock()

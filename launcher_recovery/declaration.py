@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import drivers, isolate, signals
+from launcher_recovery import checks, drivers, isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
-    CircuitBreakerOpenError,
     OperationInterrupted,
     RecoveryConfigError,
     RecoveryStateError,
@@ -25,6 +24,7 @@ from launcher_recovery.operation import (
     FINAL,
     NOTHING,
     LazyHandle,
+    Limit,
     Operation,
     RecoveryData,
     RecoveryState,
@@ -61,6 +61,14 @@ class Declaration:
     isolate: bool = False
 
     def __post_init__(self) -> None:
+        checks.function("key", self.key, "a function of the call's arguments that gives a text")
+        checks.flag("reuse_result", self.reuse_result)
+        checks.function("fallback", self.fallback, "a function that is called with the error and the call's arguments")
+        checks.function("state_serializer", self.state_serializer, "a function from the state to JSON values")
+        checks.function("state_deserializer", self.state_deserializer, "a function from JSON values to the state")
+        checks.flag("isolate", self.isolate)
+        if self.resume_from is not None:
+            checks.text("resume_from", self.resume_from)
         self.name, self.title = names_of(self.target)
         self._read = reader(self.rules)
         self.is_generator = _is(inspect.isgeneratorfunction, self.target)
@@ -87,8 +95,11 @@ class Declaration:
             isolate.check_target(self.target)
         is_light = not self.isolate and self.store is None and self.key is None and self.state_serializer is None
         is_light = is_light and not self.policy.bulkheads and not self.policy.is_shared and self.resumption is None
-        limits = [limit for limit in (self.policy.timeout, self.policy.deadline) if limit is not None]
-        self.limit = min(limits, default=None)
+        timeout, deadline = self.policy.timeout, self.policy.deadline
+        limits = [] if timeout is None else [Limit(timeout)]
+        if deadline is not None:
+            limits.append(Limit(deadline, is_deadline=True))
+        self.limit = min(limits, key=lambda limit: limit.seconds, default=None)
         # A coroutine with a limit needs somebody who ends it.
         self.is_light = is_light and not (limits and self.is_coroutine)
         self._private = MemoryPersistence() if self.key is not None and self.store is None else None
@@ -186,12 +197,19 @@ class Declaration:
             self.name,
             self.states.storable(args),
             kwargs,
-            key=None if self.key is None else self.key(*args, **kwargs),
+            key=None if self.key is None else self._key(args, kwargs),
             parent_id=None if parent is None else parent.operation_id,
             title=self.title,
             limit=self.policy.max_attempts,
         )
         return Begun(self, engine, draft, args, kwargs)
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        assert self.key is not None
+        key = self.key(*args, **kwargs)
+        if not isinstance(key, str):
+            raise RecoveryConfigError(f"the key of this call of {self.name} is {checks.shown(key)}: it must be a text")
+        return key
 
     def _enter(self, begun: Begun) -> Begun:
         self.refuse_if_open()
@@ -241,11 +259,7 @@ class Declaration:
             return
         breaker.refresh()
         if breaker.is_open():
-            raise CircuitBreakerOpenError(
-                f"{breaker.scope or self.name} has failed {breaker.failure_count} times in a row and is "
-                f"left alone for another {breaker.timeout_remaining:.0f} s",
-                breaker.timeout_remaining,
-            )
+            raise breaker.refusal(self.name, breaker.timeout_remaining)
 
     def fall_back(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the fallback gives instead of `error`; raises it when there is none, or a person ended the call."""
@@ -276,7 +290,7 @@ class Declaration:
         assert live is not None
         engine.begin(live, self.policy)
         if self.limit is not None:
-            live.attempt_ends_at = light.started + self.limit
+            live.attempt_ends_at, live.limit = light.started + self.limit.seconds, self.limit
         return engine, live
 
 

@@ -7,18 +7,19 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from launcher_recovery import light
+from launcher_recovery import checks, light
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.clock import Clock
 from launcher_recovery.declaration import Declaration, names_of
+from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.persistence.base import StatePersistence, Store
-from launcher_recovery.policy import Policy
+from launcher_recovery.policy import Policy, by_category
 from launcher_recovery.sharing import announce, shared_breaker
 from launcher_recovery.stores import store_for
-from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, _require
+from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -39,7 +40,7 @@ def recoverable(
     timeout: float | None = None,
     deadline: float | None = None,
     persistence: Store | StatePersistence | None = None,
-    strategy: Strategy | None = None,
+    strategy: Strategy | Callable[[int], float] | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
@@ -54,7 +55,7 @@ def recoverable(
     isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
-    policies: Mapping[ErrorCategory, Policy | None] | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | Mapping[str, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Callable[[F], F]: ...
@@ -71,7 +72,7 @@ def recoverable(
     timeout: float | None = None,
     deadline: float | None = None,
     persistence: Store | StatePersistence | None = None,
-    strategy: Strategy | None = None,
+    strategy: Strategy | Callable[[int], float] | None = None,
     classifier: ErrorClassifier | None = None,
     circuit_breaker_threshold: int | None = None,
     circuit_breaker_timeout: float = 300.0,
@@ -86,19 +87,21 @@ def recoverable(
     isolate: bool = False,
     budget: RetryBudget | None = None,
     bulkhead: Bulkhead | int | None = None,
-    policies: Mapping[ErrorCategory, Policy | None] | None = None,
+    policies: Mapping[ErrorCategory, Policy | None] | Mapping[str, Policy | None] | None = None,
     raise_original: bool = True,
     clock: Clock | None = None,
 ) -> Any:
     """Retry a function, coroutine function, method or generator; usable bare (`@recoverable`) or with arguments.
 
     Args:
-        max_retries: attempts after the first.
+        max_retries: attempts after the first, whether or not it reports progress.
         initial_delay, backoff_factor, max_delay: seconds, factor, seconds of the exponential backoff that is
             used unless `strategy` is given.
         timeout: seconds for one attempt. A coroutine is cancelled; plain code ends at its next
             `current_operation().check()`.
         deadline: seconds for all attempts together; none begins after it.
+        strategy: gives the waits: a `Strategy`, or a function from the number of the attempt that failed (the first
+            is 1) to seconds.
         persistence: where the operation is kept; default: in memory, forgotten when it is over. A store that has
             the five methods of `StatePersistence` only is enough. One that fails fails no call: it goes on in memory.
         classifier: decides which errors are worth a retry.
@@ -109,7 +112,8 @@ def recoverable(
             processes that give the same name and store share one breaker, over restarts as well.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
         key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
-            joins it.
+            joins it. Names are those of the store: functions that share one need names that differ, such as
+            f"fetch:{url}".
         reuse_result: a call whose name is that of an operation that ended well gets its result.
         fallback: called as `fallback(error, *args, **kwargs)` when it gives up or is refused; its result is the
             result of the call. Not called for what a person cancelled or paused.
@@ -126,23 +130,31 @@ def recoverable(
         budget: what retries are paid from; when it is empty, the last error is raised. `shared_budget` makes one
             that all processes share.
         bulkhead: how many calls run at a time, or a shared `Bulkhead`; others wait, first come, first served.
-        policies: by category of error, a `Policy` by which it is decided instead; None: not retried.
+        policies: by category of error (or its text, such as "rate_limit"), a `Policy` by which it is decided
+            instead; None: not retried.
         raise_original: False raises `RecoveryExhaustedError` instead of the last error.
 
     Raises:
-        RecoveryConfigError: an argument is out of its range.
+        RecoveryConfigError: an argument is out of its range or of another kind, or the function is none.
         CircuitBreakerOpenError: from the call, while the breaker is open.
         Exception: from the call, the last error of the function when no retry helped.
     """
-    max_attempts = int(_require("max_retries", max_retries, 0)) + 1
+    max_attempts = checks.whole("max_retries", max_retries, 0) + 1
+    backoff = ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay)
+    if circuit_breaker_threshold is not None:
+        checks.whole("circuit_breaker_threshold", circuit_breaker_threshold, 1)
+    checks.number("circuit_breaker_timeout", circuit_breaker_timeout)
+    checks.text("circuit_breaker_scope", circuit_breaker_scope)
+    checks.instance("circuit_breaker", circuit_breaker, CircuitBreaker)
+    checks.instance("classifier", classifier, ErrorClassifier)
+    checks.instance("clock", clock, Clock)
+    checks.flag("raise_original", raise_original)
     clock = clock or Clock()
     store = None if persistence is None else store_for(persistence)
-    if isinstance(bulkhead, int):
-        bulkhead = Bulkhead(bulkhead)
+    if bulkhead is not None and not isinstance(bulkhead, Bulkhead):
+        bulkhead = Bulkhead(checks.whole("bulkhead", bulkhead, 1))
     breaker = circuit_breaker
     if circuit_breaker is None and circuit_breaker_threshold is not None:
-        _require("circuit_breaker_threshold", circuit_breaker_threshold, 1)
-        _require("circuit_breaker_timeout", circuit_breaker_timeout, 0)
         limits = (circuit_breaker_threshold, circuit_breaker_timeout)
         if store is not None and circuit_breaker_scope:
             breaker = shared_breaker(store, circuit_breaker_scope, *limits, clock=clock)
@@ -155,16 +167,17 @@ def recoverable(
             )
     policy = Policy(
         max_attempts=max_attempts,
-        strategy=strategy or ExponentialBackoffStrategy(initial_delay, backoff_factor, max_delay),
-        classify=(classifier or ErrorClassifier()).classify,
+        strategy=backoff if strategy is None else strategy_of(strategy),
+        classify=(ErrorClassifier(now=clock.time) if classifier is None else classifier).classify,
         timeout=timeout,
         deadline=deadline,
         raise_original=raise_original,
         breaker=breaker,
         every_failure_counts=True,
+        progress_renews=False,
         budget=budget,
         bulkheads=() if bulkhead is None else (bulkhead,),
-        policies=policies or {},
+        policies={} if policies is None else by_category(policies),
     )
 
     def decorate(target: Any) -> Any:
@@ -194,6 +207,11 @@ def declared(target: Any, declare: Callable[[Any], Declaration]) -> Any:
     """What stands for `target`, of which `declare` makes the declaration."""
     if isinstance(target, (classmethod, staticmethod)):
         return type(target)(declared(target.__func__, declare))
+    if not callable(target):
+        raise RecoveryConfigError(
+            f"{checks.shown(target)} is not a function: what decorates one is @recoverable, or "
+            "@recoverable(max_retries=3) with every argument by its name"
+        )
     declaration = declare(target)
     wrapper: Any = functools.wraps(target)(_wrapper(declaration))
     wrapper.resume = declaration.resume

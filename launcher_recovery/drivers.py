@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
-from launcher_recovery.errors import RecoveryTimeoutError
 from launcher_recovery.operation import Operation, running
 
 T = TypeVar("T")
@@ -245,9 +244,7 @@ async def run_coroutine(
             elif not is_watched and (deadline is None or clock.monotonic() < deadline):
                 await asyncio.to_thread(live.watch)
             else:
-                raise RecoveryTimeoutError(
-                    f"attempt {live.attempt} of {live.data.title} took longer than {timeout:g} s"
-                )
+                raise live.too_late()
     finally:
         if not task.done():
             task.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launcher_recovery.classification.facts import chain_of
@@ -32,10 +32,15 @@ def outcome(data: RecoveryData) -> Any:
     return Raise(error)
 
 
+def attempts_of(data: RecoveryData) -> str:
+    """How many attempts there were, in words."""
+    return "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
+
+
 def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord] = ()) -> None:
     """Note on the error what was tried, and mark it for operations around this one."""
-    attempts = "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
-    waited = sum(item.delay_s or 0.0 for item in history)
+    attempts = attempts_of(data)
+    waited = _waited(list(history))
     waits = f" and {waited:.3g} s of waiting" if waited else ""
     note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"
     try:
@@ -44,6 +49,15 @@ def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[Attemp
         setattr(error, "__notes__", [*getattr(error, "__notes__", ()), note])
     except AttributeError:
         pass  # an exception class with __slots__; it is still raised, without the note
+
+
+def _waited(history: Sequence[AttemptRecord]) -> float:
+    """Seconds between the attempts: a wait may have been ended early, or was begun again with other settings."""
+    waited = 0.0
+    for before, after in itertools.pairwise(history):
+        if before.ended_at is not None:
+            waited += max(0.0, (after.started_at - before.ended_at).total_seconds())
+    return waited
 
 
 def inner_gave_up(error: Exception, began: int) -> bool:

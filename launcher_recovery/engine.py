@@ -17,7 +17,7 @@ from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
-from launcher_recovery.endings import inner_gave_up, inner_was_cancelled, mark_given_up, outcome
+from launcher_recovery.endings import attempts_of, inner_gave_up, inner_was_cancelled, mark_given_up, outcome
 from launcher_recovery.errors import (
     OperationInterrupted,
     RecoveryExhaustedError,
@@ -130,7 +130,7 @@ class Engine:
     def begin(self, live: Operation, policy: Rules) -> None:
         """Note that the attempt begins now with which the record of `live` was entered."""
         try:
-            self._begin(live, Admission(self.lifecycle, self.clock, live, policy))
+            self._begin(live, Admission(self.lifecycle, self.clock, live, policy), is_new=True)
         except BaseException as error:
             self.lifecycle.leave(live, error)
             raise
@@ -201,8 +201,8 @@ class Engine:
             yield Call(live.watch)
         yield Wait(seconds)
 
-    def _begin(self, live: Operation, entry: Admission) -> None:
-        entry.begin()
+    def _begin(self, live: Operation, entry: Admission, is_new: bool = False) -> None:
+        entry.begin(is_new=is_new)
         self.observe("attempt_started", live.data, None)
 
     def _attempt(
@@ -244,7 +244,7 @@ class Engine:
         verdict = _classify(entry.policy, error)
         if not is_refused:
             yield from entry.failed(verdict)
-        fruitless = 0 if live.moved else live.data.fruitless + 1
+        fruitless = 0 if live.moved and entry.policy.progress_renews else live.data.fruitless + 1
         decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
         if inner_was_cancelled(error):
             # A person cancelled what this one needs, and it did not go on without it.
@@ -281,7 +281,7 @@ class Engine:
 
     def _run_out(self, live: Operation, entry: Admission, data: RecoveryData) -> Generator[Effect, Any, _Ended | None]:
         """End a wait for which there is no time any more; None when the loop has to look again."""
-        error = entry.last_error or data.error or RecoveryTimeoutError(f"the time of {data.title} is over")
+        error = entry.last_error or data.error or entry.too_late()
         try:
             live.data = yield Call(lambda: self.lifecycle.run_out(live.operation_id))
         except RecoveryStateError:
@@ -296,7 +296,7 @@ class Engine:
         mark_given_up(error, live.data, history)
         if entry.policy.raise_original:
             return _Ended(Raise(error))
-        text = f"{live.data.title} failed after {live.data.attempt} attempts: {text_of(error)}"
+        text = f"{live.data.title} failed after {attempts_of(live.data)}: {text_of(error)}"
         return _Ended(Raise(RecoveryExhaustedError(text), error))
 
 

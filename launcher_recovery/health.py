@@ -46,7 +46,9 @@ def _look(integrator: RecoveryIntegrator | None) -> dict[str, Any]:
         active = int(sum(counts[state.value] for state in UNFINISHED))
     except Exception as error:  # a store of one's own may raise anything
         healthy = False
-        problems.append({"code": "store", "message": str(error) or type(error).__name__})
+        text = str(error) or type(error).__name__
+        if not any(known["message"].startswith(text) for known in problems):
+            problems.append({"code": "store", "message": text})
     return _answer(healthy, [vars(item) for item in integrator.guards.breakers()], active, problems)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from launcher_recovery import checks
 from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
@@ -222,6 +223,8 @@ class RecoveryIntegrator:
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
         """
+        if not isinstance(config, (RecoveryConfig, Mapping)):
+            raise checks.refused("config", config, "a RecoveryConfig, or a mapping from names of settings to values")
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
         self.guards.follow_settings()
         self.lifecycle.notify_all()
@@ -242,6 +245,7 @@ class RecoveryIntegrator:
                 deadline=self.config.deadline,
                 breaker=self.guards.breaker(names_of(function)[0], "function"),
                 every_failure_counts=True,
+                progress_renews=False,
             )
             rules = self._following(policy, lambda: self.config.max_retries + 1)
             return Declaration(function, rules, self.clock, store)

@@ -259,7 +259,11 @@ class _Parent:
         return None if kept is None else StepRecord(name, utc_now(), kept[0])
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        codec.dumps(result)
+        # One that cannot be stored cannot go to the parent either, and this process ends with the attempt.
+        try:
+            codec.dumps(result)
+        except TypeError:
+            return
         self.ask("finish_step", name, result)
 
 

@@ -26,13 +26,13 @@ class Keeping(Transitions):
         super().__init__(store, **settings)
         # By handle: code that lost its claim may go on reporting for a while.
         self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
-        self._secret_steps: dict[str, dict[str, StepRecord]] = {}
+        self._steps_here: dict[str, dict[str, StepRecord]] = {}
 
     def detach(self, live: Operation) -> bool:
         is_last = super().detach(live)
         self._meters.pop(live, None)
         if is_last:
-            self._secret_steps.pop(live.operation_id, None)
+            self._steps_here.pop(live.operation_id, None)
         return is_last
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
@@ -105,25 +105,33 @@ class Keeping(Transitions):
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
         """The step, if it has finished in an earlier attempt or process."""
         name = self._kept_key(name)
-        here = self._secret_steps.get(operation_id, {}).get(name)
-        return self.store.load_step(operation_id, name) if here is None else deepcopy(here)
+        here = self._steps_here.get(operation_id, {}).get(name)
+        if here is None:
+            return self.store.load_step(operation_id, name)
+        return deepcopy(here) if is_storable(here.result) else here
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done; in this process only, if its result holds a secret and the store is not encrypted.
+        """Keep that a step is done; in this process only, if its result cannot be kept: when it is of another type,
+        or holds a secret and the store is not encrypted.
 
         Raises:
             RecoveryStateError: the operation no longer belongs to this call.
-            TypeError: the result cannot be kept.
         """
         name = self._kept_key(name)
-        step = StepRecord(name, to_datetime(self.clock.time()), codec.loads(codec.dumps(result)))
-        secret_steps = self._secret_steps.setdefault(live.operation_id, {})
-        secret_steps.pop(name, None)
-        if self.keeps_secrets or self.redactor.value(result) == result:
+        now = to_datetime(self.clock.time())
+        steps_here = self._steps_here.setdefault(live.operation_id, {})
+        steps_here.pop(name, None)
+        try:
+            step = StepRecord(name, now, codec.loads(codec.dumps(result)))
+            is_kept = self.keeps_secrets or self.redactor.value(result) == result
+        except TypeError as problem:
+            logger.warning("step %s of %s would be run again by a new process: %s", name, live.data.title, problem)
+            step, is_kept = StepRecord(name, now, result), False
+        if is_kept:
             is_ours = self.store.finish_step(live.operation_id, live.data.fence, step)
         else:  # without its secrets it would be another result
             is_ours = self.is_claimed(live)
-            secret_steps[name] = step
+            steps_here[name] = step
         if not is_ours:
             raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
 

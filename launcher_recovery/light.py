@@ -35,7 +35,7 @@ class Light(LazyHandle):
     def is_late(self) -> bool:
         """Whether its time is over."""
         limit = self.declaration.limit
-        return limit is not None and self.elapsed() >= limit
+        return limit is not None and self.elapsed() >= limit.seconds
 
     def materialize(self) -> Operation:
         with _lock:

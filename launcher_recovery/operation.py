@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import contextvars
 import functools
+import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from launcher_recovery.bulkhead import Bulkhead, Ticket
 from launcher_recovery.clock import Clock, Wake
@@ -106,7 +108,7 @@ class RecoveryData:
     """The record of one operation, as it is kept in the store.
 
     `attempt` is the number of the current or latest attempt (0: none began yet), `max_attempts` the number at
-    which the operation gives up if nothing moves any more, `fruitless` how many attempts in a row moved
+    which the operation gives up if nothing moves any more, `fruitless` how many failed attempts in a row moved
     nothing, `watermark` the furthest that progress ever came, `fence` grows with every claim so that a process
     that lost its claim cannot write any more. `begun_at` is when a person last began it again (None: never); the
     deadline counts from there.
@@ -172,6 +174,13 @@ class StepRecord:
     result: Any = None
 
 
+class Limit(NamedTuple):
+    """A time limit as it was set: seconds for one attempt, or for the whole operation (its deadline)."""
+
+    seconds: float
+    is_deadline: bool = False
+
+
 class Keeper(Protocol):
     """What a handle needs of the one that keeps operations (`launcher_recovery.lifecycle.Lifecycle`)."""
 
@@ -216,6 +225,8 @@ class Operation:
         self.moved = False
         self.began = 0
         self.attempt_ends_at: float | None = None
+        self.limit: Limit | None = None
+        """What sets the end of the attempt."""
         self.waited_last = 0.0
         self.paid = 0.0
         self.unpaid: Exception | None = None
@@ -284,7 +295,14 @@ class Operation:
         """
         ends_at = self.attempt_ends_at
         if ends_at is not None and self._clock.monotonic() >= ends_at:
-            raise RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than it may")
+            raise self.too_late()
+
+    def too_late(self) -> RecoveryTimeoutError:
+        """The error of an attempt whose time is over; it says which limit that was."""
+        if self.limit is not None and self.limit.is_deadline:
+            return RecoveryTimeoutError(f"{self.data.title} is past its deadline of {self.limit.seconds:g} s")
+        of = "" if self.limit is None else f" of {self.limit.seconds:g} s"
+        return RecoveryTimeoutError(f"attempt {self.attempt} of {self.data.title} took longer than its timeout{of}")
 
     def _look_again(self) -> None:
         if self._keeper.is_claimed(self):
@@ -329,7 +347,10 @@ class Operation:
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
         so of it (what the step made may have been deleted since). A result that holds a secret, such as a signed
         address or a token, is written down only where the store is encrypted: elsewhere later attempts in this process
-        get it, and in a new process the step runs again.
+        get it, and in a new process the step runs again; so it is with one that is not of the types that can be stored.
+
+        Raises:
+            TypeError: `function` gave a coroutine; for that there is `step_async`.
         """
         kept = self.kept_step(name)
         if kept is not None and still_valid(kept.result):
@@ -337,7 +358,23 @@ class Operation:
             return result
         self.check()
         result = function()
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(f"step {name} gave a coroutine: write await operation.step_async(...) for it")
         self.finish_step(name, result)
+        return result
+
+    async def step_async(
+        self, name: str, function: Callable[[], Awaitable[T]], still_valid: Callable[[T], bool] = lambda result: True
+    ) -> T:
+        """Like `step`, for a coroutine function; the event loop is not blocked."""
+        kept = await asyncio.to_thread(self.kept_step, name)
+        if kept is not None and still_valid(kept.result):
+            result: T = kept.result
+            return result
+        await asyncio.to_thread(self.check)
+        result = await function()
+        await asyncio.to_thread(self.finish_step, name, result)
         return result
 
     def kept_step(self, name: str) -> StepRecord | None:
@@ -398,6 +435,16 @@ def current_operation() -> Operation | None:
     """The handle of the operation in which this code runs; None outside of one."""
     found = _current.get()
     return found.materialize() if isinstance(found, LazyHandle) else found
+
+
+@contextmanager
+def made_current(operation: Operation) -> Iterator[None]:
+    """While it is entered, `current_operation` is `operation`; its surroundings are left as they are."""
+    token = _current.set(operation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 surroundings: list[Callable[[Operation], AbstractContextManager[object]]] = []

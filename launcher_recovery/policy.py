@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any, Union
 
+from launcher_recovery import checks
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
+from launcher_recovery.errors import text_of
 from launcher_recovery.operation import RecoveryState, WaitingFor
-from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
+from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 # No date has room for more; a strategy without a limit of its own gets there.
 _LONGEST_WAIT_S = 10 * 366 * 86400.0
+
+# What is waited when a strategy cannot say.
+_PLAIN = ExponentialBackoffStrategy()
+
+logger = logging.getLogger("launcher_recovery")
 
 Classify = Callable[[BaseException], Verdict]
 
@@ -24,8 +33,8 @@ class Policy:
     """How an operation is retried.
 
     Args:
-        max_attempts: attempts in a row that may fail without any progress.
-        strategy: gives the waits.
+        max_attempts: attempts that may fail; which of them count, says `progress_renews`.
+        strategy: gives the waits: a `Strategy`, or a function from the number of the attempt to seconds.
         classify: from an error to a verdict.
         timeout: seconds that one attempt may take; None: no limit.
         deadline: seconds from the creation of the operation after which no attempt begins; None: no limit.
@@ -35,11 +44,16 @@ class Policy:
         breaker: the circuit breaker of this operation, if any.
         every_failure_counts: for the breaker, every failed attempt counts except those that say that the call
             itself was wrong (True), or only those that speak about the far end (False).
+        progress_renews: an attempt that reported progress, or finished a step, begins the count of failed attempts
+            anew (True), or is one of them (False).
         budget: what retries are paid from, if anything; when it is empty, the operation waits or gives up as
             `wait_for_breaker` says.
         bulkheads: limits on how many run at a time; entered in this order, so the narrowest goes first.
-        policies: by category, a policy in whose terms errors of that category are decided instead (its
+        policies: by category (or its text), a policy in whose terms errors of that category are decided instead (its
             `max_attempts`, `strategy`, `deadline`, `unknown_attempts`); None as value: never retried.
+
+    Raises:
+        RecoveryConfigError: a field is of another kind or out of its range.
     """
 
     max_attempts: int = 4
@@ -52,9 +66,24 @@ class Policy:
     raise_original: bool = True
     breaker: CircuitBreaker | None = None
     every_failure_counts: bool = False
+    progress_renews: bool = True
     budget: RetryBudget | None = None
     bulkheads: Sequence[Bulkhead] = ()
     policies: Mapping[ErrorCategory, Policy | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", strategy_of(self.strategy))
+        object.__setattr__(self, "policies", by_category(self.policies))
+        checks.whole("max_attempts", self.max_attempts, 1)
+        if self.unknown_attempts is not None:
+            checks.whole("unknown_attempts", self.unknown_attempts, 1)
+        checks.limit("timeout", self.timeout)
+        checks.limit("deadline", self.deadline)
+        checks.function("classify", self.classify, "a function from an error to a verdict")
+        checks.instance("breaker", self.breaker, CircuitBreaker)
+        checks.instance("budget", self.budget, RetryBudget)
+        for bulkhead in self.bulkheads:
+            checks.instance("bulkheads", bulkhead, Bulkhead)
 
     @property
     def is_shared(self) -> bool:
@@ -66,6 +95,26 @@ class Policy:
         """Whether a first attempt may have to wait."""
         breaker = self.breaker
         return bool(self.bulkheads) or (breaker is not None and (breaker.is_shared or not breaker.is_closed))
+
+
+def by_category(given: Any) -> dict[ErrorCategory, Policy | None]:
+    """`policies` as it was given, where a category may also be named by its text."""
+    if not isinstance(given, Mapping):
+        raise checks.refused("policies", given, "a mapping from ErrorCategory to a Policy, or to None")
+    found: dict[ErrorCategory, Policy | None] = {}
+    for key, policy in given.items():
+        try:
+            category = ErrorCategory(key)
+        except ValueError:
+            names = ", ".join(category.value for category in ErrorCategory)
+            raise checks.refused(
+                "policies", given, f"by category, and {checks.shown(key)} is none of {names}"
+            ) from None
+        if policy is not None and not isinstance(policy, Policy):
+            expected = f"a Policy, or None for errors that are never retried, at {category.value}"
+            raise checks.refused("policies", given, expected)
+        found[category] = policy
+    return found
 
 
 Rules = Union[Policy, Callable[[], Policy]]
@@ -120,6 +169,34 @@ def limit_for(policy: Policy, verdict: Verdict) -> int:
     return limit
 
 
+def _opinion(policy: Policy, error: Exception, number: int) -> bool | None:
+    """What a strategy says that decides alone; None when it does not, or cannot."""
+    if not policy.strategy.decides:
+        return None
+    try:
+        return bool(policy.strategy.should_retry(error, number, policy.max_attempts))
+    except Exception as problem:
+        _complain(policy.strategy, "should_retry", problem)
+        return None
+
+
+def _delay(strategy: Strategy, number: int, previous: float) -> float:
+    """The strategy's wait in seconds."""
+    try:
+        delay = float(strategy.next_delay(number, previous))
+        if math.isnan(delay):
+            raise ValueError("it gave nan")
+        return max(0.0, min(delay, _LONGEST_WAIT_S))
+    except Exception as problem:
+        _complain(strategy, "calculate_delay", problem)
+        return _PLAIN.calculate_delay(number)
+
+
+def _complain(strategy: Strategy, method: str, problem: Exception) -> None:
+    what = f"{type(problem).__name__}: {text_of(problem)}"
+    logger.warning("%s of the strategy %s failed (%s); the default is used", method, type(strategy).__qualname__, what)
+
+
 def decide(
     policy: Policy,
     error: Exception,
@@ -139,7 +216,8 @@ def decide(
         previous: the wait before this attempt in seconds, for strategies whose waits build on each other.
 
     A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
-    the delay. `Retry-After` is a lower bound of any delay.
+    the delay. `Retry-After` is a lower bound of any delay. A strategy that raises, or gives no number, is logged: then
+    the verdict decides, or the delay is that of a bare `recoverable`.
     """
     breaker = policy.breaker
     wait_for_breaker, whole = policy.wait_for_breaker, policy.deadline
@@ -147,15 +225,17 @@ def decide(
     if chosen is None:
         return GiveUp(RecoveryState.FAILED)
     policy, is_special = chosen, chosen is not policy
-    if policy.strategy.decides:
-        # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
-        if not policy.strategy.should_retry(error, max(1, fruitless), policy.max_attempts):
+    # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
+    number = max(1, fruitless)
+    says = _opinion(policy, error, number)
+    if says is not None:
+        if not says:
             return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
     elif verdict.retry in (Retry.NO, Retry.AFTER_FIX) and not is_special:
         return GiveUp(RecoveryState.FAILED)
     elif fruitless >= limit_for(policy, verdict):
         return GiveUp(RecoveryState.EXHAUSTED)
-    delay = min(policy.strategy.next_delay(max(1, fruitless), previous), _LONGEST_WAIT_S)
+    delay = _delay(policy.strategy, number, previous)
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
         delay, waiting_for = verdict.wait_s, WaitingFor.RETRY_AFTER

@@ -11,6 +11,7 @@ from blinker import Namespace
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.clock import to_iso
+from launcher_recovery.frozen import frozen
 from launcher_recovery.operation import FINAL, RUNNABLE, RecoveryData, RecoveryState
 
 logger = logging.getLogger("launcher_recovery")
@@ -36,7 +37,7 @@ circuit_breaker_updated = _namespace.signal(
 class Event:
     """A stored event: its sequence number (grows, unique in one store), its name, and its JSON payload.
 
-    The number is 0 for what happened to something that has no store.
+    The number is 0 for what happened to something that has no store. What a receiver gets cannot be changed.
     """
 
     seq: int
@@ -193,10 +194,15 @@ _SIGNALS = {signal.name: signal for signal in (recovery_updated, recovery_comple
 def send(event: Event, sender: object) -> None:
     """Tell this process's receivers; the signal is the one of the event's name.
 
-    A receiver that raises is logged and harms neither the operation nor the other receivers.
+    A receiver that raises is logged and harms neither the operation nor the other receivers; nor can it change what
+    the others get.
     """
-    for receiver in _SIGNALS[event.name].receivers_for(sender):
+    signal = _SIGNALS[event.name]
+    if not signal.receivers:
+        return
+    told = Event(event.seq, event.name, frozen(event.payload))
+    for receiver in signal.receivers_for(sender):
         try:
-            receiver(sender, event=event)
+            receiver(sender, event=told)
         except Exception:
             logger.exception("a receiver of the signal %s raised: %r", event.name, receiver)

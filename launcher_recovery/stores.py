@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from launcher_recovery import checks
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import text_of
 from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
@@ -25,6 +26,7 @@ logger = logging.getLogger("launcher_recovery")
 # A store that takes longer is left to finish by itself; the operation goes on.
 _PATIENCE_S = 10.0
 _NEEDED = ("insert", "change", "get", "latest_with_key", "save_progress", "finish_step", "release_orphans")
+_FIVE = ("save", "load", "delete", "list_by_state", "cleanup_old")
 
 
 class _LoopThread:
@@ -184,11 +186,18 @@ def store_for(persistence: Store | StatePersistence, clock: Clock | None = None)
 
     Args:
         clock: tells the first of them when to try again.
+
+    Raises:
+        RecoveryConfigError: it is no store, such as the path of one or a class.
     """
     if all(
         getattr(type(persistence), name, None) not in (None, getattr(StatePersistence, name, None)) for name in _NEEDED
     ):
         return _going_on(cast(Store, persistence), clock)
+    if isinstance(persistence, type) or not all(callable(getattr(persistence, name, None)) for name in _FIVE):
+        is_path = isinstance(persistence, (str, os.PathLike))
+        example = f"SQLitePersistence({str(persistence)!r})" if is_path else 'SQLitePersistence("recovery.db")'
+        raise checks.refused("persistence", persistence, f"a store, such as {example}")
     simple = cast(StatePersistence, persistence)
     with _lock:
         if simple not in _mirrors:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import random as _random
 from collections.abc import Callable
+from typing import Any
 
-from launcher_recovery.errors import RecoveryConfigError
-
-
-def _require(name: str, value: float, minimum: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
-        raise RecoveryConfigError(f"{name}={value!r} is not usable: it must be a number of at least {minimum:g}")
-    return float(value)
+from launcher_recovery import checks
 
 
 class Strategy:
@@ -60,13 +56,11 @@ class ExponentialBackoffStrategy(Strategy):
         *,
         random: _random.Random | None = None,
     ) -> None:
-        self.initial_delay = _require("initial_delay", initial_delay, 0)
-        self.backoff_factor = _require("backoff_factor", backoff_factor, 0)
-        self.max_delay = _require("max_delay", max_delay, 0)
+        self.initial_delay = checks.number("initial_delay", initial_delay)
+        self.backoff_factor = checks.number("backoff_factor", backoff_factor)
+        self.max_delay = checks.number("max_delay", max_delay, may_be_endless=True)
         if jitter not in (False, True, "full", "decorrelated"):
-            raise RecoveryConfigError(
-                f'jitter={jitter!r} is not usable: it must be False, True, "full" or "decorrelated"'
-            )
+            raise checks.refused("jitter", jitter, 'False, True, "full" or "decorrelated"')
         self.jitter = jitter
         self._random = random or _random.Random()
 
@@ -95,9 +89,9 @@ class LinearBackoffStrategy(Strategy):
     """`initial_delay + increment * (attempt - 1)` seconds, at most `max_delay`."""
 
     def __init__(self, initial_delay: float = 1.0, increment: float = 1.0, max_delay: float = 60.0) -> None:
-        self.initial_delay = _require("initial_delay", initial_delay, 0)
-        self.increment = _require("increment", increment, 0)
-        self.max_delay = _require("max_delay", max_delay, 0)
+        self.initial_delay = checks.number("initial_delay", initial_delay)
+        self.increment = checks.number("increment", increment)
+        self.max_delay = checks.number("max_delay", max_delay, may_be_endless=True)
 
     def calculate_delay(self, attempt: int) -> float:
         return min(self.initial_delay + self.increment * (attempt - 1), self.max_delay)
@@ -107,18 +101,54 @@ class FixedDelayStrategy(Strategy):
     """Always `delay` seconds."""
 
     def __init__(self, delay: float = 1.0) -> None:
-        self.delay = _require("delay", delay, 0)
+        self.delay = checks.number("delay", delay)
 
     def calculate_delay(self, attempt: int) -> float:
         return self.delay
 
 
 class CustomStrategy(Strategy):
-    """Seconds from a function of the attempt number; `name` is shown in logs and pages."""
+    """Seconds from a function of the attempt number; `name` is shown in logs and pages.
+
+    Raises:
+        RecoveryConfigError: `delay_func` cannot be called with one number.
+    """
 
     def __init__(self, delay_func: Callable[[int], float], name: str = "custom") -> None:
+        _check_function("delay_func", delay_func)
         self.delay_func = delay_func
         self.name = name
 
     def calculate_delay(self, attempt: int) -> float:
         return max(0.0, float(self.delay_func(attempt)))
+
+
+def strategy_of(given: Any) -> Strategy:
+    """The strategy that was given, as such or as a function from the attempt number to seconds.
+
+    Raises:
+        RecoveryConfigError: it is neither.
+    """
+    if isinstance(given, Strategy):
+        return given
+    if isinstance(given, type) and issubclass(given, Strategy):
+        expected = f"an object of that class, such as {given.__name__}(), not the class itself"
+        raise checks.refused("strategy", given, expected)
+    _check_function("strategy", given)
+    return CustomStrategy(given, name=getattr(given, "__name__", "custom"))
+
+
+def _check_function(name: str, given: Any) -> None:
+    what = "a function that takes the number of the attempt and gives seconds"
+    if name == "strategy":
+        what = f"a Strategy, such as FixedDelayStrategy(5), or {what}"
+    if not callable(given) or isinstance(given, type):
+        raise checks.refused(name, given, what)
+    try:
+        parameters = inspect.signature(given)
+    except (TypeError, ValueError):  # of some built-in functions nobody knows
+        return
+    try:
+        parameters.bind(1)
+    except TypeError:
+        raise checks.refused(name, given, f"{what}: it does not take one argument") from None

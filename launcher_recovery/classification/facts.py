@@ -57,6 +57,7 @@ def read(error: BaseException, now: float) -> Facts:
     types: set[str] = set()
     errnos: list[int] = []
     response: Any = None
+    headers: Any = None
     returncode: int | None = None
     texts: list[str] = []
     for item in chain_of(error):
@@ -69,6 +70,8 @@ def read(error: BaseException, now: float) -> Facts:
             errnos.append(number)
         if response is None:
             response = getattr(item, "response", None)
+        if headers is None:  # urllib and others give them with the error itself
+            headers = getattr(item, "headers", None)
         if isinstance(item, CommandError):
             returncode = item.returncode
             texts.append(item.output)
@@ -81,7 +84,7 @@ def read(error: BaseException, now: float) -> Facts:
         types=frozenset(types),
         errnos=tuple(errnos),
         status=status if isinstance(status, int) else None,
-        retry_after_s=_retry_after(response, now),
+        retry_after_s=parse_retry_after(_header(getattr(response, "headers", headers), "retry-after"), now),
         returncode=returncode,
         text=text,
         host=_host(response, text),
@@ -101,9 +104,14 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _retry_after(response: Any, now: float) -> float | None:
-    headers = getattr(response, "headers", None)
-    return None if headers is None else parse_retry_after(headers.get("Retry-After"), now)
+def _header(headers: Any, name: str) -> str | None:
+    """A header by its name in lower case; names count in any case (RFC 9110 §5.1), also in a plain dict."""
+    if not callable(getattr(headers, "items", None)):
+        return None
+    for key, value in headers.items():
+        if isinstance(key, str) and key.lower() == name:
+            return str(value)
+    return None
 
 
 def _host(response: Any, text: str) -> str | None:

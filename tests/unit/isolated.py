@@ -33,6 +33,7 @@ def steps(folder: Path) -> str:
         return "made"
 
     made = operation.step("make", once)
+    operation.step("open", object)  # which cannot leave this process
     operation.metadata["seen"] = made
     operation.save_metadata()
     if operation.attempt == 1:

@@ -154,6 +154,38 @@ def test_retry_after(value: str | None, expected: float | None) -> None:
     assert parse_retry_after(value, NOW) == expected
 
 
+class PlainHeaders(Exception):
+    """As clients of one's own have it: a status and a dict."""
+
+    status_code = 503
+
+    def __init__(self, headers: Any) -> None:
+        super().__init__("503")
+        self.headers = headers
+
+
+def urllib_error(headers: Message) -> Exception:
+    return urllib.error.HTTPError("https://h/", 429, "x", headers, None)
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after", "RETRY-AFTER"])
+def test_retry_after_in_any_case(name: str) -> None:
+    """The header's name counts in any case, in a plain dict as well, of the answer or of the error itself."""
+    classifier = ErrorClassifier(now=lambda: NOW)
+    message = Message()
+    message[name] = "30"
+    answered = http(503)
+    answered.response.headers = {"Content-Length": "0", name: "30"}  # type: ignore[assignment]
+    for error in (answered, urllib_error(message), PlainHeaders({1: "x", name: 30})):
+        assert classifier.classify(error).wait_s == 30
+
+
+@pytest.mark.parametrize("headers", [None, "Retry-After: 30", {}, {"retry": "30"}])
+def test_no_retry_after(headers: Any) -> None:
+    """Without that header there is no wait; what are no headers at all does no harm."""
+    assert ErrorClassifier().classify(PlainHeaders(headers)).wait_s is None
+
+
 def test_retry_after_of_an_answer() -> None:
     """The wait that the server asked for, or until the breaker's probe, is in the verdict."""
     classifier = ErrorClassifier(now=lambda: NOW)

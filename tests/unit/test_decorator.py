@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,8 +178,10 @@ def test_timeout_and_deadline(clock: VirtualClock) -> None:
 
 def test_exhausted_error_on_request(clock: VirtualClock) -> None:
     """`raise_original=False` raises our own error."""
-    with pytest.raises(RecoveryExhaustedError):
+    with pytest.raises(RecoveryExhaustedError, match="failed after 4 attempts: gone"):
         recoverable(raise_original=False, clock=clock)(Failing(9).__call__)()
+    with pytest.raises(RecoveryExhaustedError, match="failed after 1 attempt: gone"):
+        recoverable(raise_original=False, clock=clock, max_retries=0)(Failing(9).__call__)()
 
 
 @pytest.mark.parametrize("scope", ["", "the host"])
@@ -284,3 +290,137 @@ def test_bad_arguments(option: str, value: Any, minimum: int) -> None:
         recoverable(**{option: value})
     with pytest.raises(RecoveryConfigError, match="circuit_breaker_timeout"):
         recoverable(circuit_breaker_threshold=1, circuit_breaker_timeout=-1)
+
+
+async def test_function_as_strategy(clock: VirtualClock) -> None:
+    """A function as strategy gives the waits, by the number of the attempt that failed; also of a coroutine."""
+    numbers: list[int] = []
+
+    def waits(attempt: int) -> float:
+        numbers.append(attempt)
+        return 10 * attempt
+
+    work = Failing(3)
+    started = clock.monotonic()
+    assert recoverable(clock=clock, strategy=waits)(lambda: work())() == "done"
+    assert (numbers, clock.monotonic() - started) == ([1, 2, 3], 60)
+
+    again = Failing(1)
+
+    @recoverable(clock=clock, strategy=waits)
+    async def work_async() -> Any:
+        return again()
+
+    assert await work_async() == "done"
+    assert clock.monotonic() - started == 70
+
+
+def test_class_of_a_strategy_is_refused() -> None:
+    """A strategy's class in place of an object of it is refused at decoration."""
+    with pytest.raises(
+        RecoveryConfigError, match=r"strategy=FixedDelayStrategy is not usable: .*FixedDelayStrategy\(\)"
+    ):
+        recoverable(strategy=FixedDelayStrategy)  # type: ignore[arg-type]
+
+
+NAN = float("nan")
+
+
+class Unreadable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_retries": 2.5}, "max_retries=2.5 is not usable: it must be a whole number of at least 0"),
+        ({"max_retries": True}, "max_retries=True is not usable: it must be a whole number of at least 0"),
+        ({"max_retries": Unreadable()}, "max_retries=<Unreadable instance .*> is not usable"),
+        ({"initial_delay": NAN}, "initial_delay=nan is not usable: it must be a number of at least 0"),
+        ({"initial_delay": float("inf")}, "initial_delay=inf is not usable: it must be a number .* and finite"),
+        ({"initial_delay": -1, "strategy": FixedDelayStrategy(1)}, "initial_delay=-1 is not usable"),
+        ({"timeout": -1}, "timeout=-1 is not usable: it must be None or a finite number of seconds of at least 0"),
+        ({"timeout": NAN}, "timeout=nan is not usable: it must be None or a finite number"),
+        ({"timeout": "5"}, "timeout='5' is not usable: it must be None or a finite number"),
+        ({"timeout": True}, "timeout=True is not usable"),
+        ({"deadline": -3}, "deadline=-3 is not usable: it must be None or a finite number"),
+        ({"deadline": float("inf")}, "deadline=inf is not usable"),
+        ({"persistence": "a.db"}, r"persistence='a.db' is not usable: .* such as SQLitePersistence\('a.db'\)"),
+        ({"persistence": Path("a.db")}, r"persistence=.*'a.db'.* such as SQLitePersistence\('a.db'\)"),
+        ({"persistence": MemoryPersistence}, r"persistence=MemoryPersistence .* such as SQLitePersistence\("),
+        ({"persistence": 5}, r"persistence=5 is not usable: .* such as SQLitePersistence\(\"recovery.db\"\)"),
+        ({"strategy": 0}, "strategy=0 is not usable: it must be a Strategy"),
+        (
+            {"classifier": ErrorClassifier},
+            "classifier=ErrorClassifier is not usable: it must be an object of the class",
+        ),
+        ({"classifier": lambda error: error}, "classifier=<function .* must be an object of the class ErrorClassifier"),
+        ({"circuit_breaker_threshold": 2.5}, "circuit_breaker_threshold=2.5 is not usable: it must be a whole number"),
+        ({"circuit_breaker_threshold": "5"}, "circuit_breaker_threshold='5' is not usable"),
+        ({"circuit_breaker_timeout": -1}, "circuit_breaker_timeout=-1 is not usable: it must be a number"),
+        ({"circuit_breaker_scope": None}, "circuit_breaker_scope=None is not usable: it must be a text"),
+        ({"circuit_breaker": 5}, "circuit_breaker=5 is not usable: it must be an object of the class CircuitBreaker"),
+        ({"key": "name"}, "key='name' is not usable: it must be a function of the call's arguments"),
+        ({"reuse_result": 1}, "reuse_result=1 is not usable: it must be True or False"),
+        ({"fallback": 5}, "fallback=5 is not usable: it must be a function that is called with the error"),
+        ({"state_serializer": 3}, "state_serializer=3 is not usable: it must be a function from the state"),
+        ({"state_deserializer": 3}, "state_deserializer=3 is not usable: it must be a function from JSON values"),
+        ({"resume_from": 3}, "resume_from=3 is not usable: it must be a text"),
+        ({"isolate": None}, "isolate=None is not usable: it must be True or False"),
+        ({"budget": 5}, "budget=5 is not usable: it must be an object of the class RetryBudget"),
+        ({"bulkhead": 0}, "bulkhead=0 is not usable: it must be a whole number of at least 1"),
+        ({"bulkhead": True}, "bulkhead=True is not usable: it must be a whole number of at least 1"),
+        ({"bulkhead": "x"}, "bulkhead='x' is not usable: it must be a whole number of at least 1"),
+        ({"policies": 5}, "policies=5 is not usable: it must be a mapping from ErrorCategory"),
+        ({"policies": []}, r"policies=\[\] is not usable: it must be a mapping from ErrorCategory"),
+        ({"policies": {"ratelimit": None}}, "policies=.* by category, and 'ratelimit' is none of network, timeout"),
+        ({"policies": {ErrorCategory.NETWORK: 5}}, "policies=.* must be a Policy, or None .* at network"),
+        ({"raise_original": 0}, "raise_original=0 is not usable: it must be True or False"),
+        ({"clock": time}, "clock=.* is not usable: it must be an object of the class Clock"),
+    ],
+)
+def test_every_argument_is_checked(given: dict[str, Any], message: str) -> None:
+    """What no call could use is refused at decoration, with name, value and what was expected."""
+    with pytest.raises(RecoveryConfigError, match=message):
+        recoverable(**given)(lambda: None)
+
+
+@pytest.mark.parametrize("given", [3, "fetch", property(lambda self: 1), staticmethod(5)])  # type: ignore[arg-type]
+def test_what_is_no_function_is_not_decorated(given: Any) -> None:
+    """A number given by position, for example, is no function; the message says how it is meant to be used."""
+    with pytest.raises(RecoveryConfigError, match=r"is not a function: what decorates one is @recoverable, or"):
+        recoverable(given)
+
+
+def test_every_retry_and_no_delay_at_all(clock: VirtualClock) -> None:
+    """Zero is a value of every number: no retry, no wait, no time for the breaker to be open."""
+    work = Failing(1)
+    with pytest.raises(ConnectionError):
+        recoverable(clock=clock, max_retries=0)(lambda: work())()
+    recoverable(clock=clock, initial_delay=0, backoff_factor=0, max_delay=0, circuit_breaker_timeout=0)(
+        lambda: work()
+    )()
+    assert work.calls == 2
+
+
+@pytest.mark.parametrize("category", [ErrorCategory.NETWORK, "network"])
+def test_policy_of_a_category(clock: VirtualClock, category: Any) -> None:
+    """A category is named by itself or by its text."""
+    work = Failing(9)
+    with pytest.raises(ConnectionError):
+        recoverable(clock=clock, policies={category: None})(lambda: work())()
+    assert work.calls == 1
+
+
+def test_retry_after_date_by_the_given_clock(clock: VirtualClock) -> None:
+    """A date in Retry-After is so many seconds ahead by the clock of the function, whatever time it is elsewhere."""
+
+    class Busy(Exception):
+        status_code = 429
+        headers: Mapping[str, str] = {}
+
+    work = Failing(1, Busy())
+    Busy.headers = {"Retry-After": formatdate(clock.time() + 90, usegmt=True)}
+    assert recoverable(clock=clock)(lambda: work())() == "done"
+    assert clock.slept == 90

@@ -60,6 +60,14 @@ async def test_a_store_that_fails_is_named() -> None:
     ]
 
 
+async def test_a_problem_is_told_once() -> None:
+    """What the integrator says of its store already is not told again by the look at it."""
+    integrator = RecoveryIntegrator(RecoveryConfig(persistence_enabled=False), persistence=Broken())
+    integrator.report_problem("store", "the disk is full. Until then nothing is kept.")
+    health = await health_check(integrator)
+    assert health["problems"] == [{"code": "store", "message": "the disk is full. Until then nothing is kept."}]
+
+
 async def test_memory_instead_of_the_disk_is_not_healthy(tmp_path: Path) -> None:
     """When the database could not be opened, operations go on, but nothing would survive a restart."""
     (tmp_path / "recovery.db").mkdir()

@@ -160,6 +160,8 @@ def test_settings_are_merged_or_replaced_and_hold_from_the_next_operation_on(
     assert run(integrator, failures=99).attempt == 4
     assert (integrator.config.max_delay, integrator.config.mode) == (5, "observe")
     integrator.update_config(RecoveryConfig(max_retries=1))
+    with pytest.raises(RecoveryConfigError, match="config=5 is not usable: it must be a RecoveryConfig, or a mapping"):
+        integrator.update_config(5)  # type: ignore[arg-type]
     assert run(integrator, failures=99).attempt == 2
     assert (integrator.config.max_delay, integrator.config.mode) == (60, "recover")
     assert integrator.strategy.max_delay == 60

@@ -49,6 +49,7 @@ def test_progress_steps_and_metadata_come_through(tmp_path: Path) -> None:
     assert data.progress is not None
     assert (data.progress.done, data.progress.message, data.attempt) == (2, "on the way", 2)
     assert data.metadata["seen"] == "made"
+    assert [step.name for step in store.steps(data.operation_id)] == ["make"]
     let_go(store)
 
 
@@ -98,6 +99,8 @@ def test_the_whole_group_is_ended(tmp_path: Path, how: str) -> None:
         Lifecycle(store, owner_id="api").cancel(store.find()[0].operation_id)
     thread.join(20)
     assert isinstance(errors[0], RecoveryTimeoutError if how == "timeout" else OperationCancelled)
+    if how == "timeout":
+        assert str(errors[0]) == "attempt 1 of hangs took longer than its timeout of 60 s"
     let_go(store)
 
 

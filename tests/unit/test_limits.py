@@ -12,6 +12,7 @@ import pytest
 
 from launcher_recovery import (
     CircuitBreaker,
+    CircuitBreakerOpenError,
     CircuitState,
     OperationCancelled,
     RecoveryConfigError,
@@ -89,6 +90,46 @@ def test_bad_window(option: str, value: Any) -> None:
     """A setting out of its range is refused by its name."""
     with pytest.raises(RecoveryConfigError, match=f"{option}={value}"):
         CircuitBreaker(**{option: value})
+
+
+def refusal(breaker: CircuitBreaker, clock: VirtualClock) -> str:
+    """What a call is told that may not go."""
+    with pytest.raises(CircuitBreakerOpenError) as caught:
+        recoverable(circuit_breaker=breaker, clock=clock)(lambda: None)()
+    return str(caught.value)
+
+
+def test_refusal_says_how_often_and_for_how_long(clock: VirtualClock) -> None:
+    """An open breaker says how often it failed, and for how many seconds more it is left alone."""
+    breaker = CircuitBreaker(1, 60, scope="hub", clock=clock)
+    breaker.failure()
+    assert refusal(breaker, clock) == "hub has failed once and is left alone for another 60 s"
+    clock.advance(59.8)
+    assert refusal(breaker, clock) == "hub has failed once and is left alone for another 1 s"
+    twice = CircuitBreaker(2, 9, scope="hub", clock=clock)
+    twice.failure()
+    twice.failure()
+    assert refusal(twice, clock) == "hub has failed 2 times in a row and is left alone for another 9 s"
+
+
+def test_refusal_of_a_breaker_that_opened_by_its_rate(clock: VirtualClock) -> None:
+    """One that opened by the share of failures tells that share, not how many failed in a row."""
+    breaker = CircuitBreaker(99, 60, scope="hub", failure_rate=0.5, minimum_calls=4, clock=clock)
+    for tell in (breaker.failure, breaker.success, breaker.success, breaker.failure):
+        tell()
+    assert refusal(breaker, clock) == "hub has failed in 2 of its last 4 calls and is left alone for another 60 s"
+
+
+def test_refusal_while_the_probe_is_out(clock: VirtualClock) -> None:
+    """While one call tries it, the others are told so."""
+    breaker = CircuitBreaker(1, 60, scope="hub", clock=clock)
+    breaker.failure()
+    clock.advance(60)
+    assert breaker.acquire("probe") == 0
+    assert refusal(breaker, clock) == (
+        "hub has failed before and is being tried by one call at the moment; the others are left out until that has "
+        "ended, or for another 60 s"
+    )
 
 
 def test_only_the_probe_frees_its_place(clock: VirtualClock) -> None:
@@ -467,3 +508,26 @@ def test_a_breaker_whose_change_cannot_be_kept_is_told_all_the_same(clock: Virtu
         work()
     assert told == [0]
     let_go(store)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CircuitBreaker(0), "threshold=0 is not usable: it must be a whole number of at least 1"),
+        (lambda: CircuitBreaker(5, -1), "timeout=-1 is not usable: it must be a number of at least 0"),
+        (lambda: CircuitBreaker(5, float("inf")), "timeout=inf is not usable: .* finite"),
+        (lambda: CircuitBreaker(scope=None), "scope=None is not usable: it must be a text"),
+        (lambda: CircuitBreaker(failure_rate="half"), "failure_rate='half' is not usable: it must be a number"),
+        (lambda: CircuitBreaker(failure_rate=0), "failure_rate=0 is not usable: it must be above 0 and at most 1"),
+        (lambda: CircuitBreaker(window_s=0), "window_s=0 is not usable: it must be above 0"),
+        (lambda: CircuitBreaker(minimum_calls=0.5), "minimum_calls=0.5 is not usable: it must be a whole number"),
+        (lambda: CircuitBreaker(clock=5), "clock=5 is not usable: it must be an object of the class Clock"),
+        (lambda: RetryBudget(float("nan")), "capacity=nan is not usable: it must be a number of at least 0"),
+        (lambda: RetryBudget(scope=5), "scope=5 is not usable: it must be a text"),
+        (lambda: Bulkhead(1.5), "limit=1.5 is not usable: it must be a whole number of at least 1"),
+    ],
+)
+def test_limits_are_checked_when_they_are_made(make: Callable[[], Any], message: str) -> None:
+    """What a limit cannot go by is refused, with name, value and what was expected."""
+    with pytest.raises(RecoveryConfigError, match=message):
+        make()

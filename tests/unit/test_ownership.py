@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import owners
+from launcher_recovery.budget import RetryBudget
 from launcher_recovery.clock import Clock
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled, RecoveryStateError, StoreError
@@ -335,17 +336,17 @@ def test_call_that_is_not_the_last_leaves_it_to_the_others(each: Kit) -> None:
 
 
 def test_error_of_recovery_itself_fails_the_operation(each: Kit) -> None:
-    """An error that is not the code's, such as of a strategy, does not leave the operation in progress for ever."""
+    """An error that is not the code's, such as a budget's, does not leave the operation in progress for ever."""
 
-    class Broken(FixedDelayStrategy):
-        def calculate_delay(self, attempt: int) -> float:
-            raise LookupError("no delay")
+    class Broken(RetryBudget):
+        def take(self, *, timed_out: bool = False) -> float | None:
+            raise LookupError("no budget")
 
     def work() -> None:
         raise ConnectionError("gone")
 
     with pytest.raises(LookupError):
-        each.run(work, Policy(strategy=Broken(1)))
+        each.run(work, Policy(budget=Broken()))
     assert (each.now.state, each.now.owner, each.now.result) == (S.FAILED, None, None)
     assert [(one.outcome, one.error_type) for one in each.attempts] == [("failed", "LookupError")]
 

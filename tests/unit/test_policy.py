@@ -9,6 +9,7 @@ import pytest
 
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
 from launcher_recovery.strategies import CustomStrategy, ExponentialBackoffStrategy, FixedDelayStrategy, Strategy
@@ -200,3 +201,64 @@ def test_endless_delay_is_still_a_date(delay: float) -> None:
     found = decision(strategy=CustomStrategy(lambda attempt: delay))
     assert isinstance(found, RetryAt)
     assert found.delay == 10 * 366 * 86400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_attempts", 0),
+        ("unknown_attempts", 0),
+        ("timeout", -1),
+        ("deadline", float("nan")),
+        ("classify", 5),
+        ("breaker", CircuitBreaker),
+        ("budget", 100),
+        ("bulkheads", [3]),
+        ("policies", {"soon": None}),
+    ],
+)
+def test_every_field_is_checked(field: str, value: Any) -> None:
+    """A policy that no operation could go by is refused when it is made, naming the field."""
+    with pytest.raises(RecoveryConfigError, match=f"{field}=.* is not usable: it must be "):
+        Policy(**{field: value})
+
+
+class Broken(Strategy):
+    """Raises what it is given, or gives it as its answer."""
+
+    def __init__(self, says: Any, waits: Any) -> None:
+        self._says, self._waits = says, waits
+
+    def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+        return bool(self._given(self._says))
+
+    def calculate_delay(self, attempt: int) -> float:
+        delay: float = self._given(self._waits)
+        return delay
+
+    def _given(self, what: Any) -> Any:
+        if isinstance(what, Exception):
+            raise what
+        return what
+
+
+@pytest.mark.parametrize("waits", [ZeroDivisionError("no"), None, "soon", float("nan")])
+def test_strategy_that_gives_no_delay(waits: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A strategy that raises or gives no number is logged, and the default delay taken."""
+    assert decision(fruitless=3, strategy=Broken(True, waits)) == RetryAt(4, WaitingFor.BACKOFF)
+    assert "calculate_delay of the strategy Broken failed" in caplog.text
+
+
+@pytest.mark.parametrize(("waits", "expected"), [(-5, 0), (True, 1), ("7", 7)])
+def test_delay_that_is_nearly_one(waits: Any, expected: float) -> None:
+    """A negative delay is none; what can be read as a number is one."""
+    assert decision(strategy=Broken(True, waits)) == RetryAt(expected, WaitingFor.BACKOFF)
+
+
+@pytest.mark.parametrize(("retry", "expected"), [(Retry.YES, RetryAt(2, WaitingFor.BACKOFF)), (Retry.NO, FAILED)])
+def test_strategy_that_cannot_decide(retry: Retry, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """When its `should_retry` raises, the verdict decides, and the number of attempts."""
+    broken = Broken(LookupError("no history"), 2)
+    assert decision(verdict(retry), strategy=broken) == expected
+    assert decision(verdict(Retry.YES), strategy=broken, fruitless=4) == EXHAUSTED
+    assert "should_retry of the strategy Broken failed (LookupError: no history)" in caplog.text

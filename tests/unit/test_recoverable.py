@@ -16,6 +16,7 @@ import pytest
 
 from launcher_recovery import (
     CircuitBreakerOpenError,
+    FixedDelayStrategy,
     OperationCancelled,
     RecoveryConfigError,
     RecoveryData,
@@ -638,3 +639,140 @@ def test_nothing_is_left_behind(clock: VirtualClock) -> None:
         assert alive[0]() is None
     finally:
         gc.enable()
+
+
+KEPT: list[dict[str, Any]] = [{}, {"persistence": MemoryPersistence()}, {"bulkhead": 1}]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=["light", "kept", "queued"])
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("timeout", "attempt 1 of work took longer than its timeout of 0 s"),
+        ("deadline", "work is past its deadline of 0 s"),
+    ],
+)
+async def test_no_time_at_all(clock: VirtualClock, kept: dict[str, Any], limit: str, message: str) -> None:
+    """Of a limit of 0 seconds nothing is left for any attempt, of a plain function and of a coroutine alike."""
+
+    def work() -> str:
+        return "done"
+
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        recoverable(clock=clock, max_retries=0, **{limit: 0.0}, **kept)(work)()
+
+    async def work_async() -> str:
+        return "done"
+
+    work_async.__name__ = "work"
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        await recoverable(clock=clock, max_retries=0, **{limit: 0.0}, **kept)(work_async)()
+
+
+@pytest.mark.parametrize("kept", KEPT[:2], ids=["light", "kept"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timeout": 0.2}, "attempt 1 of slow took longer than its timeout of 0.2 s"),
+        ({"timeout": 0.2, "deadline": 3}, "attempt 1 of slow took longer than its timeout of 0.2 s"),
+        ({"timeout": 3, "deadline": 3}, "attempt 1 of slow took longer than its timeout of 3 s"),
+        ({"timeout": 4, "deadline": 3}, "slow is past its deadline of 3 s"),
+        ({"deadline": 3}, "slow is past its deadline of 3 s"),
+    ],
+)
+async def test_messages_of_time_limits(
+    clock: VirtualClock, kept: dict[str, Any], given: dict[str, float], message: str
+) -> None:
+    """The error says which limit it was, and what was set; the same of a plain function and of a coroutine."""
+
+    def slow() -> None:
+        clock.advance(5)
+
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        recoverable(clock=clock, max_retries=0, **given, **kept)(slow)()
+
+    async def slow_async() -> None:
+        await asyncio.Event().wait()
+
+    slow_async.__name__ = "slow"
+    with pytest.raises(RecoveryTimeoutError, match=f"^{message}"):
+        await recoverable(clock=clock, max_retries=0, **given, **kept)(slow_async)()
+
+
+def test_deadline_that_is_over_before_the_first_attempt() -> None:
+    """A deadline however short is one: what it takes to begin may be more."""
+
+    class Late(VirtualClock):
+        def time(self) -> float:
+            self.advance(0.5)
+            return super().time()
+
+    @recoverable(clock=Late(), deadline=0.1, max_retries=0, persistence=MemoryPersistence())
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RecoveryTimeoutError, match=r"is past its deadline of 0\.1 s"):
+        asyncio.run(asyncio.wait_for(work(), 20))
+
+
+@pytest.mark.parametrize("kept", KEPT[:2], ids=["light", "kept"])
+async def test_strategy_looks_at_the_history(clock: VirtualClock, kept: dict[str, Any]) -> None:
+    """A strategy finds the operation it decides about, with its attempts so far, of plain functions and coroutines."""
+    seen: list[list[tuple[int, str | None]]] = []
+
+    class Looking(FixedDelayStrategy):
+        def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+            operation = current_operation()
+            assert operation is not None
+            seen.append([(one.number, one.outcome) for one in operation.history])
+            return attempt < max_attempts
+
+        def calculate_delay(self, attempt: int) -> float:
+            operation = current_operation()
+            assert operation is not None
+            return float(len(operation.history))
+
+    def work() -> None:
+        raise ConnectionError("gone")
+
+    async def work_async() -> None:
+        raise ConnectionError("gone")
+
+    expected = [[(1, None)], [(1, "failed"), (2, None)], [(1, "failed"), (2, "failed"), (3, None)]]
+    decorate = recoverable(clock=clock, max_retries=2, strategy=Looking(0), **kept)
+    with pytest.raises(ConnectionError):
+        decorate(work)()
+    assert (seen, clock.slept) == (expected, 3)
+    with pytest.raises(ConnectionError):
+        await decorate(work_async)()
+    assert (seen[3:], clock.slept) == (expected, 6)
+    assert current_operation() is None
+
+
+@pytest.mark.parametrize("how", ["progress", "step"])
+def test_progress_gives_no_more_retries(clock: VirtualClock, how: str) -> None:
+    """A function that moves on in every attempt is retried as often as was said, and no more."""
+    attempts: list[int] = []
+
+    @recoverable(clock=clock, max_retries=2)
+    def work() -> None:
+        operation = current_operation()
+        assert operation is not None
+        attempts.append(operation.attempt)
+        if len(attempts) > 10:
+            raise Killed
+        if how == "progress":
+            operation.progress(operation.attempt, 100)
+        else:
+            operation.step(f"part {operation.attempt}", lambda: None)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        work()
+    assert attempts == [1, 2, 3]
+
+
+def test_key_that_is_no_text() -> None:
+    """A key that is no text is refused, naming the function and what it gave."""
+    with pytest.raises(RecoveryConfigError, match=r"the key of this call of .*lambda.* is 5: it must be a text"):
+        recoverable(key=lambda number: number)(lambda number: number)(5)

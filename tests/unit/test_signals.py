@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import operator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -9,6 +13,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import signals
+from launcher_recovery.frozen import frozen
 from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.signals import Event, RecoveryUpdate, actions_for, events_of, send
 
@@ -91,3 +96,51 @@ def test_send(name: str, caplog: pytest.LogCaptureFixture) -> None:
     assert "broken receiver" in caplog.text
     assert event.message() == {"seq": 7, "a": 1}
     assert signal.__doc__
+
+
+CHANGES: list[Callable[[Any], object]] = [
+    lambda payload: payload.update(state="hacked"),
+    lambda payload: payload.pop("state"),
+    lambda payload: payload.__setitem__("state", "hacked"),
+    lambda payload: payload.__delitem__("state"),
+    lambda payload: payload["progress"].clear(),
+    lambda payload: payload["actions"].append("delete"),
+    lambda payload: payload["actions"].sort(),
+    lambda payload: operator.ior(payload, {"state": "hacked"}),
+    lambda payload: operator.iadd(payload["actions"], ["delete"]),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_receivers_cannot_change_what_others_get(change: Callable[[Any], object]) -> None:
+    """What one receiver tries to do to the payload is refused, in its parts as well; all get the same."""
+    name, payload = events_of(DATA)[0]
+    original = copy.deepcopy(payload)
+    seen: list[dict[str, Any]] = []
+
+    def spoil(sender: object, event: Event) -> None:
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change(event.payload)
+        seen.append(event.payload)
+
+    signals.recovery_updated.connect(spoil)
+    try:
+        send(Event(1, name, payload), DATA)
+    finally:
+        signals.recovery_updated.disconnect(spoil)
+    assert seen == [original]
+    assert payload == original
+
+
+def test_frozen_payload_is_a_dict_of_json() -> None:
+    """What receivers get can be encoded, merged and copied; copies are plain and may change."""
+    value = {"a": [1, {"b": None}], "c": {"d": "e"}}
+    given = frozen(value)
+    assert (given, json.loads(json.dumps(given)), {**given, "f": 1}) == (value, value, {**value, "f": 1})
+    assert Event(7, "recovery_update", given).message()["seq"] == 7
+    for made in (copy.copy(given), copy.deepcopy(given), given.copy()):
+        assert (type(made), made) == (dict, value)
+        made["c"] = 1
+    again = copy.deepcopy(given["a"])
+    again.append(2)
+    assert (again, given["a"]) == ([1, {"b": None}, 2], [1, {"b": None}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from launcher_recovery import (
     RecoveryConfigError,
     Strategy,
 )
+from launcher_recovery.policy import Policy
+from launcher_recovery.strategies import strategy_of
 
 
 def delays(strategy: Strategy, count: int = 5) -> list[float]:
@@ -106,3 +109,57 @@ def test_who_decides() -> None:
 
     assert Mine().decides
     assert not any(item.decides for item in (FixedDelayStrategy(), ExponentialBackoffStrategy(), Strategy()))
+
+
+def test_function_is_a_strategy() -> None:
+    """A function from the attempt number to seconds is a strategy, named after it; so is anything callable like it."""
+
+    def fibonacci(attempt: int) -> float:
+        return [1, 1, 2, 3, 5][attempt - 1]
+
+    strategy = strategy_of(fibonacci)
+    assert isinstance(strategy, CustomStrategy)
+    assert (delays(strategy), strategy.name) == ([1, 1, 2, 3, 5], "fibonacci")
+    assert delays(strategy_of([0, 7, 8, 9].__getitem__), 3) == [7, 8, 9]
+    fixed = FixedDelayStrategy(2)
+    assert strategy_of(fixed) is fixed
+
+
+class Opaque:
+    """Nobody knows what it takes."""
+
+    __signature__ = "none"
+
+    def __call__(self, attempt: int) -> float:
+        return attempt / 2
+
+
+def test_function_of_which_nothing_is_known() -> None:
+    """A function whose parameters cannot be looked up is taken at its word."""
+    assert delays(strategy_of(Opaque()), 2) == [0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "strategy=5 is not usable: it must be a Strategy, such as .*, or a function that takes the number"),
+        (None, "strategy=None is not usable"),
+        (int, "strategy=int is not usable"),
+        (lambda attempt, error: 1.0, "it does not take one argument"),
+        (FixedDelayStrategy, r"strategy=FixedDelayStrategy is not usable: it must be an object of that class, such as"),
+    ],
+)
+def test_what_is_no_strategy(given: Any, message: str) -> None:
+    """What is no strategy, such as the class of one, is refused with what was expected."""
+    with pytest.raises(RecoveryConfigError, match=message):
+        strategy_of(given)
+    with pytest.raises(RecoveryConfigError, match="strategy="):
+        Policy(strategy=given)
+
+
+def test_custom_needs_a_function_of_the_attempt() -> None:
+    """A custom strategy is refused a function that cannot be called with the attempt number alone."""
+    with pytest.raises(RecoveryConfigError, match=r"delay_func=5 is not usable: it must be a function"):
+        CustomStrategy(5)  # type: ignore[arg-type]
+    with pytest.raises(RecoveryConfigError, match=r"delay_func=.* it does not take one argument"):
+        CustomStrategy(lambda: 1.0)  # type: ignore[arg-type,misc]
