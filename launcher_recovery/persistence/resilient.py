@@ -162,8 +162,14 @@ class ResilientPersistence(Fallback, StatePersistence):
     # -- reading ------------------------------------------------------------------------------------
 
     def get(self, operation_id: str) -> RecoveryData | None:
+        def stored() -> RecoveryData | None:
+            data = self.store.get(operation_id)
+            if operation_id in self._live and (data is None or data.state in FINAL):
+                self._forget(operation_id)  # another process ended it
+            return data
+
         return self._either(
-            lambda: self.store.get(operation_id),
+            stored,
             lambda: self._memory.get(operation_id) or self._try(lambda: self.store.get(operation_id), None),
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery import RecoveryData, SQLitePersistence, StoreError, shared_breaker, shared_budget
+from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryState, current_operation
 from launcher_recovery.persistence.base import Owner
 from launcher_recovery.persistence.fallback import RETRY_S
@@ -65,6 +66,17 @@ def test_without_trouble_everything_is_on_the_disk(kit: Kit, disk: SQLitePersist
     assert resilient(kit).problem is None
     assert resilient(kit)._live == {}
     kit.store.check()
+
+
+def test_what_another_process_ended_is_not_kept_in_memory(kit: Kit, disk: SQLitePersistence) -> None:
+    data = kit.open()
+    assert data.operation_id in resilient(kit)._live
+    other = SQLitePersistence(disk.path)
+    Lifecycle(other, owner_id="another").cancel(data.operation_id)
+    other.close()
+    found = kit.store.get(data.operation_id)
+    assert found is not None
+    assert (found.state, resilient(kit)._live) == (S.CANCELLED, {})
 
 
 def test_deleted_while_running(kit: Kit, disk: SQLitePersistence, path: Path) -> None:
