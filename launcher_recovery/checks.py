@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import reprlib
 
@@ -15,7 +16,9 @@ def refused(name: str, value: object, expected: str) -> RecoveryConfigError:
 
 def shown(value: object) -> str:
     """The value in few words, also when its class cannot say it."""
-    return value.__qualname__ if isinstance(value, type) else reprlib.repr(value)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return value.__qualname__
+    return reprlib.repr(value)
 
 
 def number(name: str, value: object, minimum: float = 0, *, may_be_endless: bool = False) -> float:

@@ -52,10 +52,10 @@ def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[Attemp
 
 
 def _waited(history: Sequence[AttemptRecord]) -> float:
-    """Seconds between the attempts: a wait may have been ended early, or was begun again with other settings."""
+    """Seconds of waiting between the attempts; a wait may have been ended early, or gone on with other settings."""
     waited = 0.0
     for before, after in itertools.pairwise(history):
-        if before.ended_at is not None:
+        if before.ended_at is not None and before.delay_s:
             waited += max(0.0, (after.started_at - before.ended_at).total_seconds())
     return waited
 

@@ -355,7 +355,10 @@ class Unreadable:
             {"classifier": ErrorClassifier},
             "classifier=ErrorClassifier is not usable: it must be an object of the class",
         ),
-        ({"classifier": lambda error: error}, "classifier=<function .* must be an object of the class ErrorClassifier"),
+        (
+            {"classifier": lambda error: error},
+            "classifier=<lambda> is not usable: it must be an object of the class ErrorClassifier",
+        ),
         ({"circuit_breaker_threshold": 2.5}, "circuit_breaker_threshold=2.5 is not usable: it must be a whole number"),
         ({"circuit_breaker_threshold": "5"}, "circuit_breaker_threshold='5' is not usable"),
         ({"circuit_breaker_timeout": -1}, "circuit_breaker_timeout=-1 is not usable: it must be a number"),

@@ -24,6 +24,7 @@ def attempt(number: int, begins: float, ends: float | None, delay: float | None 
         ([attempt(1, 0, 1, 2.0), attempt(2, 3, 4, 4.5), attempt(3, 8.5, 9)], "3 attempts and 6.5 s of waiting"),
         # A person ended the first wait early, and the clock was set back during the second.
         ([attempt(1, 0, 1, 30.0), attempt(2, 1.5, 2, 30.0), attempt(3, 0, 1)], "3 attempts and 0.5 s of waiting"),
+        ([attempt(1, 0, 1, 0.0), attempt(2, 1.001, 2)], "gave up after 3 attempts (operation id)"),
         ([attempt(1, 0, None), attempt(2, 3, 4)], "gave up after 3 attempts (operation id)"),
     ],
 )

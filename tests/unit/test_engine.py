@@ -19,6 +19,7 @@ from launcher_recovery import (
     RecoveryTimeoutError,
     StoredError,
 )
+from launcher_recovery.admission import Admission
 from launcher_recovery.classification import ErrorCategory, Retry
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
@@ -1006,3 +1007,10 @@ def test_engine_needs_no_observer() -> None:
     data = lifecycle.open("work", (), {})
     assert Engine(lifecycle).run(data, Policy(), lambda: 1) == 1
     assert data.waiting_for is not WaitingFor.SLOT
+
+
+def test_error_of_a_deadline_without_another_error(kit: Kit) -> None:
+    """An operation that ends in a wait, of which no error is known, ends with one that names its deadline."""
+    live = Operation(kit.open(title="model"), kit.lifecycle, kit.clock)
+    late = Admission(kit.lifecycle, kit.clock, live, Policy(deadline=9)).too_late()
+    assert (type(late), str(late)) == (RecoveryTimeoutError, "model is past its deadline of 9 s")
