@@ -45,6 +45,25 @@ TEXTS = [
     f"client_secret={SECRET}&x=1",
     f"GET https://host/a?token={SECRET} failed",
     f"cannot reach https://user:{SECRET}@host/a: timeout",
+    f"curl -u bob:{SECRET} https://host",
+    f"curl --user 'bob:{SECRET} x' https://host",
+    f"--token {SECRET} next",
+    f"--password {SECRET}",
+    f"--password={SECRET}",
+    f"--hf-token '{SECRET} x'",
+    f"['curl', '-u', 'bob:{SECRET}', '--access-token', '{SECRET}']",
+    f"host=h password='{SECRET} with space' user=x",
+    f'{{\\"token\\": \\"{SECRET}\\"}}',
+    f"{{'token': b'{SECRET}'}}",
+    f"get(url, auth=('bob', '{SECRET}'))",
+    f"[('X-Token', '{SECRET}'), ('Authorization', 'Bearer {SECRET}')]",
+    f"/d?access_key={SECRET}&a=1",
+    f"sent /d?a=1&sig={SECRET}",
+    f"https%3A%2F%2Fhost%2F%3Fa%3D1%26token%3D{SECRET}",
+    f"https%3A%2F%2Fbob%3A{SECRET}%40host%2F",
+    f"https://host/login?next=https%3A%2F%2Fhost%2F%3Fsig%3D{SECRET}",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+    f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
 ]
 
 
@@ -64,7 +83,25 @@ def test_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", [HF, "ghp_" + "A1b2" * 9, "github_pat_" + "A1b2_" * 9, "AKIA" + "ABCD1234" * 2], ids=lambda t: t[:6]
+    "token",
+    [
+        HF,
+        "ghp_" + "A1b2" * 9,
+        "github_pat_" + "A1b2_" * 9,
+        "glpat-" + "A1b2-" * 4,
+        "AKIA" + "ABCD1234" * 2,
+        "ASIA" + "ABCD1234" * 2,
+        "AIza" + "A1b2_" * 7,
+        "sk-" + "A1b2" * 7,
+        "sk-proj-" + "A1b2_" * 9,
+        "sk-ant-api03-" + "A1-b2_" * 9,
+        "sk_live_" + "A1b2" * 6,
+        "xoxb-1234567890-" + "A1b2" * 6,
+        "npm_" + "A1b2" * 9,
+        "pypi-AgEI" + "A1b2" * 9,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.A1b2_-",
+    ],
+    ids=lambda token: token[:6],
 )
 def test_known_tokens(token: str) -> None:
     """Tokens of known shape are found anywhere."""
@@ -72,7 +109,33 @@ def test_known_tokens(token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["the tokenizer failed", "12 tokens", "no such file: /models/secret.bin", "HTTP 401", "keyboard=1"]
+    "text",
+    [
+        "the tokenizer failed",
+        "12 tokens",
+        "no such file: /models/secret.bin",
+        "HTTP 401",
+        "keyboard=1",
+        "a3f9c2d1e5b7a3f9c2d1e5b7a3f9c2d1e5b7a3f9",
+        "sha256:" + "0123456789abcdef" * 4,
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "risk-assessment-of-something-long sk-learn-contrib",
+        "task-" + "a" * 30,
+        "/models/tokenizer.json",
+        "download:/models/checkpoints/a.safetensors",
+        "max_tokens=5",
+        "https://host/v1?max_tokens=5&q=tokenizer",
+        "key=download",
+        "token=None, password: null",
+        "PWD=/home/user",
+        "docker run -u 1000:1000 --rm image",
+        "git push -u origin main",
+        "pip install --no-deps --index-url https://host/simple",
+        "--token --verbose",
+        "auth: failed",
+        "https%3A%2F%2Fhost%2Fa%3Fb%3D1",
+        "a.b.c eyJ.x.y",
+    ],
 )
 def test_harmless_text_stays(text: str) -> None:
     """What only looks a little like a secret is left alone."""
@@ -98,6 +161,102 @@ def test_values() -> None:
     assert found["nested"] == [{"Set-Cookie": "***"}, (1, "***")]
     assert (found["token_normalization"], found["max_token"], found["path"]) == ("mean", 77, Path("/a"))
     assert found["named"] == (1, "token=***")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "auth",
+        "pwd",
+        "passphrase",
+        "access_key",
+        "accessKeyId",
+        "private_key",
+        "client_secret",
+        "clientSecret",
+        "session",
+        "cookie",
+        "cookies",
+        "X-Api-Key",
+        "AWS_SECRET_ACCESS_KEY",
+        "token",
+        "db.password",
+        "sessionId",
+        "apikey",
+    ],
+)
+@pytest.mark.parametrize("item", [SECRET, ("bob", SECRET), [SECRET], {"user": SECRET}, SECRET.encode()])
+def test_secret_names(name: str, item: Any) -> None:
+    """All of what stands under a secret name is left out, in a member, a pair and an argument of a command."""
+    redactor = Redactor()
+    assert redactor.value({name: item, "a": 1}) == {name: "***", "a": 1}
+    assert redactor.value([[name, item], (name, item)]) == [[name, "***"], (name, "***")]
+    assert redactor.value({"name": name, "value": item, "a": 1}) == {"name": name, "value": "***", "a": 1}
+    assert redactor.value(["x", f"--{name}", item]) == ["x", f"--{name}", "***"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"max_tokens": 5, "tokens": ["a"], "token_normalization": "mean", "tokenizer": "tokenizer.json"},
+        {"key": "download:/models/a", "name": "key", "value": "x"},
+        {"token": None, "password": "", "session": True, "auth": (), "use_auth_token": False},
+        {"token": 5, "sha256": "0123456789abcdef" * 4, "author": "a", "keyboard": "b", "monkey": "c"},
+        {"PWD": "/home/user", "OLDPWD": "/"},
+        {"x" * 200 + "_token": "a"},
+        [["12", 0], ["a", "b"], ("name", "x"), ["--verbose", "x"], ["-u", "1000:1000"], ["-u", "origin"]],
+        [b"\x00\xff\xfe" * 20, b"", b"model"],
+        {1: 2.5, None: Path("/a")},
+    ],
+)
+def test_harmless_values_stay(value: Any) -> None:
+    """What only looks a little like a secret is left alone, and has its type."""
+    assert Redactor().value(value) == value
+
+
+def test_values_that_are_no_text() -> None:
+    """Bytes are read as text, whatever is between it; names of members may hold secrets; a password may be a number."""
+    redactor = Redactor()
+    assert redactor.value(b'{"api_key":"%b"}' % SECRET.encode()) == b'{"api_key":"***"}'
+    assert redactor.value(b"\xff\x00 token=%b \xfe" % SECRET.encode()) == b"\xff\x00 token=*** \xfe"
+    assert redactor.value([(b"authorization", b"x"), (b"host", b"h")]) == [(b"authorization", "***"), (b"host", b"h")]
+    assert redactor.value({f"https://a:{SECRET}@host": 1}) == {"https://host": 1}
+    assert redactor.value({"password": 12345, "pin": 1}) == {"password": "***", "pin": 1}
+    assert redactor.value(["curl", "-u", f"bob:{SECRET}"]) == ["curl", "-u", "***"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a-",
+        "eyJ-",
+        "eyJaaaaaaaa.",
+        "token",
+        "token='",
+        "token=(",
+        "auth=[",
+        "--",
+        "--a '",
+        "-u a",
+        "?a=",
+        "%3f",
+        "%26a",
+        "a://",
+        "authorization: bearer ",
+        "cookie=",
+        "sk-",
+        "'x-a-",
+        "-----BEGIN PRIVATE KEY-----",
+        " ",
+        "'",
+    ],
+)
+def test_a_long_text_is_no_trap(piece: str) -> None:
+    """A megabyte of anything takes as long as its length says: with a pattern that goes back and forth in it, this
+    test would take hours."""
+    words = "authorization: x cookie: private key :// bearer -- -u & %3d %3a%2f%2f auth ghp_ "
+    found = Redactor().text(words + piece * (1_000_000 // len(piece)))
+    assert found.startswith("authorization: ***")
 
 
 def test_further_rules() -> None:
