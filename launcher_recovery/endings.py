@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launcher_recovery.classification.facts import chain_of
 from launcher_recovery.effects import Raise
-from launcher_recovery.errors import OperationCancelled, StoredError
+from launcher_recovery.errors import OperationCancelled, RecoveryExhaustedError, text_of
 from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState
 
 _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
 _moments = itertools.count(1)
+_noting = threading.Lock()
 
 
 def moment() -> int:
@@ -21,15 +23,27 @@ def moment() -> int:
     return next(_moments)
 
 
+def has_failed(data: RecoveryData) -> bool:
+    """Whether the operation ended with an error."""
+    return data.state in (RecoveryState.FAILED, RecoveryState.EXHAUSTED)
+
+
 def outcome(data: RecoveryData) -> Any:
-    """What a call gets that finds its operation ended by somebody else."""
+    """What a call gets that finds its operation ended by somebody else, not with an error."""
     if data.state is RecoveryState.SUCCESS:
         return data.result
-    if data.state is RecoveryState.CANCELLED:
-        return Raise(OperationCancelled(f"{data.title} was cancelled"))
-    error = data.error or StoredError("RecoveryError", f"{data.title} ended {data.state}")
-    mark_given_up(error, data)
-    return Raise(error)
+    return Raise(OperationCancelled(f"{data.title} was cancelled"))
+
+
+def failure(data: RecoveryData, error: Exception, history: Iterable[AttemptRecord], raise_original: bool) -> Raise:
+    """What a call gets, first or joined, whose operation failed with `error`."""
+    history = list(history)
+    mark_given_up(error, data, history)
+    if raise_original:
+        return Raise(error)
+    exhausted = RecoveryExhaustedError(f"{data.title} failed after {attempts_of(data)}: {text_of(error)}")
+    mark_given_up(exhausted, data, history)
+    return Raise(exhausted, error)
 
 
 def attempts_of(data: RecoveryData) -> str:
@@ -37,16 +51,19 @@ def attempts_of(data: RecoveryData) -> str:
     return "1 attempt" if data.attempt == 1 else f"{data.attempt} attempts"
 
 
-def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord] = ()) -> None:
-    """Note on the error what was tried, and mark it for operations around this one."""
+def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord]) -> None:
+    """Note on the error what was tried, once, and mark it for operations around this one."""
     attempts = attempts_of(data)
     waited = _waited(list(history))
     waits = f" and {waited:.3g} s of waiting" if waited else ""
     note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"
     try:
         setattr(error, _GAVE_UP, moment())
-        # What `add_note` does from Python 3.11 on.
-        setattr(error, "__notes__", [*getattr(error, "__notes__", ()), note])
+        with _noting:  # all calls that have joined get the same error
+            notes = getattr(error, "__notes__", ())
+            if note not in notes:
+                # What `add_note` does from Python 3.11 on.
+                setattr(error, "__notes__", [*notes, note])
     except AttributeError:
         pass  # an exception class with __slots__; it is still raised, without the note
 

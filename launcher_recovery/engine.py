@@ -17,12 +17,12 @@ from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
-from launcher_recovery.endings import attempts_of, inner_gave_up, inner_was_cancelled, mark_given_up, outcome
+from launcher_recovery.endings import failure, has_failed, inner_gave_up, inner_was_cancelled, outcome
 from launcher_recovery.errors import (
     OperationInterrupted,
-    RecoveryExhaustedError,
     RecoveryStateError,
     RecoveryTimeoutError,
+    StoredError,
     StoreError,
     text_of,
 )
@@ -66,7 +66,8 @@ class Engine:
         Raises:
             Exception: the handler's own last error, when it gave up (see `Policy.raise_original`).
             OperationCancelled: somebody cancelled it.
-            StoredError: it was joined, and failed elsewhere.
+            StoredError: it was joined, and failed in another process; one that is also of the built-in class of the
+                error's name. In this process the calls that have joined get the handler's very error as well.
             CircuitBreakerOpenError: the breaker was open at entry and the policy does not wait for it.
         """
         with self._attached(data, policy, begun) as live:
@@ -153,7 +154,12 @@ class Engine:
                 return Raise(RecoveryStateError(f"{live.data.title} was deleted from the store"))
             if data.state in FINAL:
                 live.data = data
-                return outcome(data)
+                if not has_failed(data):
+                    return outcome(data)
+                error = self.lifecycle.error_of(data) or StoredError(
+                    "RecoveryError", f"{data.title} ended {data.state}"
+                )
+                return (yield from self._failure(entry, data, error))
             is_ours = self.lifecycle.may_run(data)
             if not is_ours:
                 yield Call(self.lifecycle.look_for_the_dead)
@@ -252,6 +258,7 @@ class Engine:
         elif not inner_gave_up(error, live.began):
             decision = yield from entry.decide(error, verdict, fruitless)
         retry = decision if isinstance(decision, RetryAt) else None
+        self.lifecycle.keep_error(live, error)
         end = functools.partial(
             self.lifecycle.end_attempt,
             live,
@@ -281,7 +288,7 @@ class Engine:
 
     def _run_out(self, live: Operation, entry: Admission, data: RecoveryData) -> Generator[Effect, Any, _Ended | None]:
         """End a wait for which there is no time any more; None when the loop has to look again."""
-        error = entry.last_error or data.error or entry.too_late()
+        error = entry.last_error or self.lifecycle.error_of(data) or entry.too_late()
         try:
             live.data = yield Call(lambda: self.lifecycle.run_out(live.operation_id))
         except RecoveryStateError:
@@ -292,12 +299,14 @@ class Engine:
     def _give_up(self, live: Operation, entry: Admission, error: Exception) -> Generator[Effect, Any, _Ended]:
         """The operation was ended because of `error`: what its caller gets."""
         self.observe("settled", live.data, error)
-        history = yield Call(lambda: self.lifecycle.history(live.operation_id))
-        mark_given_up(error, live.data, history)
-        if entry.policy.raise_original:
-            return _Ended(Raise(error))
-        text = f"{live.data.title} failed after {attempts_of(live.data)}: {text_of(error)}"
-        return _Ended(Raise(RecoveryExhaustedError(text), error))
+        return _Ended((yield from self._failure(entry, live.data, error)))
+
+    def _failure(self, entry: Admission, data: RecoveryData, error: Exception) -> Generator[Effect, Any, Raise]:
+        try:
+            history = yield Call(lambda: self.lifecycle.history(data.operation_id))
+        except StoreError:
+            history = []  # the note says less
+        return failure(data, error, history, entry.policy.raise_original)
 
 
 @dataclass(frozen=True)

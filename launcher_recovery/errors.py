@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 
 class RecoveryError(Exception):
@@ -29,7 +32,7 @@ class RecoveryTimeoutError(RecoveryError, TimeoutError):
 
 
 class RecoveryExhaustedError(RecoveryError):
-    """All attempts failed; raised instead of the original error only with `raise_original=False`."""
+    """All attempts failed; raised instead of the original error only with `raise_original=False`, caused by it."""
 
 
 class CircuitBreakerOpenError(RecoveryError):
@@ -96,7 +99,11 @@ class CommandError(RecoveryError):
 
 
 class StoredError(RecoveryError):
-    """An error read back from the store: type name, message and trimmed traceback of the original."""
+    """An error read back from the store: type name, message and trimmed traceback of the original.
+
+    Raised to a call whose operation failed in another process (or before a restart); when the name is that of a
+    built-in exception, `except` clauses for that one catch it as well. See `raisable`.
+    """
 
     def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
         super().__init__(type_name, message, traceback)
@@ -106,6 +113,56 @@ class StoredError(RecoveryError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+def raisable(error: StoredError) -> StoredError:
+    """The error as one that is also of the built-in exception class of its name, such as `ConnectionError`.
+
+    Where that class cannot be made from a message alone, it is of the nearest class above it that can, such as
+    `UnicodeError` for `UnicodeDecodeError`; it has no errno. An error of any other name is given back as it is: what
+    is no built-in cannot be known for sure by its name, and is not imported.
+    """
+    named = getattr(builtins, error.type_name, None)
+    if type(error) is not StoredError or not isinstance(named, type) or not issubclass(named, Exception):
+        return error
+    kind = _stored_class(error.type_name)
+    made = kind(error.type_name, error.message, error.traceback)
+    made.__dict__.update(error.__dict__)
+    return made
+
+
+@functools.cache
+def _stored_class(type_name: str) -> type[StoredError]:
+    named: type[Exception] = getattr(builtins, type_name)
+    if issubclass(named, (StopIteration, StopAsyncIteration)):
+        return StoredError  # one that leaves a generator is made a RuntimeError
+    for base in named.__mro__[: named.__mro__.index(Exception)]:
+        try:
+            kind = _stored_subclass(base)
+            kind(type_name, "", "")
+        except TypeError:  # its layout does not go with ours, or it wants more than a message
+            continue
+        return kind
+    return StoredError
+
+
+def _stored_subclass(base: type[Exception]) -> type[StoredError]:
+    def init(self: StoredError, type_name: str, message: str, traceback: str = "") -> None:
+        base.__init__(self, message)  # OSError would take our three for errno, text and file name
+        self.args = (type_name, message, traceback)
+        self.type_name, self.message, self.traceback = type_name, message, traceback
+
+    def reduce(self: StoredError) -> tuple[Any, ...]:
+        return _stored_again, (self.args, self.__dict__)
+
+    members = {"__init__": init, "__reduce__": reduce, "__module__": __name__, "__doc__": StoredError.__doc__}
+    return type(f"Stored{base.__name__}", (StoredError, base), members)
+
+
+def _stored_again(args: tuple[str, str, str], state: dict[str, Any]) -> StoredError:
+    made = raisable(StoredError(*args))
+    made.__dict__.update(state)
+    return made
 
 
 def text_of(error: BaseException) -> str:

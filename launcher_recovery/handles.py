@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from weakref import WeakKeyDictionary
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import Operation
+from launcher_recovery.operation import Operation, RecoveryData
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Store, beneath
 from launcher_recovery.persistence.memory import MemoryPersistence
@@ -53,6 +53,7 @@ class Handles:
         self._seen = _UNKNOWN
         self._own: set[int] = set()
         self._turns: dict[str, Operation] = {}
+        self._errors: dict[str, tuple[int, Exception]] = {}
         self._looked_at: float | None = None
         self._later: list[Callable[[], object]] = []
 
@@ -71,7 +72,18 @@ class Handles:
                 handles.remove(live)
             if not handles:
                 self._by_operation.pop(live.operation_id, None)
+                self._errors.pop(live.operation_id, None)
             return not handles
+
+    def keep_error(self, live: Operation, error: Exception) -> None:
+        """Keep what the attempt of `live` failed with for all calls that are about the operation."""
+        with self._lock:
+            self._errors[live.operation_id] = (live.data.fence, error)
+
+    def error_of(self, data: RecoveryData) -> Exception | None:
+        """What the latest attempt failed with, if that was made in this process; for calls that are attached."""
+        fence, error = self._errors.get(data.operation_id, (None, None))
+        return error if fence == data.fence else None
 
     def take_turn(self, live: Operation) -> bool:
         """From now on no other handle of the operation gets the turn; False when one has it."""

@@ -134,6 +134,7 @@ class Ownership(Transitions):
 
     def _break_off(self, live: Operation, error: Exception) -> RecoveryData:
         """An error of recovery itself, not of the code, ended the call: the operation has failed."""
+        self.keep_error(live, error)
         kept = self._kept_error(error)
         told = {"category": "unknown", "error": str(kept), "error_type": kept.type_name, "traceback": kept.traceback}
         fields = {

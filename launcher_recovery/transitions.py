@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.errors import RecoveryStateError, StoredError, text_of
+from launcher_recovery.errors import RecoveryStateError, StoredError, raisable, text_of
 from launcher_recovery.handles import handles_of
 from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.owners import OWNER
@@ -149,6 +149,18 @@ class Transitions:
     def is_live(self, operation_id: str) -> bool:
         """Whether a call in this process runs, waits for or has joined the operation."""
         return operation_id in self._handles
+
+    def keep_error(self, live: Operation, error: Exception) -> None:
+        """Keep what the attempt of `live` failed with for the calls of this process that have joined it."""
+        self._handles.keep_error(live, error)
+
+    def error_of(self, data: RecoveryData) -> Exception | None:
+        """The very error of the latest attempt, if it was made in this process; else that of the record, as one that
+        can be raised."""
+        kept = self._handles.error_of(data)
+        if kept is None and isinstance(data.error, StoredError):
+            return raisable(data.error)
+        return kept or data.error
 
     def notify(self, operation_id: str) -> None:
         """Wake this process's calls that are about the operation; it changed elsewhere."""

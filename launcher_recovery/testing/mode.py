@@ -72,8 +72,8 @@ def recovery_test_mode(attempts: int | None = 3) -> Iterator[None]:
     the innermost counts. Not for production, where the waits are what protects the other side.
 
     Args:
-        attempts: attempts in a row without progress after which a call gives up, if it does not sooner; None: as
-            many as it makes otherwise; 1: none is repeated.
+        attempts: failed attempts after which a call gives up, if it does not sooner; None: as many as it makes
+            otherwise; 1: none is repeated.
 
     Raises:
         RecoveryConfigError: `attempts` is less than 1.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryState, WaitingFor, current_operation
-from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.strategies import FixedDelayStrategy, Strategy
@@ -732,14 +734,50 @@ def test_second_call_gets_the_result_of_the_first(joining: Joining) -> None:
 
 
 def test_second_call_gets_the_error_of_the_first(joining: Joining) -> None:
-    """When the joined operation fails, the second call gets type, message and note, but not the object."""
+    """When the joined operation fails, the second call gets the very error, with one note, and it is kept no longer."""
     error = ValueError("bad")
     joining.begin(error)
     results = joining.finish()
-    assert results["first"] is error
-    assert isinstance(results["second"], StoredError)
-    assert (results["second"].type_name, results["second"].message) == ("ValueError", "bad")
-    assert "gave up after 1 attempt" in notes_of(results["second"])[0]
+    assert results == {"first": error, "second": error}
+    [note] = notes_of(error)
+    assert "gave up after 1 attempt (" in note
+    assert joining.lifecycle._handles._errors == {}
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), OwnError("gone")])
+def test_call_of_another_process_gets_an_error_of_the_built_in_class(tmp_path: Path, error: Exception) -> None:
+    """There the error is a StoredError, with the note; `except ConnectionError` catches it, as it did the original."""
+    first, second = Kit(SQLitePersistence(tmp_path / "a.db")), Kit(SQLitePersistence(tmp_path / "a.db"))
+    policy = Policy(max_attempts=2, classify=says())
+    with pytest.raises(type(error)):
+        first.run(script(error, error), policy)
+    expected = ConnectionError if isinstance(error, ConnectionError) else StoredError
+    with pytest.raises(expected, match="Error: gone") as caught:
+        second.engine.run(first.data, policy, script())
+    assert isinstance(caught.value, StoredError)
+    assert caught.value.traceback
+    assert notes_of(caught.value) == notes_of(error)
+    with pytest.raises(RecoveryExhaustedError, match=r"failed after 2 attempts: .*Error: gone") as exhausted:
+        second.engine.run(first.data, Policy(raise_original=False), script())
+    assert isinstance(exhausted.value.__cause__, expected)
+    for kit in (first, second):
+        kit.store.close()
+
+
+def test_error_of_an_earlier_attempt_is_not_taken_for_that_of_the_record(kit: Kit) -> None:
+    """When another process made the attempt that failed, an error kept here before is not its error."""
+    live = kit.lifecycle.start(kit.lifecycle.draft("work", (), {}))[1]
+    assert live is not None
+    kit.lifecycle.keep_error(live, error := KeyError("mine"))
+    assert kit.lifecycle.error_of(live.data) is error
+    again = replace(live.data, fence=live.data.fence + 1, error=StoredError("OSError", "its own"))
+    assert isinstance(kit.lifecycle.error_of(again), OSError)
+    kit.lifecycle.leave(live)
+    assert kit.lifecycle.error_of(live.data) is None
 
 
 def test_second_call_is_cancelled_with_the_first(joining: Joining) -> None:
