@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -197,19 +198,24 @@ class Declaration:
             self.name,
             self.states.storable(args),
             kwargs,
-            key=None if self.key is None else self._key(args, kwargs),
+            key=self._key_of(args, kwargs),
             parent_id=None if parent is None else parent.operation_id,
             title=self.title,
             limit=self.policy.max_attempts,
         )
         return Begun(self, engine, draft, args, kwargs)
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        assert self.key is not None
-        key = self.key(*args, **kwargs)
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """The key of a call, with the name of the function: the same text means something else to another one."""
+        if self.key is None:
+            return None
+        key: Any = self.key(*args, **kwargs)
         if not isinstance(key, str):
-            raise RecoveryConfigError(f"the key of this call of {self.name} is {checks.shown(key)}: it must be a text")
-        return key
+            raise RecoveryConfigError(
+                f"the key function of {self.name} returned {key!r:.100} ({type(key).__name__}), but a key is text: "
+                "have it return a str"
+            )
+        return f"{_key_space(self.target, self.name)}:{key}"
 
     def _enter(self, begun: Begun) -> Begun:
         self.refuse_if_open()
@@ -334,6 +340,17 @@ class Begun:
 def _is(check: Callable[[Any], bool], target: Any) -> bool:
     """Whether a function, or the `__call__` of an object, is of a kind."""
     return check(target) or (not inspect.isroutine(target) and check(type(target).__call__))
+
+
+def _key_space(target: Any, name: str) -> str:
+    """What the keys of a function begin with, the same after a restart."""
+    code = getattr(target, "__code__", None)
+    if code is None or code.co_name != "<lambda>":
+        return name
+    # All lambdas of a function have one name; what they do tells them apart.
+    constants = [item for item in code.co_consts if isinstance(item, (str, bytes, int, float))]
+    said = repr((code.co_code, code.co_names, constants)).encode("utf-8", "backslashreplace")
+    return f"{name}#{hashlib.sha256(said).hexdigest()[:8]}"
 
 
 def _can_be_given_again(found: RecoveryData) -> bool:

@@ -111,10 +111,9 @@ def recoverable(
         circuit_breaker_scope: name of what the breaker guards, such as a host. With `persistence`, all functions and
             processes that give the same name and store share one breaker, over restarts as well.
         circuit_breaker: a breaker made elsewhere, to share it or for its further settings.
-        key: function of the call's arguments giving a name; a call whose name is that of an unfinished operation
-            joins it. Names are those of the store: functions that share one need names that differ, such as
-            f"fetch:{url}".
-        reuse_result: a call whose name is that of an operation that ended well gets its result.
+        key: function of the call's arguments giving a name (text); a call whose name is that of an unfinished
+            operation of this function joins it.
+        reuse_result: a call whose name is that of an operation of this function that ended well gets its result.
         fallback: called as `fallback(error, *args, **kwargs)` when it gives up or is refused; its result is the
             result of the call. Not called for what a person cancelled or paused.
         state_serializer, state_deserializer: the first positional argument (after `self` or `cls`) is a state that

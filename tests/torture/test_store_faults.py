@@ -209,24 +209,19 @@ def test_an_end_that_cannot_be_recorded(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_calls_go_on_together(tmp_path: Path) -> None:
-    """While the disk fails two decorated functions still see the same operations, and wake each other."""
+    """While the disk fails a function that is decorated twice still sees the same operations, and wakes itself."""
     with opened(tmp_path / "recovery.db") as store:
         store.fails_from = store.calls + 1
         begun, go = threading.Event(), threading.Event()
         ran: list[int] = []
 
-        @recoverable(persistence=store, key=lambda: "same")
-        def first() -> str:
-            ran.append(1)
+        def work() -> str:
+            ran.append(len(ran) + 1)
             begun.set()
             assert go.wait(20)
             return "of the first"
 
-        @recoverable(persistence=store, key=lambda: "same")
-        def second() -> str:
-            ran.append(2)
-            return "of the second"
-
+        first, second = (recoverable(persistence=store, key=lambda: "same")(work) for _ in range(2))
         results: list[str] = []
         threads = [threading.Thread(target=lambda: results.append(first()))]
         threads[0].start()

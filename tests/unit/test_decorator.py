@@ -236,7 +236,7 @@ def test_key_joins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lifecycle, "attach", attach_and_tell)
     second.start()
     assert joined.wait(20)
-    assert data.key == "fetch:a"
+    assert data.key == f"{data.function_name}:fetch:a"
     go.set()
     first.join(20)
     second.join(20)

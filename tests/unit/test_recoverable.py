@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -747,6 +748,91 @@ async def test_strategy_looks_at_the_history(clock: VirtualClock, kept: dict[str
         await decorate(work_async)()
     assert (seen[3:], clock.slept) == (expected, 6)
     assert current_operation() is None
+
+
+# -- keys of several functions -------------------------------------------------------------------------
+
+
+async def test_keys_are_those_of_one_function(store: Store) -> None:
+    """With one store and one key text, a function gets neither the result nor the running call of another one."""
+    options: dict[str, Any] = {"persistence": store, "key": lambda *given: "same", "reuse_result": True}
+    calls: list[str] = []
+
+    @recoverable(**options)
+    def one() -> str:
+        calls.append("one")
+        return f"1 {other()}"  # which would wait for this one, did it join it
+
+    @recoverable(**options)
+    def other() -> str:
+        calls.append("other")
+        return "2"
+
+    @recoverable(**options)
+    async def third() -> str:
+        calls.append("third")
+        return "3"
+
+    assert [one(), other(), await third(), one(), other(), await third()] == ["1 2", "2", "3"] * 2
+    assert calls == ["one", "other", "third"]
+    assert sorted(str(data.key).rpartition(".")[2] for data in store.find()) == ["one:same", "other:same", "third:same"]
+
+
+def test_lambdas_are_told_apart_by_what_they_do(store: Store) -> None:
+    """They all have one name; one that is declared again, as after a restart, is still the same."""
+    options: dict[str, Any] = {"persistence": store, "key": lambda: "same", "reuse_result": True}
+    calls: list[str] = []
+
+    def declare() -> list[Any]:
+        return [
+            recoverable(**options)(lambda: calls.append("a") or "A"),
+            recoverable(**options)(lambda: calls.append("b") or "B"),
+        ]
+
+    assert [function() for _ in range(2) for function in declare()] == ["A", "B"] * 2
+    assert calls == ["a", "b"]
+
+
+def test_operation_with_a_key_is_resumed(store: Store) -> None:
+    """`resume` continues it, and a call with its key then gets the result."""
+    works = False
+
+    @recoverable(persistence=store, key=lambda url: url, reuse_result=True, max_retries=0)
+    def fetch(url: str) -> str:
+        if not works:
+            raise ConnectionError("gone")
+        return f"{url}!"
+
+    with pytest.raises(ConnectionError):
+        fetch("a")
+    [data] = store.find()
+    works = True
+    assert fetch.resume(data.operation_id) == "a!"
+    works = False
+    assert fetch("a") == "a!"
+    assert len(store.find()) == 1
+
+
+@pytest.mark.parametrize(("key", "shown"), [(5, "5 (int)"), (None, "None (NoneType)"), (b"k", "b'k' (bytes)")])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_key_that_is_no_text(key: Any, shown: str, kept: bool) -> None:
+    """The error names the function and what its key function returned; nothing is run."""
+    options: dict[str, Any] = {"key": lambda: key, "persistence": MemoryPersistence() if kept else None}
+
+    def work() -> None:
+        pytest.fail("it ran")
+
+    async def work_async() -> None:
+        pytest.fail("it ran")
+
+    expected = rf"the key function of \S+\.work\w* returned {re.escape(shown)}, but a key is text"
+    with pytest.raises(RecoveryConfigError, match=expected):
+        recoverable(**options)(work)()
+    with pytest.raises(RecoveryConfigError, match=expected):
+        await recoverable(**options)(work_async)()
+
+
+# -- the number of retries -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["progress", "step"])

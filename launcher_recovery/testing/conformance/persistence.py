@@ -304,8 +304,9 @@ class PersistenceConformance:
             return name
 
         fetch.__qualname__ = "fetch"
-        data = record(args=("model",), key="model", attempt=1, fence=1, state=S.IN_PROGRESS, owner="gone")
-        self.run(persistence.save(replace(data, function_name=f"{fetch.__module__}.fetch")))
+        name = f"{fetch.__module__}.fetch"
+        data = record(args=("model",), key=f"{name}:model", attempt=1, fence=1, state=S.IN_PROGRESS, owner="gone")
+        self.run(persistence.save(replace(data, function_name=name)))
         with self._reopened(persistence) as again:
             with self._carrying(again) as store:
                 fetched: Any = recoverable(persistence=store, key=lambda name: name, clock=VirtualClock())(fetch)
