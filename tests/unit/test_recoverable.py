@@ -856,9 +856,3 @@ def test_progress_gives_no_more_retries(clock: VirtualClock, how: str) -> None:
     with pytest.raises(ConnectionError):
         work()
     assert attempts == [1, 2, 3]
-
-
-def test_key_that_is_no_text() -> None:
-    """A key that is no text is refused, naming the function and what it gave."""
-    with pytest.raises(RecoveryConfigError, match=r"the key of this call of .*lambda.* is 5: it must be a text"):
-        recoverable(key=lambda number: number)(lambda number: number)(5)
