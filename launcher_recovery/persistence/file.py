@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import platformdirs
 from launcher_recovery.errors import StoreError
 
 _HEADER = b"SQLite format 3\x00"
+_FULL = "disk is full"
+# A new database with its log needs more than this.
+_NO_ROOM_BYTES = 256 << 10
 
 
 def default_path() -> Path:
@@ -68,7 +72,22 @@ def is_damage(error: Exception) -> bool:
 
 def refusal(path: str, error: Exception) -> StoreError:
     """The error for a database that failed."""
+    reason = str(error)
+    advice = "check the disk and its folder"
+    if _is_full(path, reason):
+        advice = "make room on its disk"
+        # Where not even the index of its log has room, SQLite says "disk I/O error".
+        reason = reason if _FULL in reason else f"the {_FULL}: {reason}"
     return StoreError(
-        f"The recovery database {path} cannot be used ({error}): check the disk and its folder, "
+        f"The recovery database {path} cannot be used ({reason}): {advice}, "
         "or name another file with RECOVERY_PERSISTENCE_PATH."
     )
+
+
+def _is_full(path: str, reason: str) -> bool:
+    if _FULL in reason:
+        return True
+    try:
+        return "disk" in reason and shutil.disk_usage(Path(path).parent).free < _NO_ROOM_BYTES
+    except OSError:
+        return False

@@ -57,10 +57,21 @@ def migrate(database: peewee.Database, where: str, other: str, file: Path | None
     from playhouse.migrations import Runner  # only now: most starts have nothing to migrate
 
     is_server = isinstance(database, peewee.PostgresqlDatabase)
-    with database.atomic() if is_server else database.atomic("IMMEDIATE"):
-        if is_server:
-            database.execute_sql(LOCK)
-        Runner(database, str(_DIRECTORY), table_name=_HISTORY).up()
+    try:
+        with database.atomic() if is_server else database.atomic("IMMEDIATE"):
+            if is_server:
+                database.execute_sql(LOCK)
+            Runner(database, str(_DIRECTORY), table_name=_HISTORY).up()
+    except peewee.OperationalError as error:
+        raise _first(error) from error
+
+
+def _first(error: peewee.OperationalError) -> BaseException:
+    """Why it failed: a full disk makes SQLite undo the transaction, and then Peewee cannot undo it again."""
+    found: BaseException | None = error
+    while found is not None and "cannot rollback" in str(found):
+        found = found.__context__
+    return found if isinstance(found, peewee.DatabaseError) else error
 
 
 def _back_up(database: peewee.Database, copy: Path) -> None:

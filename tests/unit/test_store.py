@@ -15,6 +15,7 @@ import threading
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peewee
@@ -32,6 +33,7 @@ from launcher_recovery.persistence.access import IS_FINISHED
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.database import DatabasePersistence
+from launcher_recovery.persistence.file import refusal
 from launcher_recovery.persistence.statements import PlannedEvent
 
 S = RecoveryState
@@ -497,3 +499,42 @@ def test_opening_waits_for_a_locked_database(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0)
     with pytest.raises(StoreError, match="database is locked"):
         SQLitePersistence(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit for the size of files")
+@pytest.mark.parametrize("size", [4096, 40_000, 60_000])
+def test_why_a_new_database_cannot_be_written_is_said(path: Path, size: int) -> None:
+    """The message says what failed first, not that nothing was left to be undone."""
+    script = (
+        "import resource, signal, sys; from launcher_recovery import SQLitePersistence;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY));"
+        "SQLitePersistence(sys.argv[1])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(path), str(size)], capture_output=True, text=True)
+    last = ended.stderr.splitlines()[-1]
+    assert "recovery.db cannot be used (disk I/O error): check the disk and its folder, or name" in last
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "expected"),
+    [
+        ("database or disk is full", 1 << 30, "(database or disk is full): make room on its disk, or name"),
+        ("disk I/O error", 4096, "(the disk is full: disk I/O error): make room on its disk, or name"),
+        ("disk I/O error", 1 << 30, "(disk I/O error): check the disk and its folder, or name"),
+        ("no such table: x", 0, "(no such table: x): check the disk and its folder, or name"),
+        ("disk I/O error", None, "(disk I/O error): check the disk and its folder, or name"),
+    ],
+)
+def test_full_disk_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch, said: str, free: int | None, expected: str
+) -> None:
+    """SQLite does not always say that the disk is full; then the disk does, if it can be asked."""
+
+    def usage(folder: Path) -> Any:
+        if free is None:
+            raise OSError("not there")
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert expected in str(refusal(str(path), peewee.OperationalError(said)))
