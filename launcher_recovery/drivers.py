@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
 from launcher_recovery.operation import Operation, running
+from launcher_recovery.threads import written
 
 T = TypeVar("T")
 
@@ -51,26 +49,11 @@ class _Steps:
             self._failure = error
 
     async def call_in_thread(self, function: Callable[[], Any]) -> None:
-        """Like `call`; when the task is cancelled, what has begun by then is waited for: the end of the operation is
-        written after what it was about to write."""
-        begins = threading.Lock()
-
-        def call() -> Any:
-            return function() if begins.acquire(blocking=False) else None
-
-        run = functools.partial(contextvars.copy_context().run, call)
-        done = asyncio.get_running_loop().run_in_executor(None, run)
+        """Like `call`, without blocking the event loop; see `written`."""
         try:
-            self._value = await asyncio.shield(done)
+            self._value = await written(function)
         except Exception as error:
             self._failure = error
-        except asyncio.CancelledError:
-            if not begins.acquire(blocking=False):
-                while not done.done():
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait({done})
-                done.exception()
-            raise
 
 
 class _Handover:

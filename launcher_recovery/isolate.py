@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import importlib
+import logging
 import os
 import queue
 import signal
@@ -27,6 +28,8 @@ from launcher_recovery.operation import (
     utc_now,
 )
 from launcher_recovery.persistence import codec
+
+logger = logging.getLogger("launcher_recovery")
 
 # How often a pause, a cancellation or the end of the time is looked for while the child says nothing.
 _LOOK_S = 0.02
@@ -196,6 +199,7 @@ class _Parent:
         self._out = out
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._steps_here: dict[str, StepRecord] = {}
 
     def receive(self) -> str:
         return self._answers.get()
@@ -255,16 +259,20 @@ class _Parent:
         self.ask("progress", done, total, unit, message)
 
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
+        if name in self._steps_here:
+            return self._steps_here[name]
         kept = self.ask("kept_step", name)
         return None if kept is None else StepRecord(name, utc_now(), kept[0])
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        # One that cannot be stored cannot go to the parent either, and this process ends with the attempt.
+        self._steps_here.pop(name, None)
         try:
             codec.dumps(result)
-        except TypeError:
-            return
-        self.ask("finish_step", name, result)
+        except TypeError as error:
+            logger.warning("the result of step %s is not kept (%s): the next attempt runs the step again", name, error)
+            self._steps_here[name] = StepRecord(name, utc_now(), result)
+        else:
+            self.ask("finish_step", name, result)
 
 
 def _told(error: BaseException) -> dict[str, Any]:

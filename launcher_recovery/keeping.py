@@ -26,6 +26,7 @@ class Keeping(Transitions):
         super().__init__(store, **settings)
         # By handle: code that lost its claim may go on reporting for a while.
         self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
+        # Steps whose result is not written down, by operation and name.
         self._steps_here: dict[str, dict[str, StepRecord]] = {}
 
     def detach(self, live: Operation) -> bool:
@@ -111,25 +112,32 @@ class Keeping(Transitions):
         return deepcopy(here) if is_storable(here.result) else here
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None:
-        """Keep that a step is done; in this process only, if its result cannot be kept: when it is of another type,
-        or holds a secret and the store is not encrypted.
+        """Keep that a step is done; in this process only, if its result cannot be written down: it holds a secret and
+        the store is not encrypted, or something of a type that is not kept.
 
         Raises:
             RecoveryStateError: the operation no longer belongs to this call.
         """
         name = self._kept_key(name)
-        now = to_datetime(self.clock.time())
+        at = to_datetime(self.clock.time())
         steps_here = self._steps_here.setdefault(live.operation_id, {})
         steps_here.pop(name, None)
         try:
-            step = StepRecord(name, now, codec.loads(codec.dumps(result)))
+            step = StepRecord(name, at, codec.loads(codec.dumps(result)))
+        except TypeError as error:
+            logger.warning(
+                "the result of step %s of %s is not kept (%s): a new process runs the step again",
+                name,
+                live.data.title,
+                error,
+            )
+            step, is_kept = StepRecord(name, at, result), False
+        else:
+            # Without its secrets it would be another result.
             is_kept = self.keeps_secrets or self.redactor.value(result) == result
-        except TypeError as problem:
-            logger.warning("step %s of %s would be run again by a new process: %s", name, live.data.title, problem)
-            step, is_kept = StepRecord(name, now, result), False
         if is_kept:
             is_ours = self.store.finish_step(live.operation_id, live.data.fence, step)
-        else:  # without its secrets it would be another result
+        else:
             is_ours = self.is_claimed(live)
             steps_here[name] = step
         if not is_ours:

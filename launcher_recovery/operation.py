@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 import contextvars
 import functools
-import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from launcher_recovery.bulkhead import Bulkhead, Ticket
 from launcher_recovery.clock import Clock, Wake
@@ -23,6 +21,7 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
 )
+from launcher_recovery.steps import run_step
 
 T = TypeVar("T")
 
@@ -341,41 +340,30 @@ class Operation:
         """Tell that `done` units were there when this attempt began; they do not count as its progress."""
         self._keeper.begin_progress(self, done, total, unit)
 
-    def step(self, name: str, function: Callable[[], T], still_valid: Callable[[T], bool] = lambda result: True) -> T:
+    @overload
+    def step(
+        self, name: str, function: Callable[[], Awaitable[T]], still_valid: Callable[[T], bool] = ...
+    ) -> Awaitable[T]: ...
+
+    @overload
+    def step(self, name: str, function: Callable[[], T], still_valid: Callable[[T], bool] = ...) -> T: ...
+
+    def step(
+        self, name: str, function: Callable[[], Any], still_valid: Callable[[Any], bool] = lambda result: True
+    ) -> Any:
         """Run `function` unless the step `name` has finished in an earlier attempt or process.
 
         Returns its result, or the kept result (through JSON) of the earlier run, provided that `still_valid` says
         so of it (what the step made may have been deleted since). A result that holds a secret, such as a signed
         address or a token, is written down only where the store is encrypted: elsewhere later attempts in this process
-        get it, and in a new process the step runs again; so it is with one that is not of the types that can be stored.
+        get it, and in a new process the step runs again. So it is with a result of a type that cannot be kept.
 
-        Raises:
-            TypeError: `function` gave a coroutine; for that there is `step_async`.
+        In a coroutine `function` may be a coroutine function, or give any other awaitable: then this gives an
+        awaitable, `await operation.step("clone", clone)`. The step is done once that has given its result, and not
+        when it was cancelled before. A coroutine function is best given itself, or as a `functools.partial`, so that
+        the event loop does not wait for the store to look the step up.
         """
-        kept = self.kept_step(name)
-        if kept is not None and still_valid(kept.result):
-            result: T = kept.result
-            return result
-        self.check()
-        result = function()
-        if inspect.iscoroutine(result):
-            result.close()
-            raise TypeError(f"step {name} gave a coroutine: write await operation.step_async(...) for it")
-        self.finish_step(name, result)
-        return result
-
-    async def step_async(
-        self, name: str, function: Callable[[], Awaitable[T]], still_valid: Callable[[T], bool] = lambda result: True
-    ) -> T:
-        """Like `step`, for a coroutine function; the event loop is not blocked."""
-        kept = await asyncio.to_thread(self.kept_step, name)
-        if kept is not None and still_valid(kept.result):
-            result: T = kept.result
-            return result
-        await asyncio.to_thread(self.check)
-        result = await function()
-        await asyncio.to_thread(self.finish_step, name, result)
-        return result
+        return run_step(self, name, function, still_valid)
 
     def kept_step(self, name: str) -> StepRecord | None:
         """The step, if it has finished before; see `step`."""

@@ -59,3 +59,19 @@ def hangs(pids: Path) -> None:
 
 def unstorable() -> object:
     return object()
+
+
+def makes_things(folder: Path) -> bool:
+    operation = current_operation()
+    assert operation is not None
+
+    def make() -> object:
+        with (folder / "runs").open("a") as file:
+            file.write("x")
+        return object()
+
+    made = operation.step("make", make)
+    is_same = operation.step("make", make) is made
+    if operation.attempt == 1:
+        raise ConnectionError("gone")
+    return is_same

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 from typing import Any
@@ -260,63 +259,6 @@ def test_step_whose_result_is_a_secret(each: Kit) -> None:
     kept = again.kept_step("sign")
     assert kept is not None
     assert kept.result == "ran again"
-
-
-def test_step_whose_result_cannot_be_kept(each: Kit, caplog: pytest.LogCaptureFixture) -> None:
-    """It never fails the call: later attempts here get the very object, a later process runs the step again."""
-    made: list[object] = []
-    got: list[object] = []
-
-    def handler() -> str:
-        operation = current_operation()
-        assert operation is not None
-        got.append(operation.step("connect", lambda: made.append(object()) or made[-1]))
-        if len(got) == 1:
-            raise ConnectionError("gone")
-        return "done"
-
-    assert each.run(handler) == "done"
-    assert len(made) == 1
-    assert got[0] is got[1] is made[0]
-    assert each.store.steps(each.data.operation_id) == []
-    assert "step connect of work would be run again by a new process: value is of type object" in caplog.text
-
-
-@pytest.mark.parametrize("is_good", [True, False])
-async def test_step_of_a_coroutine(each: Kit, is_good: bool) -> None:
-    """A coroutine function is a step as well: run once, unless what it gave is no longer good."""
-    calls: list[int] = []
-
-    async def fetch() -> int:
-        await asyncio.sleep(0)
-        calls.append(1)
-        return len(calls)
-
-    async def handler() -> int:
-        operation = current_operation()
-        assert operation is not None
-        found = await operation.step_async("fetch", fetch, lambda result: is_good)
-        if operation.attempt == 1:
-            raise ConnectionError("gone")
-        return found
-
-    assert await each.run_async(handler) == (1 if is_good else 2)
-    assert [step.result for step in each.store.steps(each.data.operation_id)] == [len(calls)]
-
-
-def test_coroutine_in_a_plain_step(kit: Kit) -> None:
-    """A coroutine is no result of a step: the error says what to write instead."""
-
-    async def fetch() -> int:
-        return 1
-
-    def handler() -> None:
-        operation = current_operation()
-        assert operation is not None
-        operation.step("fetch", fetch)
-
-    with pytest.raises(TypeError, match=r"step fetch gave a coroutine: write await operation.step_async\("):
-        kit.run(handler, Policy(max_attempts=1))
 
 
 def test_step_is_run_again_when_its_result_is_no_longer_good(each: Kit) -> None:
