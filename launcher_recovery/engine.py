@@ -247,7 +247,7 @@ class Engine:
         self, live: Operation, entry: Admission, error: Exception, is_refused: bool
     ) -> Generator[Effect, Any, _Ended | None]:
         """Record the failure of an attempt and what follows it; None when it is another attempt."""
-        verdict = _classify(entry.policy, error)
+        verdict = classified(entry.policy, error)
         if not is_refused:
             yield from entry.failed(verdict)
         fruitless = 0 if live.moved and entry.policy.progress_renews else live.data.fruitless + 1
@@ -322,7 +322,7 @@ def _not_recorded(live: Operation, end: Callable[[], object], problem: StoreErro
     logger.warning("how %s ended could not be recorded: %s", live.data.title, text_of(problem))
 
 
-def _classify(policy: Policy, error: Exception) -> Verdict:
+def classified(policy: Policy, error: BaseException) -> Verdict:
     """The verdict; an error or a classifier that cannot be read makes it an unknown one."""
     try:
         return policy.classify(error)

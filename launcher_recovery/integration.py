@@ -20,6 +20,7 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
+from launcher_recovery.functions import Switched
 from launcher_recovery.guards import Guards
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
@@ -232,7 +233,9 @@ class RecoveryIntegrator:
     def apply_to_operation(self, operation_func: F) -> F:
         """`operation_func` as a recoverable function with this integrator's settings, store and classifier.
 
-        The settings are followed as `update_config` says. It has a circuit breaker of its own, named after it.
+        The settings are followed as `update_config` says. It has a circuit breaker of its own, named after it. In the
+        mode `observe` it is called once, and recorded with what recovery would have done; in the mode `off`, and on the
+        other side of a `rollout` (the name decides), it is called as if it were not decorated.
         """
         store = store_for(self.persistence)
 
@@ -248,7 +251,7 @@ class RecoveryIntegrator:
                 progress_renews=False,
             )
             rules = self._following(policy, lambda: self.config.max_retries + 1)
-            return Declaration(function, rules, self.clock, store)
+            return Switched(function, rules, self, store)
 
         found: F = declared(operation_func, declare)
         return found

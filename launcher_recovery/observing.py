@@ -1,4 +1,4 @@
-"""The mode `observe`: the launcher's handlers run as they are, and what recovery would have done is recorded."""
+"""The mode `observe`: handlers and functions run as they are, and what recovery would have done is recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pluggy
 
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.policy import Classify
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -39,6 +41,54 @@ def draft(integrator: RecoveryIntegrator, kind: OperationKind, arguments: Mappin
         title=kind.title(arguments),
         limit=integrator.max_attempts,
     )
+
+
+def begin(lifecycle: Lifecycle, data: RecoveryData) -> Operation | None:
+    """Enter the draft of a call that is only observed; its handle, or None when nothing can be recorded."""
+    data.key = None  # it joins nothing, and nothing joins it
+    data.max_attempts = 1
+    data.metadata[OBSERVED] = True
+    try:
+        return lifecycle.start(data)[1]
+    except StoreError as error:
+        logger.warning("%s is not observed: %s", data.title, error)
+        return None
+
+
+def keep(
+    lifecycle: Lifecycle, live: Operation, classify: Classify, *, result: Any = None, error: Exception | None = None
+) -> None:
+    """Record how an observed call ended; what goes wrong here is no business of its caller, the code has run."""
+    try:
+        if error is None:
+            lifecycle.succeed(live, result)
+            return
+        verdict = classify(error)
+        live.metadata["would"] = f"{verdict.retry.value}: {verdict.explanation}"
+        try:
+            live.save_metadata()
+        except TypeError as problem:  # the code put something there that cannot be kept
+            logger.warning("what would have been done about %s is not kept: %s", live.data.title, problem)
+        lifecycle.end_attempt(
+            live,
+            RecoveryState.FAILED,
+            error,
+            category=verdict.category.value,
+            explanation=verdict.explanation,
+            fix=verdict.fix,
+            fruitless=1,
+            limit=1,
+        )
+    except RecoveryError as problem:
+        logger.warning("what was observed of %s is not kept: %s", live.data.title, problem)
+
+
+def abandon(lifecycle: Lifecycle, live: Operation) -> None:
+    """Record that an observed call was ended from outside: it is not to be run again."""
+    try:
+        lifecycle.cancel(live.operation_id)
+    except RecoveryError as problem:
+        logger.warning("what was observed of %s is not kept: %s", live.data.title, problem)
 
 
 class Observer:
@@ -111,35 +161,14 @@ class Observer:
         kind = self._kinds.get(hook)
         if kind is None or self._integrator.config.mode_for(kind.name, kind.key(arguments)) != "observe":
             return None
-        data = draft(self._integrator, kind, arguments)
-        data.key = None  # it joins nothing, and nothing joins it
-        data.max_attempts = 1
-        data.metadata[OBSERVED] = True
-        try:
-            return self._integrator.lifecycle.start(data)[1]
-        except StoreError as error:
-            logger.warning("%s is not observed: %s", data.title, error)
-            return None
+        return begin(self._integrator.lifecycle, draft(self._integrator, kind, arguments))
 
     def _keep(self, live: Operation, *, result: Any = None, error: Exception | None = None) -> None:
-        """Record an observed call; what goes wrong here is no business of the launcher, its handlers have run."""
-        lifecycle = self._integrator.lifecycle
-        try:
-            if error is None:
-                lifecycle.succeed(live, result)
-                return
-            verdict = self._integrator.classify(error, live.data)
-            live.metadata["would"] = f"{verdict.retry.value}: {verdict.explanation}"
-            live.save_metadata()
-            lifecycle.end_attempt(
-                live,
-                RecoveryState.FAILED,
-                error,
-                category=verdict.category.value,
-                explanation=verdict.explanation,
-                fix=verdict.fix,
-                fruitless=1,
-                limit=1,
-            )
-        except RecoveryError as problem:
-            logger.warning("what was observed of %s is not kept: %s", live.data.title, problem)
+        integrator = self._integrator
+        keep(
+            integrator.lifecycle,
+            live,
+            lambda error: integrator.classify(error, live.data),
+            result=result,
+            error=error,
+        )

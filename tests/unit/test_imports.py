@@ -37,8 +37,8 @@ LAYERS = (
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
     ("decorator", "declaration", "light", "manager", "defaults", "testing"),
-    ("integration", "health", "celery"),
-    ("observing", "plugin", "web"),
+    ("integration", "functions", "observing", "health", "celery"),
+    ("plugin", "web"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
