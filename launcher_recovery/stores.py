@@ -54,7 +54,8 @@ class _LoopThread:
         if loop is not None and self._pid == os.getpid():
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_PATIENCE_S)
-            loop.close()
+            if not self._thread.is_alive():  # else a store blocks it, and it ends with the process
+                loop.close()
 
 
 _thread = _LoopThread()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from launcher_recovery.persistence import MemoryPersistence, PostgresPersistence
 from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.testing import conformance
 from launcher_recovery.testing.conformance import PersistenceConformance, StoreConformance
-from launcher_recovery.testing.conformance.samples import VALUES
+from launcher_recovery.testing.conformance.samples import VALUES, ending_after
 from tests.unit import wrong_stores
 from tests.unit.folder_store import FolderStore
 from tests.unit.wrong_stores import WRONG, WrongStore
@@ -157,6 +159,82 @@ def test_a_suite_without_a_store_says_so(tmp_path: Path) -> None:
     )
     done = run_pytest("test_mine.py", "-k", "test_delete", cwd=tmp_path)
     assert "TestMine needs a fixture `persistence` that gives an empty store" in done.stdout
+
+
+_HANGING = """
+import asyncio, threading
+import pytest
+from launcher_recovery.testing.conformance import PersistenceConformance
+from tests.unit.folder_store import FolderStore
+
+class Suite(PersistenceConformance):
+    kind = FolderStore
+
+    @pytest.fixture
+    def persistence(self, tmp_path):
+        return self.kind(tmp_path / "store")
+
+    def reopen(self, persistence):
+        return self.kind(persistence.folder)
+
+class KeepsTheFirst(FolderStore):
+    async def save(self, data):
+        if await self.load(data.operation_id) is None:
+            await super().save(data)
+
+class Waits(FolderStore):
+    async def load(self, operation_id):
+        await asyncio.Event().wait()
+
+class Blocks(FolderStore):
+    async def load(self, operation_id):
+        threading.Event().wait()
+
+class TestKeepsTheFirst(Suite):
+    kind = KeepsTheFirst
+
+class TestWaits(Suite):
+    kind, time_limit_s = Waits, 0.2
+
+class TestBlocks(Suite):
+    kind, time_limit_s = Blocks, 0.2
+"""
+
+
+def test_a_suite_does_not_hang(tmp_path: Path) -> None:
+    """A store whose records stay as they were first, or one that does not return, fails with a sentence."""
+    (tmp_path / "test_mine.py").write_text(_HANGING)
+    some = "(TestKeepsTheFirst and engine) or test_unknown"
+    done = run_pytest("test_mine.py", "-k", some, "--tb=line", cwd=tmp_path)
+    said = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    rule = "the result of a finished operation must be found by its key after a restart: it waits for ever"
+    assert rule in done.stdout
+    limit = "every method of a store must return: the test was not over after 0.2 s"
+    for suite in ("TestWaits", "TestBlocks"):
+        assert any(suite in line for line in said), done.stdout
+    assert limit in done.stdout
+    assert any("test_engine_finds_a_result_after_a_restart" in line for line in said)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs signals")
+def test_the_time_limit_leaves_the_alarm_of_others_alone() -> None:
+    """Where somebody else uses the alarm, as pytest-timeout does, or in another thread, there is no limit."""
+    left = signal.setitimer(signal.ITIMER_REAL, 0)
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        with ending_after(60):
+            assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with ending_after(60):
+            assert signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        with pytest.raises(AssertionError, match=r"not over after 0\.01 s"), ending_after(0.01):
+            threading.Event().wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *left)
 
 
 def test_without_pytest_it_says_so() -> None:

@@ -14,6 +14,8 @@ A store that is a whole `launcher_recovery.persistence.Store` takes `StoreConfor
 of its own, empty. Two methods may be overridden: `reopen(persistence)` gives a new object on the place of one that is
 given up, as after a restart; `another(persistence)` gives a second one beside it, as in another process.
 
+A test whose store hangs fails after `time_limit_s` seconds, 60 unless the class says otherwise.
+
 Nothing else than pytest is needed: the async methods are run by `asyncio.run`, each test in an event loop of its own,
 and they have to bear that, as the engine calls them from loops of its own, too.
 """

@@ -102,7 +102,7 @@ class EventRules(PersistenceConformance):
 
         def follow() -> None:
             while True:
-                was_over = is_over.is_set()
+                was_over = is_over.wait(0.001)  # in between the writers have their turn
                 read.extend(event.seq for event in persistence.events_since(read[-1] if read else 0))
                 if was_over:
                     return

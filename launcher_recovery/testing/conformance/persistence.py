@@ -17,11 +17,12 @@ from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, Recover
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.codec import error_to_stored
 from launcher_recovery.stores import MirroredStore, store_for
-from launcher_recovery.testing.clock import VirtualClock
 from launcher_recovery.testing.conformance.samples import (
     NOW,
     VALUES,
+    PatientClock,
     at_once,
+    ending_after,
     full_record,
     record,
     require,
@@ -40,6 +41,14 @@ class PersistenceConformance:
     def persistence(self) -> Any:
         """The store under test, empty; to be overridden."""
         pytest.fail(f"{type(self).__name__} needs a fixture `persistence` that gives an empty store")
+
+    time_limit_s = 60.0
+    """After so many seconds a test fails; where there are no signals, as on Windows, only those of the engine do."""
+
+    @pytest.fixture(autouse=True)
+    def _in_time(self) -> Iterator[None]:
+        with ending_after(self.time_limit_s):
+            yield
 
     def reopen(self, persistence: Any) -> Any:
         """A new object on the place of `persistence`, which is not used any more, as after a restart.
@@ -274,8 +283,9 @@ class PersistenceConformance:
             return {"name": name, "parts": parts}
 
         with self._carrying(persistence) as store:
-            fetched = recoverable(persistence=store, clock=VirtualClock())(fetch)
-            same(self.run(fetched("a", parts=(1, 2))), {"name": "a", "parts": (1, 2)}, "a recovered call must return")
+            rule = "a recovered call must return"
+            fetched = recoverable(persistence=store, clock=PatientClock(rule))(fetch)
+            same(self.run(fetched("a", parts=(1, 2))), {"name": "a", "parts": (1, 2)}, rule)
         found = self.run(persistence.list_by_state(S.SUCCESS))
         same(len(found), 1, "a recovered call must leave one record in the state success")
         kept = (found[0].attempt, found[0].args, found[0].kwargs, found[0].result)
@@ -288,8 +298,9 @@ class PersistenceConformance:
         def fetch() -> None:
             raise ConnectionError("gone")
 
+        clock = PatientClock("a call that gives up must raise its own error")
         with self._carrying(persistence) as store, pytest.raises(ConnectionError):
-            recoverable(persistence=store, max_retries=1, clock=VirtualClock())(fetch)()
+            recoverable(persistence=store, max_retries=1, clock=clock)(fetch)()
         found = self.run(persistence.list_by_state(S.EXHAUSTED))
         same([data.attempt for data in found], [2], "a call that gives up must leave one record, exhausted")
         stored = error_to_stored(found[0].error)
@@ -309,8 +320,9 @@ class PersistenceConformance:
         self.run(persistence.save(replace(data, function_name=name)))
         with self._reopened(persistence) as again:
             with self._carrying(again) as store:
-                fetched: Any = recoverable(persistence=store, key=lambda name: name, clock=VirtualClock())(fetch)
-                same(fetched("model"), "model", "an interrupted call must return after a restart")
+                rule = "an interrupted call must return after a restart"
+                fetched: Any = recoverable(persistence=store, key=lambda name: name, clock=PatientClock(rule))(fetch)
+                same(fetched("model"), "model", rule)
             loaded = self.run(again.load("a"))
             rule = "an interrupted operation must be taken over after a restart, not begun anew"
             same((loaded.state, loaded.attempt, loaded.result), (S.SUCCESS, 2, "model"), rule)
@@ -323,12 +335,13 @@ class PersistenceConformance:
             calls.append(name)
             return (name, len(calls))
 
-        options: dict[str, Any] = {"key": lambda name: name, "reuse_result": True, "clock": VirtualClock()}
+        rule = "the result of a finished operation must be found by its key after a restart"
+        options: dict[str, Any] = {"key": lambda name: name, "reuse_result": True, "clock": PatientClock(rule)}
         with self._carrying(persistence) as store:
             recoverable(persistence=store, **options)(fetch)("model")
         with self._reopened(persistence) as again, self._carrying(again) as store:
             found = recoverable(persistence=store, **options)(fetch)("model")
-            same(found, ("model", 1), "the result of a finished operation must be found by its key after a restart")
+            same(found, ("model", 1), rule)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,11 +16,16 @@ from launcher_recovery.errors import StoredError
 from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.persistence.base import Change, Changed, Store
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.testing.clock import VirtualClock
 
 T = TypeVar("T")
 S = RecoveryState
 
 NOW = datetime(2026, 11, 22, 23, 46, 31, 123456, timezone.utc)
+
+
+# A call of the suite waits a few times; one that is joined to nothing waits millions of times a minute.
+_WAITS_AT_MOST = 1000
 
 
 def _nested(depth: int) -> Any:
@@ -147,6 +154,21 @@ def made(changed: T | None, rule: str) -> T:
     return changed
 
 
+class PatientClock(VirtualClock):
+    """A clock on which nobody waits without end: who does so waits for a record that the store lost or keeps."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__()
+        self._rule = rule
+        self._waits = 0
+
+    def _jump(self, seconds: float) -> None:
+        self._waits += 1
+        found = "it waits for ever for what the store says is under way (save must replace what was saved before)"
+        require(self._waits <= _WAITS_AT_MOST, f"{self._rule}: {found}")
+        super()._jump(seconds)
+
+
 def at_once(number: int, work: Callable[[int], T]) -> list[T]:
     """What `work` returns in each of so many threads that begin together; raises what one of them raised."""
     barrier = threading.Barrier(number)
@@ -169,3 +191,24 @@ def at_once(number: int, work: Callable[[int], T]) -> list[T]:
         raise errors[0]
     require(len(results) == number, "methods called by several threads at once must return: some hang")
     return [results[position] for position in range(number)]
+
+
+@contextmanager
+def ending_after(seconds: float) -> Iterator[None]:
+    """Fail in what takes longer, also when it hangs; needs signals that nobody else uses, and the main thread."""
+    alarm = getattr(signal, "SIGALRM", None)
+    is_main = threading.current_thread() is threading.main_thread()
+    if alarm is None or not is_main or signal.getsignal(alarm) is not signal.SIG_DFL:
+        yield
+        return
+
+    def fail(*_: object) -> None:
+        raise AssertionError(f"every method of a store must return: the test was not over after {seconds:g} s")
+
+    signal.signal(alarm, fail)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(alarm, signal.SIG_DFL)
