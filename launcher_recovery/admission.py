@@ -143,10 +143,18 @@ class Admission:
     def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> Generator[Effect, Any, RetryAt | GiveUp]:
         """What follows a failed attempt, paid for if it is another one."""
         live, policy = self._live, self.policy
-        age = self._age(live.data)
-        # Strategies may look at the history.
-        with made_current(live):
-            decision = decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+
+        def ask_strategy() -> RetryAt | GiveUp:
+            age = self._age(live.data)
+            with made_current(live):
+                return decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+
+        live.as_failed = functools.partial(self._lifecycle.as_failed, error=error, category=verdict.category.value)
+        try:
+            # A strategy may look at the history, which is in the store.
+            decision: RetryAt | GiveUp = yield Call(ask_strategy)
+        finally:
+            live.as_failed = None  # it holds the error
         if isinstance(decision, RetryAt) and policy.budget is not None:
             decision = yield from self._ask(functools.partial(self._pay, decision, error))
         return decision

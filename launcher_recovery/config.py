@@ -42,9 +42,10 @@ def _number(value: Any, minimum: float, expected: str, kind: type = float) -> An
         raise ValueError(expected)
     try:
         number = kind(value)
-    except (TypeError, ValueError):
+        is_finite = math.isfinite(number)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(expected) from None
-    if not math.isfinite(number) or number < minimum or (kind is int and number != float(value)):
+    if not is_finite or number < minimum or (kind is int and number != float(value)):
         raise ValueError(expected)
     return number
 
@@ -94,9 +95,10 @@ def _rollout(value: Any) -> dict[str, float]:
     shares: dict[str, float] = {}
     for kind, share in pairs:
         percent = _number(str(share).strip().rstrip("%"), 0, expected)
-        if percent > 100 or kind.strip() not in ("*", *KINDS):
+        name = str(kind).strip()
+        if percent > 100 or name not in ("*", *KINDS):
             raise ValueError(expected)
-        shares[kind.strip()] = percent
+        shares[name] = percent
     return shares
 
 
@@ -388,7 +390,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _suggestion(name: str, known: Any) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1)
+    nearest = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 

@@ -16,6 +16,8 @@ _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
 _moments = itertools.count(1)
 _noting = threading.Lock()
+# Less is not worth a word.
+_SHORTEST_WAIT_S = 0.01
 
 
 def moment() -> int:
@@ -54,8 +56,9 @@ def attempts_of(data: RecoveryData) -> str:
 def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[AttemptRecord]) -> None:
     """Note on the error what was tried, once, and mark it for operations around this one."""
     attempts = attempts_of(data)
-    waited = _waited(list(history))
-    waits = f" and {waited:.3g} s of waiting" if waited else ""
+    waited = _waited(data, list(history))
+    digits = f"{waited:.0f}" if waited >= 100 else f"{waited:.3g}"
+    waits = f" and {digits} s of waiting" if waited >= _SHORTEST_WAIT_S else ""
     note = f"launcher-recovery: gave up after {attempts}{waits} (operation {data.operation_id})"
     try:
         setattr(error, _GAVE_UP, moment())
@@ -68,12 +71,14 @@ def mark_given_up(error: Exception, data: RecoveryData, history: Iterable[Attemp
         pass  # an exception class with __slots__; it is still raised, without the note
 
 
-def _waited(history: Sequence[AttemptRecord]) -> float:
-    """Seconds of waiting between the attempts; a wait may have been ended early, or gone on with other settings."""
+def _waited(data: RecoveryData, history: Sequence[AttemptRecord]) -> float:
+    """Seconds of waiting after attempts; a wait may have been ended early, or gone on with other settings."""
     waited = 0.0
-    for before, after in itertools.pairwise(history):
-        if before.ended_at is not None and before.delay_s:
-            waited += max(0.0, (after.started_at - before.ended_at).total_seconds())
+    for number, attempt in enumerate(history, 1):
+        # A wait that was cut off by a deadline is over when the operation is.
+        over = history[number].started_at if number < len(history) else data.completed_at
+        if attempt.ended_at is not None and attempt.delay_s and over is not None:
+            waited += max(0.0, (over - attempt.ended_at).total_seconds())
     return waited
 
 

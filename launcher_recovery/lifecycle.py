@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -186,6 +187,19 @@ class Lifecycle(Controls, Keeping):
     def history(self, operation_id: str) -> list[AttemptRecord]:
         """The attempts so far, oldest first."""
         return self.store.attempts(operation_id)
+
+    def as_failed(self, attempt: AttemptRecord, error: Exception, category: str) -> AttemptRecord:
+        """The record of an attempt that failed, before what follows it is decided and kept."""
+        kept = self._kept_error(error)
+        return replace(
+            attempt,
+            ended_at=to_datetime(self.clock.time()),
+            outcome="failed",
+            category=category,
+            error=str(kept),
+            error_type=kept.type_name,
+            traceback=kept.traceback,
+        )
 
     def end_attempt(
         self,

@@ -233,6 +233,8 @@ class Operation:
         self.on_moved: Callable[[], None] | None = None
         self.snapshot: Callable[[], Any] | None = None
         self.last_item: Any = NOTHING
+        self.as_failed: Callable[[AttemptRecord], AttemptRecord] | None = None
+        """While it is decided what follows the attempt: adds to its record how it failed, which is not kept yet."""
         self._tickets: list[Ticket] = []
         self._keeper = keeper
         self._clock = clock
@@ -254,8 +256,11 @@ class Operation:
 
     @property
     def history(self) -> list[AttemptRecord]:
-        """The attempts so far, oldest first, the running one last."""
-        return self._keeper.history(self.operation_id)
+        """The attempts so far, oldest first, the running one last (for a strategy: the one that has just failed)."""
+        attempts = self._keeper.history(self.operation_id)
+        if self.as_failed is not None and attempts:
+            attempts[-1] = self.as_failed(attempts[-1])
+        return attempts
 
     def save_metadata(self) -> None:
         """Keep `metadata` now; it is there again after a restart."""

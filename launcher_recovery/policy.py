@@ -170,31 +170,39 @@ def limit_for(policy: Policy, verdict: Verdict) -> int:
 
 
 def _opinion(policy: Policy, error: Exception, number: int) -> bool | None:
-    """What a strategy says that decides alone; None when it does not, or cannot."""
+    """What a strategy says that decides alone (when it cannot, no); None when it leaves it to the verdict."""
     if not policy.strategy.decides:
         return None
     try:
         return bool(policy.strategy.should_retry(error, number, policy.max_attempts))
     except Exception as problem:
-        _complain(policy.strategy, "should_retry", problem)
-        return None
+        logger.warning("%s raised %s: there is no retry", _method(policy.strategy, "should_retry"), _words(problem))
+        return False
 
 
 def _delay(strategy: Strategy, number: int, previous: float) -> float:
-    """The strategy's wait in seconds."""
+    """The strategy's wait in seconds, or that of the default backoff when it gives none."""
     try:
-        delay = float(strategy.next_delay(number, previous))
-        if math.isnan(delay):
-            raise ValueError("it gave nan")
-        return max(0.0, min(delay, _LONGEST_WAIT_S))
+        delay = strategy.next_delay(number, previous)
+        # Compared before it is converted: an int may be larger than any float.
+        if isinstance(delay, (int, float)) and 0 <= delay < math.inf:
+            return float(min(delay, _LONGEST_WAIT_S))
+        found = f"gave {delay!r}, which is no finite number of at least 0"
     except Exception as problem:
-        _complain(strategy, "calculate_delay", problem)
-        return _PLAIN.calculate_delay(number)
+        found = f"raised {_words(problem)}"
+    instead = _PLAIN.calculate_delay(number)
+    logger.warning("%s %s: the default wait of %g s is taken", _method(strategy, "calculate_delay"), found, instead)
+    return instead
 
 
-def _complain(strategy: Strategy, method: str, problem: Exception) -> None:
-    what = f"{type(problem).__name__}: {text_of(problem)}"
-    logger.warning("%s of the strategy %s failed (%s); the default is used", method, type(strategy).__qualname__, what)
+def _method(strategy: Strategy, method: str) -> str:
+    """What is at fault, with the name that the strategy was given, if any."""
+    name = getattr(strategy, "name", None)
+    return f"{method} of the strategy {type(strategy).__qualname__}" + (f" {name!r}" if isinstance(name, str) else "")
+
+
+def _words(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {text_of(problem)}"
 
 
 def decide(
@@ -216,8 +224,8 @@ def decide(
         previous: the wait before this attempt in seconds, for strategies whose waits build on each other.
 
     A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
-    the delay. `Retry-After` is a lower bound of any delay. A strategy that raises, or gives no number, is logged: then
-    the verdict decides, or the delay is that of a bare `recoverable`.
+    the delay. `Retry-After` is a lower bound of any delay. A strategy that raises, or gives no usable number, is
+    named in a warning: then there is no retry, or the delay is that of the default backoff.
     """
     breaker = policy.breaker
     wait_for_breaker, whole = policy.wait_for_breaker, policy.deadline

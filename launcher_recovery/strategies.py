@@ -14,6 +14,8 @@ class Strategy:
     """Base class. Override `calculate_delay`; override `should_retry` only to decide alone on a retry.
 
     A strategy that leaves `should_retry` alone lets the error's verdict decide (see `launcher_recovery.engine`).
+    In both methods `current_operation().history` has the attempts so far, the failed one last. When they raise, or
+    the delay is no finite number of at least 0, a warning is logged; there is no retry then, or the default backoff.
     """
 
     def calculate_delay(self, attempt: int) -> float:
@@ -120,7 +122,8 @@ class CustomStrategy(Strategy):
         self.name = name
 
     def calculate_delay(self, attempt: int) -> float:
-        return max(0.0, float(self.delay_func(attempt)))
+        # In this order nan stays what it is, and is told of.
+        return max(float(self.delay_func(attempt)), 0.0)
 
 
 def strategy_of(given: Any) -> Strategy:

@@ -145,6 +145,18 @@ async def test_exhausted_error_on_request(kit: Kit, drive: Drive) -> None:
     assert caught.value.__cause__ is error
 
 
+@pytest.mark.parametrize(
+    ("delay", "told"),
+    [(0.0, ""), (0.004, ""), (0.25, " and 0.25 s of waiting"), (1234.5678, " and 1235 s of waiting")],
+)
+async def test_note_on_waits(kit: Kit, drive: Drive, delay: float, told: str) -> None:
+    """The note has the seconds in three digits or all that there are before the point; no wait is not worth a word."""
+    error = ConnectionError("gone")
+    with pytest.raises(ConnectionError):
+        await drive(script(error, error), Policy(max_attempts=2, strategy=FixedDelayStrategy(delay)))
+    assert notes_of(error) == [f"launcher-recovery: gave up after 2 attempts{told} (operation {kit.data.operation_id})"]
+
+
 async def test_errors_that_take_no_note_are_raised_all_the_same(drive: Drive) -> None:
     """An exception that refuses attributes is raised as it is."""
 

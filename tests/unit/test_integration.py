@@ -178,10 +178,14 @@ def test_settings_are_merged_or_replaced_and_hold_from_the_next_operation_on(
         ({"mode": "observe", "timeout": "soon"}, "timeout='soon' is not usable"),
         ({"mode": "observe", "max_retires": 2}, "'max_retires' is not a setting; did you mean max_retries?"),
         ({"mode": "observe", "sources": {}}, "'sources' is not a setting"),
+        ({"mode": "observe", 5: 5}, "5 is not a setting"),
+        ({"mode": "observe", "rollout": {5: 5}}, "rollout={5: 5} is not usable"),
+        ({"mode": "observe", "max_retries": float("inf")}, "max_retries=inf is not usable"),
+        ({"mode": "observe", "timeout": 10**400}, "is not usable: it must be a number of seconds"),
     ],
 )
 def test_settings_are_put_in_force_whole_or_not_at_all(
-    make: Callable[..., RecoveryIntegrator], changes: dict[str, Any], words: str
+    make: Callable[..., RecoveryIntegrator], changes: dict[Any, Any], words: str
 ) -> None:
     integrator = make()
     before = integrator.config
@@ -678,10 +682,12 @@ def test_a_deadline_ends_a_wait_that_goes_past_it(make: Callable[..., RecoveryIn
             return super().wait(wake, seconds)
 
     integrator.clock = integrator.lifecycle.clock = Changing()
-    with pytest.raises(ConnectionError, match="broken"):
+    with pytest.raises(ConnectionError, match="broken") as caught:
         integrator.apply_to_operation(broken)()
     (data,) = integrator.persistence.find()
     assert (data.state, data.attempt, data.owner, data.next_attempt_at) == ("exhausted", 1, None, None)
+    (note,) = getattr(caught.value, "__notes__", ())
+    assert " after 1 attempt and 5" in note
     assert str(data.error) == "ConnectionError: broken"
     assert integrator.clock.slept < 60
 

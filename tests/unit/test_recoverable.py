@@ -17,6 +17,7 @@ import pytest
 
 from launcher_recovery import (
     CircuitBreakerOpenError,
+    CustomStrategy,
     FixedDelayStrategy,
     OperationCancelled,
     RecoveryConfigError,
@@ -716,38 +717,107 @@ def test_deadline_that_is_over_before_the_first_attempt() -> None:
         asyncio.run(asyncio.wait_for(work(), 20))
 
 
-@pytest.mark.parametrize("kept", KEPT[:2], ids=["light", "kept"])
-async def test_strategy_looks_at_the_history(clock: VirtualClock, kept: dict[str, Any]) -> None:
-    """A strategy finds the operation it decides about, with its attempts so far, of plain functions and coroutines."""
-    seen: list[list[tuple[int, str | None]]] = []
+async def test_strategy_that_fails_costs_neither_the_error_nor_the_key(clock: VirtualClock, store: Store) -> None:
+    """With a strategy that raises, the function's error is raised, the record is over, and the key is free again."""
+
+    def gives(attempt: int) -> float:
+        raise ZeroDivisionError
+
+    class Deciding(FixedDelayStrategy):
+        def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
+            raise ZeroDivisionError
+
+    async def work() -> None:
+        raise ConnectionError("gone")
+
+    options: dict[str, Any] = {"clock": clock, "persistence": store, "key": lambda: "k", "max_retries": 1}
+    for strategy, attempts, slept in ((CustomStrategy(gives), 2, 1), (Deciding(), 1, 1), (CustomStrategy(gives), 2, 2)):
+        clock.advance(1)  # the newest is the first that is found
+        with pytest.raises(ConnectionError, match="gone"):
+            await recoverable(strategy=strategy, **options)(work)()
+        assert (store.find()[0].attempt, clock.slept) == (attempts, slept)
+    assert [data.state.value for data in store.find()] == ["exhausted", "failed", "exhausted"]
+
+
+@pytest.mark.parametrize("kept", ["light", "kept"])
+@pytest.mark.parametrize("kind", ["sync", "async", "generator", "async generator"])
+async def test_strategy_looks_at_the_history(clock: VirtualClock, tmp_path: Path, kept: str, kind: str) -> None:
+    """A strategy finds the operation it decides about; of its attempts the last one is that which has just failed."""
+    seen: list[list[tuple[Any, ...]]] = []
+    waits: list[int] = []
+
+    def history() -> list[Any]:
+        operation = current_operation()
+        assert operation is not None
+        return operation.history
 
     class Looking(FixedDelayStrategy):
         def should_retry(self, error: Exception, attempt: int, max_attempts: int) -> bool:
-            operation = current_operation()
-            assert operation is not None
-            seen.append([(one.number, one.outcome) for one in operation.history])
+            assert all(one.ended_at is not None and "in work" in one.traceback for one in history())
+            seen.append([(one.number, one.outcome, one.error_type, one.error, one.delay_s) for one in history()])
             return attempt < max_attempts
 
         def calculate_delay(self, attempt: int) -> float:
-            operation = current_operation()
-            assert operation is not None
-            return float(len(operation.history))
+            waits.append(len(history()))
+            return float(waits[-1])
 
-    def work() -> None:
+    def work(last: Any = None) -> None:
         raise ConnectionError("gone")
 
     async def work_async() -> None:
-        raise ConnectionError("gone")
+        work()
 
-    expected = [[(1, None)], [(1, "failed"), (2, None)], [(1, "failed"), (2, "failed"), (3, None)]]
-    decorate = recoverable(clock=clock, max_retries=2, strategy=Looking(0), **kept)
+    def work_in_turn(last: Any = None) -> Iterator[int]:
+        work()
+        yield 1
+
+    async def work_in_turn_async(last: Any = None) -> AsyncIterator[int]:
+        work()
+        yield 1
+
+    options: dict[str, Any] = {"clock": clock, "max_retries": 2, "strategy": Looking(0)}
+    if kept == "kept":
+        options["persistence"] = SQLitePersistence(tmp_path / "recovery.db")
+
+    async def call() -> None:
+        if kind == "sync":
+            recoverable(**options)(work)()
+        elif kind == "async":
+            await recoverable(**options)(work_async)()
+        elif kind == "generator":
+            list(recoverable(resume_from="last", **options)(work_in_turn)())
+        else:
+            async for _ in recoverable(resume_from="last", **options)(work_in_turn_async)():
+                pass
+
     with pytest.raises(ConnectionError):
-        decorate(work)()
-    assert (seen, clock.slept) == (expected, 3)
-    with pytest.raises(ConnectionError):
-        await decorate(work_async)()
-    assert (seen[3:], clock.slept) == (expected, 6)
+        await call()
+    failed = [(number, "failed", "ConnectionError", "ConnectionError: gone") for number in (1, 2, 3)]
+    first, second, third = failed
+    assert seen == [[(*first, None)], [(*first, 1), (*second, None)], [(*first, 1), (*second, 2), (*third, None)]]
+    assert (waits, clock.slept) == ([1, 2], 3)
     assert current_operation() is None
+
+
+async def test_decision_of_a_coroutine_leaves_what_is_current(clock: VirtualClock) -> None:
+    """The operation around one that fails is the current one again; the one decided about does not hold the error."""
+    lives: list[Any] = []
+
+    @recoverable(clock=clock)
+    async def outer() -> Any:
+        around = current_operation()
+
+        @recoverable(clock=clock, max_retries=1)
+        async def inner() -> None:
+            lives.append(current_operation())
+            raise ConnectionError("gone")
+
+        with pytest.raises(ConnectionError):
+            await inner()
+        return current_operation() is around
+
+    assert await outer()
+    assert lives[0].as_failed is None
 
 
 # -- keys of several functions -------------------------------------------------------------------------
