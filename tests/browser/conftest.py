@@ -137,7 +137,9 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.hub = Hub().start()
-        self.launcher = Launcher(folder / "launcher-data", "--hub", "--hub-port", str(self.hub.port))
+        # Long enough for a person, and the page, to see a wait.
+        delays = {"RECOVERY_INITIAL_DELAY": "1", "RECOVERY_MAX_DELAY": "1"}
+        self.launcher = Launcher(folder / "launcher-data", "--hub", "--hub-port", str(self.hub.port), **delays)
 
     def offer(self, name: str, faults: Sequence[Fault] = (), *, size: int = 24 << 20, rate: int | None = None) -> str:
         return self.hub.add_model(name, size, list(faults), rate)

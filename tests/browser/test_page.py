@@ -151,6 +151,10 @@ def test_pause_resume_and_cancel_do_what_they_say(place: Place, open_page: OpenP
     expect(role(page, download, "state")).to_have_text("Cancelled")
     assert in_state(place.launcher, download, "cancelled")["actions"] == ["retry"]
 
+    # The import is cancelled with its part, and folded away.
+    whole = place.launcher.operation("create_project", "buttons")
+    expect_state(page, whole, "cancelled")
+    card(page, whole).locator("xpath=..").locator(".parts > summary").first.click()
     button(page, download, "retry").click()
     expect_state(page, download, "in_progress")
     button(page, download, "cancel").click()

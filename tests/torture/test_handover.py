@@ -58,7 +58,7 @@ def items():
     return end(number)
 
 def tell_when_joined():
-    while (data := store.latest_with_key("shared")) is None or data.operation_id not in handles_of(store):
+    while not (found := store.find(limit=1)) or found[0].operation_id not in handles_of(store):
         time.sleep(0.005)
     print("joined", flush=True)
 
