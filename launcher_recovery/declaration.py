@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery import checks, drivers, isolate, signals
+from launcher_recovery import checks, isolate, signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import (
@@ -37,6 +37,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy, Rules, reader
 from launcher_recovery.snapshots import Resumption, States
 from launcher_recovery.stores import MirroredStore
+from launcher_recovery.threads import in_thread
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -187,7 +188,7 @@ class Declaration:
         prepared = self._prepare(args, kwargs)
         if self.store is None and not self.policy.is_shared:
             return self._enter(prepared)
-        return await drivers.in_thread(lambda: self._enter(prepared), Begun.abandon)
+        return await in_thread(lambda: self._enter(prepared), Begun.abandon)
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         """What is done of `begin` without the store."""
@@ -232,13 +233,7 @@ class Declaration:
                 if found is not None and _can_be_given_again(found):
                     begun.data, begun.is_over = found, True
                     return begun
-        revive = self.state_serializer is not None
-        if self.policy.holds_back:
-            begun.data = lifecycle.enter(draft, revive)
-        else:
-            begun.data, begun.live = lifecycle.start(draft, revive)
-            if begun.live is not None:
-                begun.engine.begin(begun.live, self.rules)
+        begun.data, begun.live = begun.engine.enter(draft, self.rules, revive=self.state_serializer is not None)
         return begun
 
     def stay_alive(self) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from typing import Any, TypeVar
+from typing import Any
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect, Loop, Outcome, Raise, Run, Wait
 from launcher_recovery.operation import Operation, running
 from launcher_recovery.threads import written
-
-T = TypeVar("T")
 
 # Most coroutines are over by then, and need nobody who looks what other processes do to their operation.
 _UNWATCHED_S = 0.02
@@ -54,44 +51,6 @@ class _Steps:
             self._value = await written(function)
         except Exception as error:
             self._failure = error
-
-
-class _Handover:
-    """Takes the result of a function in another thread over, or undoes it there, whatever happens to the event loop."""
-
-    def __init__(self, function: Callable[[], T], undo: Callable[[T], object]) -> None:
-        self._function = function
-        self._undo = undo
-        self._lock = threading.Lock()
-        self._is_abandoned = False
-        self._results: list[T] = []
-
-    def run(self) -> Any:
-        result = self._function()
-        with self._lock:
-            self._results.append(result)
-            is_abandoned = self._is_abandoned
-        if is_abandoned:
-            self._undo(result)
-        return result
-
-    def abandon(self) -> None:
-        with self._lock:
-            self._is_abandoned = True
-            results = list(self._results)
-        for result in results:
-            self._undo(result)
-
-
-async def in_thread(function: Callable[[], T], undo: Callable[[T], object]) -> T:
-    """The result of `function`, called in another thread; when the task is cancelled meanwhile, `undo` gets it."""
-    handover = _Handover(function, undo)
-    try:
-        result: T = await asyncio.to_thread(handover.run)
-        return result
-    except asyncio.CancelledError:
-        handover.abandon()
-        raise
 
 
 def drive(live: Operation, loop: Loop, handler: Callable[[], Any], clock: Clock) -> Any:

@@ -128,6 +128,19 @@ class Engine:
         with suppress(asyncio.CancelledError), self._attached(data, policy, begun):
             raise asyncio.CancelledError
 
+    def enter(self, draft: RecoveryData, policy: Rules, revive: bool = False) -> tuple[RecoveryData, Operation | None]:
+        """Enter a call, with its first attempt where nothing holds that back; see `Lifecycle.enter`.
+
+        Returns:
+            The record, and the handle of the attempt, as `run` takes them; None: `run` begins one when it may.
+        """
+        if reader(policy)().holds_back:
+            return self.lifecycle.enter(draft, revive), None
+        data, live = self.lifecycle.start(draft, revive)
+        if live is not None:
+            self.begin(live, policy)
+        return data, live
+
     def begin(self, live: Operation, policy: Rules) -> None:
         """Note that the attempt begins now with which the record of `live` was entered."""
         try:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from launcher_recovery import drivers, observing
+from launcher_recovery import observing
 from launcher_recovery.classification import Verdict
 from launcher_recovery.declaration import Declaration
 from launcher_recovery.engine import classified
 from launcher_recovery.operation import Operation, current_operation, running
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Rules
+from launcher_recovery.threads import in_thread
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -54,7 +55,7 @@ class Switched(Declaration):
             return await super().call_async(args, kwargs)
         live = None
         if mode == "observe":
-            live = await drivers.in_thread(lambda: self._begin(args, kwargs), self._abandon)
+            live = await in_thread(lambda: self._begin(args, kwargs), self._abandon)
         if live is None:
             return await self.target(*args, **kwargs)
         try:

@@ -27,7 +27,7 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState, current_operation
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
@@ -148,6 +148,21 @@ class RecoveryIntegrator:
         self.persistence.close()
 
     # -- policy -------------------------------------------------------------------------------------
+
+    def draft(self, kind: OperationKind, arguments: Mapping[str, Any]) -> RecoveryData:
+        """The record of a call of one of the launcher's hooks, not yet entered anywhere."""
+        around = current_operation()
+        return self.lifecycle.draft(
+            kind.hook,
+            (),
+            arguments,
+            kind=kind.name,
+            key=kind.key(arguments),
+            project=arguments.get("project_id"),
+            parent_id=None if around is None else around.operation_id,
+            title=kind.title(arguments),
+            limit=self.max_attempts,
+        )
 
     def policy_for(
         self, kind: OperationKind, data: RecoveryData, scope: str | None, place: str | None = None

@@ -11,7 +11,7 @@ import pluggy
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation, running
+from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, running
 from launcher_recovery.policy import Classify
 
 if TYPE_CHECKING:
@@ -25,22 +25,6 @@ OBSERVED = "observed"
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 Around = Generator[None, Any, Any]
-
-
-def draft(integrator: RecoveryIntegrator, kind: OperationKind, arguments: Mapping[str, Any]) -> RecoveryData:
-    """The record of a call of one of the launcher's hooks, not yet entered anywhere."""
-    around = current_operation()
-    return integrator.lifecycle.draft(
-        kind.hook,
-        (),
-        arguments,
-        kind=kind.name,
-        key=kind.key(arguments),
-        project=arguments.get("project_id"),
-        parent_id=None if around is None else around.operation_id,
-        title=kind.title(arguments),
-        limit=integrator.max_attempts,
-    )
 
 
 def begin(lifecycle: Lifecycle, data: RecoveryData) -> Operation | None:
@@ -161,7 +145,7 @@ class Observer:
         kind = self._kinds.get(hook)
         if kind is None or self._integrator.config.mode_for(kind.name, kind.key(arguments)) != "observe":
             return None
-        return begin(self._integrator.lifecycle, draft(self._integrator, kind, arguments))
+        return begin(self._integrator.lifecycle, self._integrator.draft(kind, arguments))
 
     def _keep(self, live: Operation, *, result: Any = None, error: Exception | None = None) -> None:
         integrator = self._integrator

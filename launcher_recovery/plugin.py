@@ -150,20 +150,15 @@ class LauncherPlugin:
             return None
         try:
             kind.check(arguments, integrator.config.allowed_roots)
-            draft = observing.draft(integrator, kind, arguments)
+            draft = integrator.draft(kind, arguments)
             kept = self._kept_result(kind, draft)
             if kept is not None and kept.result is not None:
                 return kept.result
             rules = self._rules(kind, draft, arguments)
-            if rules().holds_back:
-                data, live = integrator.lifecycle.enter(draft, revive=True), None
-            else:
-                data, live = integrator.lifecycle.start(draft, revive=True)
+            data, live = integrator.engine.enter(draft, rules, revive=True)
         except StoreError as error:
             logger.warning("%s runs without recovery: %s", kind.title(arguments), error)
             return None
-        if live is not None:
-            integrator.engine.begin(live, rules)
         return integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
 
     def _rules(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Callable[[], Policy]:

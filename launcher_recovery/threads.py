@@ -35,3 +35,41 @@ async def written(function: Callable[[], T]) -> T:
                     await asyncio.wait({done})
             done.exception()
         raise
+
+
+class _Handover:
+    """Takes the result of a function in another thread over, or undoes it there, whatever happens to the event loop."""
+
+    def __init__(self, function: Callable[[], T], undo: Callable[[T], object]) -> None:
+        self._function = function
+        self._undo = undo
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._results: list[T] = []
+
+    def run(self) -> Any:
+        result = self._function()
+        with self._lock:
+            self._results.append(result)
+            is_abandoned = self._is_abandoned
+        if is_abandoned:
+            self._undo(result)
+        return result
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._is_abandoned = True
+            results = list(self._results)
+        for result in results:
+            self._undo(result)
+
+
+async def in_thread(function: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """The result of `function`, called in another thread; when the task is cancelled meanwhile, `undo` gets it."""
+    handover = _Handover(function, undo)
+    try:
+        result: T = await asyncio.to_thread(handover.run)
+        return result
+    except asyncio.CancelledError:
+        handover.abandon()
+        raise

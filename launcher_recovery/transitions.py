@@ -170,10 +170,6 @@ class Transitions:
         """Wake all calls of this process, since what they go by has changed."""
         self._handles.notify_all()
 
-    def announce_event(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Store and send an event that belongs to no operation."""
-        signals.send(self.store.append_event(name, payload), self)
-
     # -- without secrets ----------------------------------------------------------------------------
 
     def _kept_key(self, key: str) -> str:

@@ -26,6 +26,7 @@ from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersi
 from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
+    SEALED,
     AttemptRow,
     OperationRow,
     OwnerTableRow,
@@ -71,9 +72,12 @@ class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
 
     def _look_for_unreadable(self) -> None:
         """Find out soon, not when somebody asks for it, whether the key is the right one."""
+        newest = "ORDER BY created_at DESC, operation_id DESC LIMIT 50"
         try:
-            self.find(states=UNFINISHED)
-            self.find()
+            for which in (f"WHERE {IS_UNFINISHED.sql}", ""):
+                for row in self._fetch(f"SELECT {', '.join(SEALED)} FROM recovery_data {which} {newest}"):
+                    for column in row:
+                        self._seal.open_or_say(column)
         except StoreError:
             pass  # a damaged page, which is dealt with when somebody needs it
 

@@ -216,6 +216,21 @@ def test_changes_made_here_wake_nobody_twice(store: SQLitePersistence) -> None:
     work()
 
 
+def checking(store: SQLitePersistence) -> Call:
+    """A call that has begun, and looks whether it may go on."""
+    begun = threading.Event()
+
+    @recoverable(persistence=store)
+    def work() -> None:
+        while True:
+            here().check()
+            begun.set()
+
+    call = Call(work)
+    assert begun.wait(30)
+    return call
+
+
 def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
     store: SQLitePersistence, elsewhere: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,16 +244,7 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
             raise StoreError("busy")
         return event_range()
 
-    begun = threading.Event()
-
-    @recoverable(persistence=store)
-    def work() -> None:
-        while True:
-            here().check()
-            begun.set()
-
-    call = Call(work)
-    assert begun.wait(30)
+    call = checking(store)
     monkeypatch.setattr(store, "event_range", failing)
     assert elsewhere("cancel") == "cancelled"
     assert isinstance(call.result, OperationCancelled)
@@ -250,16 +256,7 @@ def test_more_events_than_can_be_read(
 ) -> None:
     """Then everybody looks."""
     monkeypatch.setattr("launcher_recovery.handles._MANY", 0)
-    begun = threading.Event()
-
-    @recoverable(persistence=store)
-    def work() -> None:
-        while True:
-            here().check()
-            begun.set()
-
-    call = Call(work)
-    assert begun.wait(30)
+    call = checking(store)
     elsewhere("cancel")
     assert isinstance(call.result, OperationCancelled)
 

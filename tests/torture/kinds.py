@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from launcher_recovery import PostgresPersistence
 from launcher_recovery.lifecycle import Lifecycle
@@ -14,6 +16,23 @@ from launcher_recovery.persistence import MemoryPersistence, ResilientPersistenc
 from launcher_recovery.persistence.base import Store
 from tests import postgres
 from tests.torture.files import database
+
+
+def run_examples(machine: type[RuleBasedStateMachine], examples: int, steps: int, *phases: Phase) -> None:
+    """Random sequences of a machine's calls, the same in every run."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
 
 
 class InOneThread(Lifecycle):

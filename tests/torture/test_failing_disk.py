@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from launcher_recovery import RecoveryState, RecoveryStateError, SQLitePersistence, StoreError
 from launcher_recovery.lifecycle import Lifecycle
@@ -20,6 +20,7 @@ from launcher_recovery.persistence import ResilientPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.fallback import RETRY_S
 from tests.torture.files import database
+from tests.torture.kinds import run_examples
 from tests.torture.model import Walks
 from tests.torture.test_state_machine import Operations
 from tests.unit.kit import ME, Kit
@@ -222,28 +223,12 @@ def opened(path: Path) -> Iterator[tuple[Disk, Kit]]:
         disk.close()
 
 
-def run(examples: int, steps: int, *phases: Phase) -> None:
-    run_state_machine_as_test(
-        OnAFailingDisk,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            phases=phases,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_any_sequence_of_calls_on_a_failing_disk() -> None:
     """A seeded sample of sequences, the same in every run."""
-    run(12, 40, Phase.generate)
+    run_examples(OnAFailingDisk, 12, 40, Phase.generate)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_any_long_sequence_of_calls_on_a_failing_disk() -> None:
-    run(1000, 100, Phase.generate, Phase.shrink)
+    run_examples(OnAFailingDisk, 1000, 100, Phase.generate, Phase.shrink)

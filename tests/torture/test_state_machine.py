@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -22,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from launcher_recovery.clock import to_datetime
@@ -31,7 +30,7 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.testing import VirtualClock
-from tests.torture.kinds import KINDS, InOneThread
+from tests.torture.kinds import KINDS, InOneThread, run_examples
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
@@ -532,19 +531,7 @@ class Operations(RuleBasedStateMachine):
 
 def run(kind: str, examples: int, steps: int, *phases: Phase) -> None:
     machine = type("Operations", (Operations,), {"kind": kind})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            phases=phases,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_examples(machine, examples, steps, *phases)
 
 
 @pytest.mark.parametrize("kind", KINDS)

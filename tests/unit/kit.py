@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +18,34 @@ from launcher_recovery.signals import Event
 from launcher_recovery.testing import VirtualClock
 
 ME = Owner("me", "this-host", 1, "boot/1")
+
+
+# Written by a process that has a `store`: numbered operations, each told when it is kept.
+WRITER = """
+from launcher_recovery import RecoveryData
+number = 0
+while True:
+    number += 1
+    store.insert(RecoveryData(str(number), 'work'))
+    print(number, flush=True)
+"""
+
+
+def killed_while_it_writes(process: subprocess.Popen[str], reopen: Callable[[], Store]) -> None:
+    """Everything that the `WRITER` was told is kept is there after it was killed."""
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    written = 20 + len([line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")])
+    process.wait(20)
+    process.communicate()
+    store = reopen()
+    store.check()
+    kept = {int(data.operation_id) for data in store.find(limit=-1)}
+    assert kept >= set(range(1, written + 1))
+    assert [event.seq for event in store.events_since(0, limit=10**6)] == list(range(1, len(kept) + 1))
+    store.close()
 
 
 class Kit:

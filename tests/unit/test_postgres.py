@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.group import CommitUncertain
 from launcher_recovery.testing import VirtualClock
 from tests import postgres
-from tests.unit.kit import Kit
+from tests.unit.kit import WRITER, Kit, killed_while_it_writes
 
 NAME = "circuit_breaker_update"
 NOW = datetime(2026, 11, 23, 15, 0, 0, 0, timezone.utc)
@@ -160,28 +159,8 @@ store.close()
 @postgres.needs_server
 def test_what_was_written_survives_kill_9(postgres_url: str) -> None:
     """Everything that a process was told is kept is there after it was killed."""
-    code = """
-store = PostgresPersistence(sys.argv[1])
-number = 0
-while True:
-    number += 1
-    store.insert(RecoveryData(str(number), 'work'))
-    print(number, flush=True)
-"""
-    process = child(code, postgres_url)
-    assert process.stdout is not None
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    written = 20 + len([line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")])
-    process.wait(20)
-    process.communicate()
-    store = PostgresPersistence(postgres_url)
-    store.check()
-    kept = {int(data.operation_id) for data in store.find(limit=-1)}
-    assert kept >= set(range(1, written + 1))
-    assert [event.seq for event in store.events_since(0, limit=10**6)] == list(range(1, len(kept) + 1))
-    store.close()
+    process = child(f"store = PostgresPersistence(sys.argv[1]){WRITER}", postgres_url)
+    killed_while_it_writes(process, lambda: PostgresPersistence(postgres_url))
 
 
 @postgres.needs_server

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -35,6 +34,7 @@ from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.file import refusal
 from launcher_recovery.persistence.statements import PlannedEvent
+from tests.unit.kit import WRITER, killed_while_it_writes
 
 S = RecoveryState
 NOW = datetime(2026, 11, 22, 23, 46, 31, 123456, timezone.utc)
@@ -340,29 +340,8 @@ def test_change_without_an_event_wakes_nobody(path: Path) -> None:
 
 def test_what_was_written_survives_kill_9(path: Path) -> None:
     """Everything that a process was told is kept is there after it was killed."""
-    code = """
-from launcher_recovery import RecoveryData
-store = SQLitePersistence(sys.argv[1])
-number = 0
-while True:
-    number += 1
-    store.insert(RecoveryData(str(number), 'work'))
-    print(number, flush=True)
-"""
-    process = child(code, path)
-    assert process.stdout is not None
-    for _ in range(20):
-        process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    written = 20 + len([line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")])
-    process.wait(20)
-    process.communicate()
-    store = SQLitePersistence(path)
-    store.check()
-    kept = {int(data.operation_id) for data in store.find(limit=-1)}
-    assert kept >= set(range(1, written + 1))
-    assert [event.seq for event in store.events_since(0, limit=10**6)] == list(range(1, len(kept) + 1))
-    store.close()
+    process = child(f"store = SQLitePersistence(sys.argv[1]){WRITER}", path)
+    killed_while_it_writes(process, lambda: SQLitePersistence(path))
 
 
 def test_cleanup_by_bytes(path: Path) -> None:
