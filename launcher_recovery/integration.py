@@ -182,6 +182,7 @@ class RecoveryIntegrator:
             deadline=config.deadline,
             unknown_attempts=_UNKNOWN_ATTEMPTS,
             wait_for_breaker=True,
+            wait_for_resources=True,
             breaker=None if scope is None else self.guards.breaker(scope, kind.name),
             budget=None if scope is None else self.guards.budget(scope),
             bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),

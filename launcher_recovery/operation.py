@@ -81,6 +81,7 @@ class WaitingFor(str, Enum):
     RETRY_AFTER = "retry_after"
     BREAKER = "breaker"
     DISK_SPACE = "disk_space"
+    DISK = "disk"
     SLOT = "slot"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from launcher_recovery.classification.facts import Facts
 from launcher_recovery.classification.verdict import ErrorCategory, Retry
+from launcher_recovery.operation import WaitingFor
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Rule:
         statuses: HTTP status, from (inclusive) to (inclusive).
         text: pattern found in the output of a program or the message.
         commands_only: the pattern is looked for in program output alone.
+        waits: what an operation may wait for instead of failing, where its folder is known; the explanation is then
+            that of `launcher_recovery.room`, which has the numbers.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Rule:
     statuses: tuple[int, int] | None = None
     text: re.Pattern[str] | None = None
     commands_only: bool = False
+    waits: WaitingFor | None = None
 
     def matches(self, facts: Facts) -> bool:
         """Whether every given condition holds for `facts`."""
@@ -87,6 +91,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "breaker-open", _C.NETWORK, _R.YES, "{host} has failed repeatedly and is left alone for a while.",
         "launcher_recovery.breaker", fix="wait_and_retry", types=_types(_OURS + "CircuitBreakerOpenError"),
+    ),
+    Rule(
+        "folder-gone", _C.RESOURCE, _R.AFTER_FIX, "The folder is not there any more; its disk may have been unplugged.",
+        "launcher_recovery.transfer", fix="reconnect_disk", types=_types(_OURS + "FolderGoneError"), waits=WaitingFor.DISK,
     ),
     Rule(
         "refused", _C.VALIDATION, _R.NO, "The request was refused because it is not safe or not possible.",
@@ -151,12 +159,33 @@ RULES: tuple[Rule, ...] = (
     ),
     # -- errno (errno(3)) -----------------------------------------------------------------------------
     Rule(
+        "quota", _C.RESOURCE, _R.AFTER_FIX, "What this user may store on the disk is used up (a quota).", "errno(3)",
+        fix="free_disk_space", errnos=frozenset({errno.EDQUOT}), waits=WaitingFor.DISK_SPACE,
+    ),
+    Rule(
         "disk-full", _C.RESOURCE, _R.AFTER_FIX, "The disk is full.", "errno(3)", fix="free_disk_space",
-        errnos=frozenset({errno.ENOSPC, errno.EDQUOT}),
+        errnos=frozenset({errno.ENOSPC}), waits=WaitingFor.DISK_SPACE,
+    ),
+    Rule(
+        "read-only-disk", _C.PERMISSION, _R.AFTER_FIX, "The disk can be read, but not written to.", "errno(3)",
+        fix="fix_permissions", errnos=frozenset({errno.EROFS}),
     ),
     Rule(
         "file-rights", _C.PERMISSION, _R.AFTER_FIX, "The folder cannot be written to.", "errno(3)",
-        fix="fix_permissions", errnos=frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),
+        fix="fix_permissions", errnos=frozenset({errno.EACCES, errno.EPERM}),
+    ),
+    Rule(
+        "disk-fails", _C.RESOURCE, _R.AFTER_FIX, "The disk does not answer as it should: it may have been unplugged, or "
+        "be about to fail.", "errno(3)", fix="reconnect_disk",
+        errnos=frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE}),
+    ),
+    Rule(
+        "name-too-long", _C.VALIDATION, _R.AFTER_FIX, "The name of the file is longer than its disk allows.", "errno(3)",
+        fix="shorten_name", errnos=frozenset({errno.ENAMETOOLONG}),
+    ),
+    Rule(
+        "file-too-large", _C.RESOURCE, _R.AFTER_FIX, "The disk takes no files as large as this one; FAT32, as on many USB "
+        "sticks, takes 4 GB.", "errno(3)", fix="use_other_disk", errnos=frozenset({errno.EFBIG}),
     ),
     Rule(
         "too-many-files", _C.RESOURCE, _R.YES, "Too many files are open at the moment.", "errno(3)",

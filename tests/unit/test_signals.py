@@ -47,6 +47,7 @@ def test_update() -> None:
         ("in_progress", True, "pause cancel"),
         ("recovering due", True, "pause retry cancel"),
         ("recovering due", False, "pause retry cancel"),
+        ("recovering", True, "pause retry cancel"),
         ("paused", True, "resume cancel"),
         ("failed", True, "retry"),
         ("failed", False, ""),
@@ -60,6 +61,12 @@ def test_actions(state: str, resumable: bool, expected: str) -> None:
     name, _, due = state.partition(" ")
     data = replace(DATA, state=RecoveryState(name), resumable=resumable, next_attempt_at=NOW if due else None)
     assert " ".join(actions_for(data)) == expected
+
+
+def test_nobody_is_asked_to_retry_what_waits_for_its_turn() -> None:
+    """A place in a queue cannot be had by a retry."""
+    data = replace(DATA, state=RecoveryState.RECOVERING, next_attempt_at=None, waiting_for=WaitingFor.SLOT)
+    assert actions_for(data) == ["pause", "cancel"]
 
 
 @pytest.mark.parametrize("state", RecoveryState)
