@@ -168,7 +168,7 @@ class FolderThere(Awaited):
 
     @property
     def told(self) -> str:
-        return f"The folder {self._folder} is not there any more; its disk may have been unplugged."
+        return f"The folder {self._folder} is not there any more: its disk was unplugged, or it was deleted."
 
     def missing(self) -> str | None:
         return None if os.path.isdir(self._folder) else self.told

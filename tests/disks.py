@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -40,15 +40,38 @@ def resize(folder: Path, size: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin")
+    if found is None:
+        pytest.skip(f"there is no {name}")
+    return found
+
+
 @contextmanager
 def real_disk(folder: Path, image: Path, size: int) -> Iterator[Path]:
     """An ext4 file system of `size` bytes in the file `image`, mounted at `folder`."""
-    program = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin")
-    if program is None:
-        pytest.skip("there is no mkfs.ext4")
+    program = _program("mkfs.ext4")
     with image.open("wb") as file:
         file.truncate(size)
     # Without the blocks that are kept for root, who runs this.
     subprocess.run([program, "-q", "-m", "0", "-O", "^has_journal", str(image)], check=True)
     with mounted(folder, "-o", "loop", str(image)) as disk:
         yield disk
+
+
+@contextmanager
+def limited_disk(folder: Path, image: Path, limit: int) -> Iterator[Callable[[int], None]]:
+    """A folder on a btrfs file system that may take `limit` bytes by a quota; gives what changes that."""
+    programs = _program("mkfs.btrfs"), _program("btrfs")
+    with image.open("wb") as file:
+        file.truncate(300 << 20)
+    subprocess.run([programs[0], "-q", str(image)], check=True, capture_output=True)
+
+    def btrfs(*argv: object) -> None:
+        subprocess.run([programs[1], *map(str, argv)], check=True, capture_output=True)
+
+    with mounted(folder.parent, "-o", "loop", str(image)) as disk:
+        btrfs("quota", "enable", disk)
+        btrfs("subvolume", "create", folder)
+        btrfs("qgroup", "limit", limit, folder)
+        yield lambda size: btrfs("qgroup", "limit", size, folder)

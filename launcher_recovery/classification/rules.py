@@ -93,7 +93,7 @@ RULES: tuple[Rule, ...] = (
         "launcher_recovery.breaker", fix="wait_and_retry", types=_types(_OURS + "CircuitBreakerOpenError"),
     ),
     Rule(
-        "folder-gone", _C.RESOURCE, _R.AFTER_FIX, "The folder is not there any more; its disk may have been unplugged.",
+        "folder-gone", _C.RESOURCE, _R.AFTER_FIX, "The folder is not there any more: its disk was unplugged, or it was deleted.",
         "launcher_recovery.transfer", fix="reconnect_disk", types=_types(_OURS + "FolderGoneError"), waits=WaitingFor.DISK,
     ),
     Rule(

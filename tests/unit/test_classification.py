@@ -278,7 +278,10 @@ def test_quota_and_disk_that_is_gone(tmp_path: Path) -> None:
     assert quota.explanation == f"What this user may store in {tmp_path} is used up (a quota)."
     gone = ErrorClassifier().classify(ours.FolderGoneError(str(tmp_path / "usb")))
     assert (gone.waiting_for, gone.fix, gone.category.value) == (WaitingFor.DISK, "reconnect_disk", "resource")
-    assert gone.explanation == f"The folder {tmp_path / 'usb'} is not there any more; its disk may have been unplugged."
+    assert (
+        gone.explanation
+        == f"The folder {tmp_path / 'usb'} is not there any more: its disk was unplugged, or it was deleted."
+    )
     assert isinstance(gone.until, FolderThere)
 
 

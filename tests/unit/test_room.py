@@ -187,7 +187,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     """It waits until the folder is there; a file of that name is none."""
     folder = tmp_path / "usb" / "models"
     wait = FolderThere(str(folder))
-    told = f"The folder {folder} is not there any more; its disk may have been unplugged."
+    told = f"The folder {folder} is not there any more: its disk was unplugged, or it was deleted."
     assert (wait.told, wait()) == (told, f"{told} It goes on by itself as soon as the folder is back.")
     folder.parent.mkdir()
     folder.touch()
