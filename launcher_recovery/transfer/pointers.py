@@ -29,4 +29,4 @@ def read(data: bytes) -> Pointer | None:
     found = _POINTER.fullmatch(data) if len(data) < _LONGEST else None
     if found is None:
         return None
-    return Pointer(Checksum("sha256", found["oid"].decode()), int(found["size"]))
+    return Pointer(Checksum("sha256", str(found["oid"], "ascii")), int(found["size"]))
