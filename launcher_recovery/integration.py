@@ -27,13 +27,14 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.slots import Slots

@@ -19,15 +19,9 @@ from typing import IO, Any
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import CommandError, RecoveryConfigError, StoredError, text_of
-from launcher_recovery.operation import (
-    AttemptRecord,
-    Operation,
-    RecoveryData,
-    StepRecord,
-    running,
-    utc_now,
-)
+from launcher_recovery.operation import Operation, running
 from launcher_recovery.persistence import codec
+from launcher_recovery.records import AttemptRecord, RecoveryData, StepRecord, utc_now
 
 logger = logging.getLogger("launcher_recovery")
 

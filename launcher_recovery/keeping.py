@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.meter import Meter
-from launcher_recovery.operation import Operation, Progress, StepRecord
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Store
+from launcher_recovery.records import Progress, StepRecord
 from launcher_recovery.transitions import Transitions
 
 logger = logging.getLogger("launcher_recovery")

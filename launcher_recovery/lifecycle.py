@@ -11,18 +11,18 @@ from launcher_recovery.clock import time_ordered_id, to_datetime
 from launcher_recovery.controls import Controls
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.keeping import Keeping, is_storable
-from launcher_recovery.operation import (
+from launcher_recovery.operation import Operation
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Changed
+from launcher_recovery.records import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
-    Operation,
     RecoveryData,
     RecoveryState,
     WaitingFor,
 )
-from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Changed
 
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""

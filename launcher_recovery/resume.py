@@ -9,9 +9,9 @@ from collections.abc import Callable
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import dead_owners
 from launcher_recovery.persistence.base import Retention
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")

@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from launcher_recovery import checks
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import text_of
-from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.base import Change, Changed, RenewableStore, StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.resilient import ResilientPersistence
+from launcher_recovery.records import UNFINISHED, Progress, RecoveryData, RecoveryState
 
 logger = logging.getLogger("launcher_recovery")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from launcher_recovery.operation import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.records import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 

@@ -12,14 +12,6 @@ from typing import Any, TypeVar
 import peewee
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence import codec, shared, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
 from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
@@ -38,6 +30,7 @@ from launcher_recovery.persistence.models import (
 )
 from launcher_recovery.persistence.statements import Plan
 from launcher_recovery.persistence.upkeep import Upkeep
+from launcher_recovery.records import UNFINISHED, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import FINAL, UNFINISHED, AttemptRecord, RecoveryData
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import KEYS, Change, Changed, Kept, RenewableStore, begins
 from launcher_recovery.persistence.live import LiveCopy
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.records import FINAL, UNFINISHED, AttemptRecord, RecoveryData
 from launcher_recovery.rows import Row
 
 logger = logging.getLogger("launcher_recovery")

@@ -12,15 +12,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    FINAL,
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     KEYS,
@@ -33,6 +24,15 @@ from launcher_recovery.persistence.base import (
     begins,
 )
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.records import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+)
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event, events_of
 

@@ -8,15 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    FINAL,
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence.base import (
     Change,
     Changed,
@@ -25,6 +16,15 @@ from launcher_recovery.persistence.base import (
     StatePersistence,
 )
 from launcher_recovery.persistence.fallback import RETRY_S, Fallback
+from launcher_recovery.records import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+)
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 

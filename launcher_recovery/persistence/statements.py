@@ -7,11 +7,11 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Kept, begins
 from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.models import SEALED_OF_ATTEMPTS, OperationRow, to_columns, to_data
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.signals import events_of
 
 Statement = tuple[str, tuple[Any, ...]]

@@ -11,9 +11,9 @@ from typing import Any
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import AttemptRecord, RecoveryData
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import AttemptRecord, RecoveryData
 from launcher_recovery.signals import Event
 from launcher_recovery.testing import VirtualClock
 

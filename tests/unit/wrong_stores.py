@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
+from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.persistence.base import Change, Changed
+from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
     AttemptRecord,
@@ -26,8 +28,6 @@ from launcher_recovery.operation import (
     RecoveryState,
     StepRecord,
 )
-from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.persistence.base import Change, Changed
 from launcher_recovery.signals import Event
 from launcher_recovery.testing.conformance import StoreConformance
 
