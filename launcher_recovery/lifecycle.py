@@ -65,7 +65,7 @@ class Lifecycle(Controls, Keeping):
             created_at=now,
             updated_at=now,
             kind=kind,
-            key=None if key is None else self._kept_key(key),
+            key=None if key is None else self.kept_key(key),
             project=project,
             parent_id=parent_id,
             title=self._text(title) if title else function_name,

@@ -17,7 +17,7 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
 )
-from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord, Transfer
 from launcher_recovery.steps import run_step
 
 T = TypeVar("T")
@@ -55,6 +55,10 @@ class Keeper(Protocol):
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None: ...
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None: ...
+
+    def kept_transfer(self, live: Operation, destination: str) -> Transfer | None: ...
+
+    def keep_transfer(self, live: Operation, transfer: Transfer) -> bool: ...
 
 
 NOTHING: Any = object()
@@ -228,6 +232,21 @@ class Operation:
         """Keep that a step is done; see `step`."""
         self._keeper.finish_step(self, name, result)
         self._has_moved()
+
+    def kept_transfer(self, destination: str) -> Transfer | None:
+        """What is kept of the file that is to be at `destination` (absolute, with links resolved); None also when the
+        store fails."""
+        return self._keeper.kept_transfer(self, destination)
+
+    def keep_transfer(self, transfer: Transfer) -> bool:
+        """Keep what is known of a file that this operation downloads; when it returns, that survives a power cut.
+
+        Safe to call from any thread. A store that fails is logged once, and harms nothing.
+
+        Returns:
+            False when the operation no longer belongs to this call: nothing was kept, and the next `check` raises.
+        """
+        return self._keeper.keep_transfer(self, transfer)
 
     def _has_moved(self) -> None:
         if not self.moved:

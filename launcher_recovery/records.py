@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
@@ -155,3 +156,28 @@ class StepRecord:
     name: str
     finished_at: datetime
     result: Any = None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What is kept of a file that is, or was, downloaded; it is found by where the file is to be.
+
+    Args:
+        destination: where it is to be: absolute, with links resolved.
+        journal: JSON values, some 10 to 100 KB of them: the hashes of its pieces, which of them are safe on the disk,
+            what identifies the version of the file. No addresses.
+        partial: path of the partial file; None: there is none, the file was published.
+        content: algorithm and digest, such as "sha256:<hex>", when the whole is known and verified; else None.
+        size: bytes in all; None: unknown.
+    """
+
+    destination: str
+    journal: Mapping[str, Any]
+    partial: str | None
+    content: str | None
+    size: int | None
+    updated_at: datetime
+
+    def copy(self) -> Transfer:
+        """The same with a journal of its own."""
+        return replace(self, journal=deepcopy(dict(self.journal)))

@@ -173,8 +173,8 @@ class Transitions:
 
     # -- without secrets ----------------------------------------------------------------------------
 
-    def _kept_key(self, key: str) -> str:
-        """The key without secrets, and still another one for another secret."""
+    def kept_key(self, key: str) -> str:
+        """The key as it is kept: without secrets, and still another one for another secret."""
         kept = self._text(key)
         return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
 

@@ -24,6 +24,7 @@ from launcher_recovery.persistence.base import (
     begins,
 )
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.persistence.memory_transfers import MemoryTransfers
 from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
@@ -39,10 +40,11 @@ from launcher_recovery.signals import Event, events_of
 _KEPT_EVENTS = 10_000
 
 
-class MemoryPersistence(StatePersistence):
+class MemoryPersistence(MemoryTransfers, StatePersistence):
     """Recovery state in this process; gone when it ends."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._changed = threading.Condition(threading.RLock())
         self._operations: OrderedDict[str, RecoveryData] = OrderedDict()
         self._attempts: dict[str, list[AttemptRecord]] = {}
@@ -165,7 +167,7 @@ class MemoryPersistence(StatePersistence):
             found.sort(key=_position, reverse=True)
             return deepcopy(found if limit < 0 else found[:limit])
 
-    def _claimed(self, operation_id: str, fence: int) -> RecoveryData | None:
+    def _claimed(self, operation_id: str, fence: int | None) -> RecoveryData | None:
         data = self._operations.get(operation_id)
         if data is None or data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
             return None
