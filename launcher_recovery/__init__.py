@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from launcher_recovery.kinds import OperationKind
     from launcher_recovery.logs import JsonFormatter, enable_logging
     from launcher_recovery.metrics import RecoveryMetrics
-    from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+    from launcher_recovery.operation import Operation, current_operation
     from launcher_recovery.persistence import (
         MemoryPersistence,
         PostgresPersistence,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         StatePersistence,
     )
     from launcher_recovery.progress import ProgressTracker
+    from launcher_recovery.records import RecoveryData, RecoveryState
     from launcher_recovery.sharing import shared_breaker, shared_budget
     from launcher_recovery.strategies import (
         CustomStrategy,
@@ -101,9 +102,10 @@ _HOMES = {
     "kinds": ("OperationKind",),
     "logs": ("JsonFormatter", "enable_logging"),
     "metrics": ("RecoveryMetrics",),
-    "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
+    "operation": ("Operation", "current_operation"),
     "persistence": ("MemoryPersistence", "PostgresPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
+    "records": ("RecoveryData", "RecoveryState"),
     "sharing": ("shared_breaker", "shared_budget"),
     "strategies": (
         "CustomStrategy",

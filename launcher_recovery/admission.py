@@ -13,8 +13,9 @@ from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
 from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor, made_current
+from launcher_recovery.operation import Limit, Operation, made_current
 from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 
 T = TypeVar("T")
 
