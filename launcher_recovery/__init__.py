@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
     from launcher_recovery.errors import (
+        BrowserCheckError,
+        CaptivePortalError,
         CircuitBreakerOpenError,
         CommandError,
+        ErrorDocumentError,
         FolderGoneError,
         IntegrityError,
+        LoginRequiredError,
         NoHandlerError,
         NoSpaceError,
         OperationCancelled,
         OperationInterrupted,
         OperationPaused,
+        PointerFileError,
         RecoveryConfigError,
         RecoveryError,
         RecoveryExhaustedError,
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from launcher_recovery.kinds import OperationKind
     from launcher_recovery.logs import JsonFormatter, enable_logging
     from launcher_recovery.metrics import RecoveryMetrics
-    from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+    from launcher_recovery.operation import Operation, current_operation
     from launcher_recovery.persistence import (
         MemoryPersistence,
         PostgresPersistence,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
         StatePersistence,
     )
     from launcher_recovery.progress import ProgressTracker
+    from launcher_recovery.records import RecoveryData, RecoveryState
     from launcher_recovery.sharing import shared_breaker, shared_budget
     from launcher_recovery.strategies import (
         CustomStrategy,
@@ -70,15 +76,20 @@ _HOMES = {
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
     "errors": (
+        "BrowserCheckError",
+        "CaptivePortalError",
         "CircuitBreakerOpenError",
         "CommandError",
+        "ErrorDocumentError",
         "FolderGoneError",
         "IntegrityError",
+        "LoginRequiredError",
         "NoHandlerError",
         "NoSpaceError",
         "OperationCancelled",
         "OperationInterrupted",
         "OperationPaused",
+        "PointerFileError",
         "RecoveryConfigError",
         "RecoveryError",
         "RecoveryExhaustedError",
@@ -95,9 +106,10 @@ _HOMES = {
     "kinds": ("OperationKind",),
     "logs": ("JsonFormatter", "enable_logging"),
     "metrics": ("RecoveryMetrics",),
-    "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
+    "operation": ("Operation", "current_operation"),
     "persistence": ("MemoryPersistence", "PostgresPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
+    "records": ("RecoveryData", "RecoveryState"),
     "sharing": ("shared_breaker", "shared_budget"),
     "strategies": (
         "CustomStrategy",
@@ -112,7 +124,9 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "BrowserCheckError",
     "Bulkhead",
+    "CaptivePortalError",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitState",
@@ -120,12 +134,14 @@ __all__ = [
     "CustomStrategy",
     "ErrorCategory",
     "ErrorClassifier",
+    "ErrorDocumentError",
     "ExponentialBackoffStrategy",
     "FixedDelayStrategy",
     "FolderGoneError",
     "IntegrityError",
     "JsonFormatter",
     "LinearBackoffStrategy",
+    "LoginRequiredError",
     "MemoryPersistence",
     "NoHandlerError",
     "NoSpaceError",
@@ -134,6 +150,7 @@ __all__ = [
     "OperationInterrupted",
     "OperationKind",
     "OperationPaused",
+    "PointerFileError",
     "PostgresPersistence",
     "ProgressTracker",
     "RecoverableTask",

@@ -15,7 +15,7 @@ from launcher_recovery.endings import moment
 from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError, StoreError, text_of
 from launcher_recovery.handles import Shortage
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor, made_current
+from launcher_recovery.operation import Limit, Operation, made_current
 from launcher_recovery.policy import (
     Decision,
     GiveUp,
@@ -27,6 +27,7 @@ from launcher_recovery.policy import (
     decide,
     reader,
 )
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import Any
 from launcher_recovery.classification.facts import chain_of
 from launcher_recovery.effects import Raise
 from launcher_recovery.errors import OperationCancelled, RecoveryExhaustedError, text_of
-from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState
 
 _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.

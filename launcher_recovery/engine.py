@@ -27,8 +27,9 @@ from launcher_recovery.errors import (
     text_of,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, RUNNABLE, Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Operation
 from launcher_recovery.policy import Decision, GiveUp, Policy, RetryAt, RetryWhen, Rules, limit_for, reader
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState, WaitingFor
 
 logger = logging.getLogger("launcher_recovery")
 

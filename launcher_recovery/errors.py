@@ -75,7 +75,31 @@ class IntegrityError(RecoveryError):
 
 
 class UnexpectedContentError(IntegrityError):
-    """The server answered with something that is not the file, such as a login page."""
+    """The server answered with something that is not the file."""
+
+
+class LoginRequiredError(UnexpectedContentError):
+    """A page came that probably wants a login, or a licence to be accepted, before it gives the file."""
+
+
+class CaptivePortalError(UnexpectedContentError):
+    """A page of another place came in between, such as the login page of a hotel's network."""
+
+
+class BrowserCheckError(UnexpectedContentError):
+    """A page came that lets only browsers pass, such as a challenge of Cloudflare."""
+
+
+class PointerFileError(UnexpectedContentError):
+    """A Git LFS pointer came: the few lines that stand for the file in a repository."""
+
+
+class ErrorDocumentError(UnexpectedContentError):
+    """An error message came in place of the file; `status_code` is the HTTP status that it amounts to, if any."""
+
+    def __init__(self, message: str, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
 
 
 class NoSpaceError(RecoveryError, OSError):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Store, beneath
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")

@@ -11,18 +11,18 @@ from launcher_recovery.clock import time_ordered_id, to_datetime
 from launcher_recovery.controls import Controls
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.keeping import Keeping, is_storable
-from launcher_recovery.operation import (
+from launcher_recovery.operation import Operation
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Changed
+from launcher_recovery.records import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
-    Operation,
     RecoveryData,
     RecoveryState,
     WaitingFor,
 )
-from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Changed
 
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""
@@ -65,7 +65,7 @@ class Lifecycle(Controls, Keeping):
             created_at=now,
             updated_at=now,
             kind=kind,
-            key=None if key is None else self._kept_key(key),
+            key=None if key is None else self.kept_key(key),
             project=project,
             parent_id=parent_id,
             title=self._text(title) if title else function_name,

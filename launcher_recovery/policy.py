@@ -14,7 +14,7 @@ from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.errors import text_of
-from launcher_recovery.operation import RecoveryState, WaitingFor
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 # No date has room for more; a strategy without a limit of its own gets there.

@@ -12,7 +12,7 @@ from blinker import Namespace
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.clock import to_iso
 from launcher_recovery.frozen import frozen
-from launcher_recovery.operation import FINAL, RUNNABLE, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState, WaitingFor
 
 logger = logging.getLogger("launcher_recovery")
 

@@ -10,10 +10,11 @@ from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoredError, raisable, text_of
 from launcher_recovery.handles import Shortage, handles_of
-from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Changed, Store
+from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.redaction import Redactor
 
 _MAX_ERROR_TEXT = 4000
@@ -184,8 +185,8 @@ class Transitions:
 
     # -- without secrets ----------------------------------------------------------------------------
 
-    def _kept_key(self, key: str) -> str:
-        """The key without secrets, and still another one for another secret."""
+    def kept_key(self, key: str) -> str:
+        """The key as it is kept: without secrets, and still another one for another secret."""
         kept = self._text(key)
         return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
 

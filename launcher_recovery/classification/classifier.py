@@ -12,7 +12,7 @@ from launcher_recovery.classification import facts as _facts
 from launcher_recovery.classification.rules import RULES, Rule, first_match
 from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import CircuitBreakerOpenError
-from launcher_recovery.operation import WaitingFor
+from launcher_recovery.records import WaitingFor
 from launcher_recovery.room import Awaited, FolderThere, QuotaThere, RoomThere
 
 _UNKNOWN = Rule(

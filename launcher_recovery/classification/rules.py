@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from launcher_recovery.classification.facts import Facts
 from launcher_recovery.classification.verdict import ErrorCategory, Retry
-from launcher_recovery.operation import WaitingFor
+from launcher_recovery.records import WaitingFor
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,44 @@ _OURS = "launcher_recovery.errors."
 RULES: tuple[Rule, ...] = (
     # -- our own errors -------------------------------------------------------------------------------
     Rule(
-        "unexpected-content", _C.PERMISSION, _R.NO, "{host} answered with a web page instead of the file; "
-        "it probably wants you to log in or to accept a licence first.", "launcher_recovery.transfer",
-        fix="add_token", types=_types(_OURS + "UnexpectedContentError"),
+        "login-required", _C.PERMISSION, _R.AFTER_FIX, "{host} probably wants you to log in, or to accept a licence, "
+        "before it gives the file: add an access token for it.", "launcher_recovery.transfer.content",
+        fix="add_token", types=_types(_OURS + "LoginRequiredError"),
+    ),
+    Rule(
+        "captive-portal", _C.NETWORK, _R.YES, "A page of another place came between you and {host}, such as the login "
+        "page of a network: open any page in the browser and log in there.", "RFC 8952",
+        fix="check_connection", types=_types(_OURS + "CaptivePortalError"),
+    ),
+    Rule(
+        "browser-check", _C.RATE_LIMIT, _R.YES, "{host} lets only browsers pass at the moment.",
+        "Cloudflare, Detect a Challenge Page response", fix="wait_and_retry", types=_types(_OURS + "BrowserCheckError"),
+    ),
+    Rule(
+        "pointer-file", _C.VALIDATION, _R.NO, "The address on {host} leads to the Git LFS pointer of the file, not to "
+        "the file; use its download address.", "git-lfs docs/spec.md",
+        fix="update_url", types=_types(_OURS + "PointerFileError"),
+    ),
+    Rule(
+        "document-login", _C.PERMISSION, _R.AFTER_FIX, "{host} does not let us have this: it may need an access token, "
+        "or its licence accepted.", "RFC 9110 §15.5", fix="add_token", types=_types(_OURS + "ErrorDocumentError"),
+        statuses=(401, 403),
+    ),
+    Rule(
+        "document-429", _C.RATE_LIMIT, _R.YES, "{host} asked us to slow down.", "RFC 6585 §4",
+        fix="wait_and_retry", types=_types(_OURS + "ErrorDocumentError"), statuses=(429, 429),
+    ),
+    Rule(
+        "document-5xx", _C.NETWORK, _R.YES, "{host} has a problem of its own at the moment.", "RFC 9110 §15.6",
+        fix="wait_and_retry", types=_types(_OURS + "ErrorDocumentError"), statuses=(500, 599),
+    ),
+    Rule(
+        "error-document", _C.VALIDATION, _R.NO, "{host} answered with an error message instead of the file.",
+        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "ErrorDocumentError"),
+    ),
+    Rule(
+        "unexpected-content", _C.VALIDATION, _R.NO, "{host} has something else than the file at this address.",
+        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "UnexpectedContentError"),
     ),
     Rule(
         "checksum", _C.INTEGRITY, _R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",
@@ -148,6 +183,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "http-524", _C.TIMEOUT, _R.YES, "A server behind {host} did not answer in time (status {status}).",
         "Cloudflare 5xx errors", fix="wait_and_retry", statuses=(524, 524),
+    ),
+    Rule(
+        "http-511", _C.NETWORK, _R.YES, "The network wants you to log in before it lets you through to {host}: open any "
+        "page in the browser.", "RFC 6585 §6", fix="check_connection", statuses=(511, 511),
     ),
     Rule(
         "http-5xx", _C.NETWORK, _R.YES, "{host} has a problem of its own at the moment (status {status}).",

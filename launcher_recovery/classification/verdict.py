@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from launcher_recovery.operation import WaitingFor
+from launcher_recovery.records import WaitingFor
 
 
 class ErrorCategory(str, Enum):

@@ -13,7 +13,8 @@ from launcher_recovery.defaults.paths import confined, resolved
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
 
 

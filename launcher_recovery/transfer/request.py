@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import urllib3
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import IntegrityError, LoginRequiredError, UnexpectedContentError
 from launcher_recovery.redaction import redact_url
 
 CONNECT_TIMEOUT_S = 10.0
@@ -150,5 +150,7 @@ def _refuse_what_is_no_file(response: requests.Response) -> None:
     if response.status_code not in (200, 206):
         raise UnexpectedContentError(f"{where} answered with status {response.status_code} instead of a file")
     content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if content_type in ("text/html", "application/xhtml+xml", "multipart/byteranges"):
+    if content_type in ("text/html", "application/xhtml+xml"):
+        raise LoginRequiredError(f"{where} answered with {content_type} instead of a file")
+    if content_type == "multipart/byteranges":
         raise UnexpectedContentError(f"{where} answered with {content_type} instead of a file")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from launcher_recovery.errors import NoSpaceError
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.room import device_of, free_bytes
 from launcher_recovery.transfer.allocation import allocated_bytes
 from launcher_recovery.transfer.naming import partial_path
@@ -127,16 +127,8 @@ def check_room(folder: str | os.PathLike[str], needed: int, reserved: int | Call
         raise NoSpaceError(os.fspath(folder), in_all, free, look=look)
 
 
-class Records(Protocol):
-    """What `queued_bytes` needs of a store."""
-
-    def find(
-        self, *, states: Collection[RecoveryState] | None = ..., kind: str | None = ..., limit: int = ...
-    ) -> list[RecoveryData]: ...
-
-
 def queued_bytes(
-    store: Records,
+    store: Store,
     folder: str | os.PathLike[str],
     exclude_operation_id: str | None = None,
     *,

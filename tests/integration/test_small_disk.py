@@ -15,9 +15,10 @@ from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import RecoveryData, RecoveryState, WaitingFor, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence import SQLitePersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.transfer.disk import check_room, explained, folder_for
 from tests.disks import limited_disk, memory_disk, real_disk, resize

@@ -20,7 +20,7 @@ from launcher_recovery import errors as ours
 from launcher_recovery.classification import RULES, ErrorCategory, ErrorClassifier, Retry, Rule
 from launcher_recovery.classification.facts import chain_of, parse_retry_after, read
 from launcher_recovery.errors import CommandError, StoredError
-from launcher_recovery.operation import RecoveryData, WaitingFor
+from launcher_recovery.records import RecoveryData, WaitingFor
 from launcher_recovery.room import FolderThere, QuotaThere, RoomThere
 
 NOW = 1_800_000_000.0
@@ -38,7 +38,17 @@ def command(output: str) -> CommandError:
 
 
 CASES: list[tuple[BaseException, str, str]] = [
-    (ours.UnexpectedContentError("html"), "unexpected-content", "no"),
+    (ours.LoginRequiredError("page"), "login-required", "after_fix"),
+    (ours.CaptivePortalError("page"), "captive-portal", "yes"),
+    (ours.BrowserCheckError("page"), "browser-check", "yes"),
+    (ours.PointerFileError("pointer"), "pointer-file", "no"),
+    (ours.ErrorDocumentError("json", 401), "document-login", "after_fix"),
+    (ours.ErrorDocumentError("json", 403), "document-login", "after_fix"),
+    (ours.ErrorDocumentError("json", 429), "document-429", "yes"),
+    (ours.ErrorDocumentError("json", 503), "document-5xx", "yes"),
+    (ours.ErrorDocumentError("json", 404), "error-document", "no"),
+    (ours.ErrorDocumentError("json"), "error-document", "no"),
+    (ours.UnexpectedContentError("header"), "unexpected-content", "no"),
     (ours.IntegrityError("sha"), "checksum", "once"),
     (ours.OperationCancelled("x"), "cancelled", "no"),
     (asyncio.CancelledError(), "cancelled", "no"),
@@ -50,6 +60,7 @@ CASES: list[tuple[BaseException, str, str]] = [
         (429, "http-429", "yes"), (401, "http-401", "after_fix"), (403, "http-403", "after_fix"),
         (407, "http-407", "after_fix"), (404, "http-gone", "no"), (410, "http-410", "no"),
         (408, "http-timeout", "yes"), (416, "http-416", "once"), (501, "http-501", "no"), (504, "http-504", "yes"),
+        (511, "http-511", "yes"),
         (522, "http-522", "yes"), (524, "http-524", "yes"), (500, "http-5xx", "yes"), (503, "http-5xx", "yes"),
         (400, "http-4xx", "no"), (451, "http-4xx", "no"),
     ]],

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from launcher_recovery import FolderGoneError, NoSpaceError, RecoveryData, RecoveryState
-from launcher_recovery.operation import UNFINISHED, Progress, WaitingFor
 from launcher_recovery.persistence.base import Store
+from launcher_recovery.records import UNFINISHED, Progress, WaitingFor
 from launcher_recovery.transfer import disk, reservations
 from launcher_recovery.transfer.disk import (
     Reservations,

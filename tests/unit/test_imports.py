@@ -16,8 +16,8 @@ ROOT = Path(launcher_recovery.__file__).parent
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
     ("errors", "room", "checks", "clock", "secret_names", "redaction", "rows", "condition", "frozen", "threads"),
-    ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "steps", "config"),
-    ("kinds", "policy", "slots", "backoff", "signals", "transfer", "meter", "progress"),
+    ("strategies", "breaker", "budget", "bulkhead", "classification", "records", "operation", "steps", "config"),
+    ("kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
@@ -36,7 +36,7 @@ LAYERS = (
         "endings",
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
-    ("decorator", "declaration", "light", "manager", "defaults", "testing"),
+    ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
     ("integration", "functions", "observing", "health", "celery"),
     ("plugin", "web"),
 )

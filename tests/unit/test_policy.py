@@ -10,8 +10,8 @@ import pytest
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.operation import RecoveryState, WaitingFor
 from launcher_recovery.policy import Decision, GiveUp, Policy, RetryAt, RetryWhen, decide, limit_for
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import CustomStrategy, ExponentialBackoffStrategy, FixedDelayStrategy, Strategy
 from launcher_recovery.testing import VirtualClock
 

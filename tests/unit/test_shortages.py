@@ -16,10 +16,11 @@ from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import disable_logging, enable_logging
-from launcher_recovery.operation import RecoveryState, WaitingFor, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
 from tests.support import wait_for

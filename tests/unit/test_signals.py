@@ -14,7 +14,7 @@ import pytest
 
 from launcher_recovery import signals
 from launcher_recovery.frozen import frozen
-from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.signals import Event, RecoveryUpdate, actions_for, events_of, send
 
 NOW = datetime(2026, 11, 22, 23, 46, 31, 123456, timezone.utc)
