@@ -40,6 +40,9 @@ class Keeper(Protocol):
     def is_claimed(self, live: Operation) -> bool: ...
 
     @property
+    def store(self) -> Any: ...
+
+    @property
     def sees_others(self) -> bool: ...
 
     def watch(self, live: Operation) -> None: ...
@@ -97,6 +100,11 @@ class Operation:
     @property
     def operation_id(self) -> str:
         return self.data.operation_id
+
+    @property
+    def store(self) -> Any:
+        """The store that keeps it (`launcher_recovery.persistence.base.Store`)."""
+        return self._keeper.store
 
     @property
     def attempt(self) -> int:
