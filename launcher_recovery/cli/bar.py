@@ -15,6 +15,9 @@ from rich.text import Text
 from launcher_recovery.cli.display import Silent, Update
 from launcher_recovery.cli.words import how_far, printable, what_goes_on
 
+# Columns of the terminal.
+_NAME, _BAR = 28, 16
+
 
 class _Words(ProgressColumn):
     """How far it is, and what goes on; made anew at each refresh, so that a wait counts down."""
@@ -42,8 +45,9 @@ class Bar(Silent):
 
     def __init__(self, name: str, stream: TextIO, now: Callable[[], float] = time.time) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-            BarColumn(bar_width=20),
+            # Where they are too wide together, all of them give way; the narrowest terminals have no bar.
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=_NAME)),
+            BarColumn(bar_width=None, table_column=Column(width=_BAR)),
             _Words(now),
             console=Console(file=stream),
             refresh_per_second=5,

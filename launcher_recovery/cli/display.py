@@ -79,7 +79,9 @@ class JsonLines(Silent):
         self._stream = stream
 
     def __call__(self, update: Update) -> None:
-        print(json.dumps({"event": "recovery_update", **update}), file=self._stream, flush=True)
+        # In one piece, since updates come from several threads.
+        self._stream.write(json.dumps({"event": "recovery_update", **update}) + "\n")
+        self._stream.flush()
 
 
 def can_show_bar(stream: TextIO) -> bool:
