@@ -51,8 +51,9 @@ def described(folder: Path) -> str:
         has_sha
     ]
     kind = file_system(folder.resolve(), _read("/proc/self/mountinfo"))
+    # Of the last minute: whatever else runs takes its share of the processors, and of the numbers.
     return (
-        f"CPU: {os.cpu_count()} x {name}, {sha}\n"
+        f"CPU: {os.cpu_count()} x {name}, {sha}; load before {os.getloadavg()[0]:.2f}\n"
         f"files on {kind}; {platform.system()} {platform.release()}, Python {platform.python_version()}, "
         f"{ssl.OPENSSL_VERSION}"
     )
