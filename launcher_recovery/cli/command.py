@@ -71,5 +71,5 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 def print_error(program: str, sentence: str) -> None:
     """Print one sentence for the person on standard error."""
-    line = " ".join(printable(sentence).split()).rstrip(".")
-    print(f"{program}: {line}.", file=sys.stderr, flush=True)
+    line = " ".join(printable(sentence).split())
+    print(f"{program}: {line}{'' if line.endswith(('.', '!', '?')) else '.'}", file=sys.stderr, flush=True)

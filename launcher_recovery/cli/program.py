@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     command, options = parse(arguments)
     program = f"{NAME} {command.name}"
-    with _ended_by_signals():
+    with _ended_by_signals(), _warned_in_sentences(program):
         try:
             command.run(options)
             sys.stdout.flush()
@@ -81,6 +82,18 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Nam
     own = OneSentenceParser(prog=f"{NAME} {command.name}", description=command.summary)
     command.add_arguments(own)
     return command, own.parse_intermixed_args(typed.rest)
+
+
+@contextmanager
+def _warned_in_sentences(program: str) -> Iterator[None]:
+    """Warnings, such as of a setting that does not exist, are for the person too, who has no use for a line of code."""
+    with warnings.catch_warnings():
+
+        def say(message: Warning | str, *_: object) -> None:
+            print_error(program, str(message))
+
+        setattr(warnings, "showwarning", say)
+        yield
 
 
 @contextmanager

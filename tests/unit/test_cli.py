@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from launcher_recovery.cli.bar import Bar
 from launcher_recovery.cli.destination import base_name, destination_of, name_of_disposition
 from launcher_recovery.cli.display import JsonLines, Lines, Silent, display
 from launcher_recovery.cli.program import COMMANDS
+from launcher_recovery.config import load_config
 from launcher_recovery.errors import IntegrityError, OperationCancelled, RecoveryConfigError, StoredError
 from tests.faults import FaultServer, Reply, whole
 
@@ -641,6 +643,21 @@ def test_giving_up_tells_the_attempts_the_reason_and_that_the_rest_is_kept(
         "launcher-recovery download: m.bin was not downloaded after 8 attempts: cdn.example did not answer in time; "
         "what has arrived (1.2 GB of 4 GB) is kept, and the same command goes on from there."
     )
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_a_sentence_too(
+    stand_in: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the line of code that it comes from; how warnings are shown elsewhere is left alone."""
+    monkeypatch.setenv("RECOVERY_TIMEOUTS", "5")
+    stand_in.then = load_config
+    shown = warnings.showwarning
+    assert main(["download", URL, "m.bin", "--quiet"]) == 0
+    assert sentence(capsys) == (
+        "launcher-recovery download: RECOVERY_TIMEOUTS is not a setting; did you mean RECOVERY_TIMEOUT?"
+    )
+    assert warnings.showwarning is shown
 
 
 def test_a_cancelled_download_says_so(stand_in: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
