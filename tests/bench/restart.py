@@ -30,6 +30,7 @@ REST = 1 << 30
 """Bytes that are missing when it is killed; a start fetches some of them before it is killed in its turn."""
 
 _STEP = 1 << 20
+_ANEW = 64 << 20
 _PATIENCE_S = 600.0
 
 
@@ -155,12 +156,16 @@ class Start:
 
 
 def start_again(site: Site, job: Job, contender: Contender) -> Start:
-    """Start it, and kill it with the first byte that it gets."""
+    """Start it, and kill it with the first byte that it gets of the rest.
+
+    Some ask for the whole file first, to learn its size, and hang up; who really takes it from there begins anew.
+    """
     site.begun.clear()
+    site.sent = 0
     begun = time.monotonic()
     with started(job, contender) as process:
-        site.wait_for(lambda: bool(site.begun), process)
-        first = site.begun[0]
+        site.wait_for(lambda: site.sent > _ANEW or any(one.start for one in site.begun), process)
+        first = next((one for one in site.begun if one.start), site.begun[0])
         process.kill()
         assert process.stdout is not None
         printed = process.stdout.read()
