@@ -39,6 +39,7 @@ LAYERS = (
     ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
     ("integration", "functions", "observing", "health", "celery"),
     ("plugin", "web"),
+    ("cli", "__main__"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
@@ -92,6 +93,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own in ("hookspecs", "manager", "observing", "plugin") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
+    assert own == "cli" or "rich" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}
 
 
