@@ -22,8 +22,8 @@ from launcher_recovery.transfer import metalink as metalinks
 from launcher_recovery.transfer.arguments import wanted_of
 from launcher_recovery.transfer.attempt import attempt
 from launcher_recovery.transfer.limits import BANDWIDTH
-from launcher_recovery.transfer.wanted import Wanted
 from launcher_recovery.transfer.verifying import Verified, verify_file
+from launcher_recovery.transfer.wanted import Wanted
 
 if TYPE_CHECKING:
     from launcher_recovery.kinds import OperationKind
@@ -74,10 +74,10 @@ def download(
         connections: how many at most, to one host; default: 4. There is more than one only while that is faster.
         limit_rate: bytes a second, of all downloads of this process, from now on; None: as it is.
         priority: higher goes first where downloads wait for one another.
-        reuse: let a file with the same content that is on the disk serve: "reflink", "hardlink", "copy", "auto"; None: not.
+        reuse: let a file on the disk with the same content serve: "reflink", "hardlink", "copy", "auto"; None: not.
         session: what connections are made with; default: a session for each.
-        on_update: called with the payload of `recovery_update` for every change of the operation that this call is about,
-            and with `joined`: whether another process runs it. Outside of operations only; what it raises is logged.
+        on_update: called with the payload of `recovery_update` for every change of the operation that this call is
+            about, and with `joined`: whether another process runs it; outside of operations. What it raises is logged.
 
     Returns:
         The destination.

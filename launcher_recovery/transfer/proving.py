@@ -17,9 +17,7 @@ SAMPLE = 256 << 10
 _SILENCE_S = 5.0
 
 
-def prove(
-    source: Source, session: requests.Session, layout: Layout | None, has_checksum: bool, size: int | None
-) -> None:
+def prove(source: Source, session: requests.Session, layout: Layout | None, has_checksum: bool) -> None:
     """Return when the source may be used.
 
     Args:

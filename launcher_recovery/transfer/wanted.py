@@ -11,6 +11,7 @@ import requests
 from launcher_recovery.transfer.checksums import Checksum
 from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
 from launcher_recovery.transfer.pieces import PieceHashes
+from launcher_recovery.transfer.reuse import How
 
 
 @dataclass(frozen=True)
