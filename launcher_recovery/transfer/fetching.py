@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from launcher_recovery.errors import IntegrityError
+from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.buffers import Buffers
@@ -319,14 +319,19 @@ class Fetching:
         """Refuse what is no file, by its first bytes."""
         self._is_looked_at = True
         answer_url = worker.source.resolved or worker.source.url
-        refuse_what_is_no_file(
-            bytes(first[: 1 << 16]),
-            content_type=worker.content_type,
-            name=self.wanted.destination.name,
-            size=size,
-            where=answer_url,
-            asked=worker.source.url,
-        )
+        try:
+            refuse_what_is_no_file(
+                bytes(first[: 1 << 16]),
+                content_type=worker.content_type,
+                name=self.wanted.destination.name,
+                size=size,
+                where=answer_url,
+                asked=worker.source.url,
+            )
+        except UnexpectedContentError as error:
+            # Of what only has an odd header the checksum says whether it is right.
+            if not self.wanted.proofs or type(error) is not UnexpectedContentError:
+                raise
 
     def look_at_nothing(self) -> None:
         """The file is empty: refuse that where it cannot be."""

@@ -47,7 +47,6 @@ class Supervisor:
         self._connections = connections
         self._ramp = Ramp(fetching.wanted.connections)
         self._received = 0
-        self._sessions: list[requests.Session] = []
         self._rates: deque[float] = deque(maxlen=60)
         self._rated_at = time.monotonic()
         self._last_error: BaseException | None = None
@@ -120,8 +119,6 @@ class Supervisor:
             fetching.ended.clear()
         for worker in (*workers, *ended):
             self._connections.leave(worker.source.host)
-        for session in self._sessions:
-            session.close()
 
     # -- connections --------------------------------------------------------------------------------
 
@@ -138,7 +135,6 @@ class Supervisor:
         if not self._connections.enter(source.host, is_first=is_first):
             return None
         session = self._fetching.wanted.new_session()
-        self._sessions.append(session)
         worker = Worker(self._fetching, source, session)
         with self._fetching.lock:
             self._fetching.workers.append(worker)

@@ -79,6 +79,7 @@ class Worker(threading.Thread):
             error = problem
         finally:
             self._body = None
+            self._session.close()
         self._fetching.left(self, error)
 
     def stop(self) -> None:
