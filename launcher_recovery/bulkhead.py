@@ -1,21 +1,28 @@
-"""A bulkhead: at most so many at a time, first come, first served."""
+"""A bulkhead: at most so many at a time, the most important first, and of these who came first."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import threading
-from collections import deque
 
 from launcher_recovery import checks
 from launcher_recovery.clock import Wake
 
 
 class Ticket:
-    """A place inside a bulkhead, or in the queue before it."""
+    """A place inside a bulkhead, or in the queue before it; `number` is that of its coming."""
 
-    def __init__(self, bulkhead: Bulkhead, wake: Wake) -> None:
+    def __init__(self, bulkhead: Bulkhead, wake: Wake, priority: int, number: int) -> None:
         self.is_granted = False
         self.wake = wake
+        self.priority = priority
+        self.number = number
         self._bulkhead = bulkhead
+
+    def move(self, priority: int) -> None:
+        """Stand in the queue by another priority; who is inside stays there."""
+        self._bulkhead.move(self, priority)
 
     def leave(self) -> None:
         """Make room for the next, or leave the queue; a second time does nothing."""
@@ -23,7 +30,8 @@ class Ticket:
 
 
 class Bulkhead:
-    """Lets at most `limit` operations of one kind or scope run at a time, in the order in which they came.
+    """Lets at most `limit` operations of one kind or scope run at a time: those of a higher priority first, and those
+    of the same priority in the order in which they came.
 
     Works for threads and event loops alike: a ticket wakes whoever holds it.
 
@@ -42,15 +50,32 @@ class Bulkhead:
         self.reason = reason or "As many as may run at a time are under way; it goes on by itself when one is done."
         self._lock = threading.Lock()
         self._inside: set[Ticket] = set()
-        self._queue: deque[Ticket] = deque()
+        self._queue: list[Ticket] = []
+        self._numbers = itertools.count()
 
-    def enter(self, wake: Wake) -> Ticket:
-        """A ticket, granted at once if there is room; else `wake` is set when it is."""
-        ticket = Ticket(self, wake)
+    def enter(self, wake: Wake, priority: int = 0) -> Ticket:
+        """A ticket, granted at once if there is room; else `wake` is set when it is.
+
+        Args:
+            priority: the higher goes first.
+        """
         with self._lock:
-            self._queue.append(ticket)
+            ticket = Ticket(self, wake, priority, next(self._numbers))
+            self._line_up(ticket)
             self._admit()
         return ticket
+
+    def move(self, ticket: Ticket, priority: int) -> None:
+        """Give a ticket another priority; see `Ticket.move`."""
+        with self._lock:
+            if ticket.priority == priority or ticket not in self._queue:
+                return
+            self._queue.remove(ticket)
+            ticket.priority = priority
+            self._line_up(ticket)
+
+    def _line_up(self, ticket: Ticket) -> None:
+        bisect.insort(self._queue, ticket, key=lambda one: (-one.priority, one.number))
 
     def leave(self, ticket: Ticket) -> None:
         """Give a ticket back; see `Ticket.leave`."""
@@ -65,7 +90,7 @@ class Bulkhead:
     def _admit(self) -> list[Ticket]:
         admitted = []
         while self._queue and len(self._inside) < self.limit:
-            ticket = self._queue.popleft()
+            ticket = self._queue.pop(0)
             ticket.is_granted = True
             self._inside.add(ticket)
             admitted.append(ticket)

@@ -1,15 +1,16 @@
-"""What a person can do to an operation: pause, resume, cancel, retry."""
+"""What a person can do to an operation: pause, resume, cancel, retry, and say how important it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from launcher_recovery import checks
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.ownership import Ownership
 from launcher_recovery.persistence.encryption import UnreadableError
-from launcher_recovery.records import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.records import FINAL, PRIORITY, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
 
 
 class Controls(Ownership):
@@ -64,6 +65,23 @@ class Controls(Ownership):
                 break  # it cannot be run from its record; the part is run by itself
             parent_id = parent.parent_id
         return data
+
+    def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
+        """Say how important an unfinished operation is: where it waits for its turn, the higher goes first.
+
+        What runs already is not interrupted for it; the number counts when it has to wait the next time.
+
+        Args:
+            priority: any whole number; 0 is that of all for which nobody has set one.
+
+        Raises:
+            RecoveryStateError: it is unknown, or already over.
+            RecoveryConfigError: the priority is no whole number.
+        """
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise checks.refused("priority", priority, "a whole number")
+        metadata = {PRIORITY: priority}
+        return self._with_parts(operation_id, lambda one: self._change(one, UNFINISHED, {}, metadata=metadata))
 
     def begin_again(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
         """Like `retry`, for this operation alone; `fields` of the record are set with it.

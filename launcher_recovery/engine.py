@@ -190,7 +190,7 @@ class Engine:
                 else:
                     yield from self._wait(live, min(remaining, _POLL_S))
                 continue
-            queue = live.enter_slots(entry.policy.bulkheads)
+            queue = live.enter_slots(entry.policy.bulkheads, data)
             if queue is not None:
                 if data.waiting_for is not WaitingFor.SLOT or queue is not told_of:
                     told_of = queue

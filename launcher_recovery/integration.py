@@ -34,7 +34,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
-from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.records import PRIORITY, UNFINISHED, RecoveryData, RecoveryState, priority_of
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.slots import Slots
@@ -163,7 +163,7 @@ class RecoveryIntegrator:
     def draft(self, kind: OperationKind, arguments: Mapping[str, Any]) -> RecoveryData:
         """The record of a call of one of the launcher's hooks, not yet entered anywhere."""
         around = current_operation()
-        return self.lifecycle.draft(
+        draft = self.lifecycle.draft(
             kind.hook,
             (),
             arguments,
@@ -174,6 +174,10 @@ class RecoveryIntegrator:
             title=kind.title(arguments),
             limit=self.max_attempts,
         )
+        stored = None if around is None else self.persistence.get(around.operation_id)
+        if stored is not None and priority_of(stored):
+            draft.metadata[PRIORITY] = priority_of(stored)  # it is a part of what a person finds important
+        return draft
 
     def policy_for(
         self, kind: OperationKind, data: RecoveryData, scope: str | None, place: str | None = None
@@ -298,6 +302,10 @@ class RecoveryIntegrator:
     def retry(self, operation_id: str) -> RecoveryData:
         """See `Controls.retry`."""
         return self.lifecycle.retry(operation_id)
+
+    def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
+        """See `Controls.set_priority`."""
+        return self.lifecycle.set_priority(operation_id, priority)
 
     def report_problem(self, code: str, message: str) -> None:
         """Have the status and the page say that something about recovery itself is wrong."""

@@ -17,7 +17,7 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
 )
-from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord, Transfer
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord, Transfer, priority_of
 from launcher_recovery.steps import run_step
 
 T = TypeVar("T")
@@ -271,11 +271,16 @@ class Operation:
         """Remember what a generator yielded last, for its next attempt."""
         self.last_item = item
 
-    def enter_slots(self, bulkheads: Sequence[Bulkhead]) -> Bulkhead | None:
-        """None when there is room for it everywhere, else where it stands in the queue; then it is woken."""
+    def enter_slots(self, bulkheads: Sequence[Bulkhead], data: RecoveryData) -> Bulkhead | None:
+        """None when there is room for it everywhere, else where it stands in the queue; then it is woken.
+
+        `data` is the record as it is now: a person may have changed its priority since it took its place.
+        """
+        priority = priority_of(data)
         for position, bulkhead in enumerate(bulkheads):
             if position == len(self._tickets):
-                self._tickets.append(bulkhead.enter(self.wake))
+                self._tickets.append(bulkhead.enter(self.wake, priority))
+            self._tickets[position].move(priority)
             if not self._tickets[position].is_granted:
                 return bulkhead
         return None

@@ -131,6 +131,16 @@ class RecoveryData:
     begun_at: datetime | None = None
 
 
+PRIORITY = "priority"
+"""Among the metadata: how important a person finds the operation."""
+
+
+def priority_of(data: RecoveryData) -> int:
+    """How important the operation is where it has to stand in a queue: the higher goes first; 0 unless set."""
+    found = data.metadata.get(PRIORITY, 0)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
 @dataclass(frozen=True)
 class AttemptRecord:
     """One attempt of an operation.

@@ -119,7 +119,12 @@ class RoomThere(Awaited):
             return self._too_little(self._needed, free)
         if self._enough is None:
             self._enough = free + min(_MORE, total // 100)
-        return None if free >= self._enough else f"The disk with {self._folder} is full: {amount(free)} are free."
+        if free >= self._enough:
+            return None
+        if free < _MORE:
+            return f"The disk with {self._folder} is full: {amount(free)} are free."
+        # What failed has cleaned up after itself, or needed very much at once.
+        return f"There was no room left on the disk with {self._folder}, where {amount(free)} are free now."
 
     def _too_little(self, needed: int, free: int) -> str | None:
         if free >= needed:

@@ -14,7 +14,7 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Changed, Store
-from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.records import FINAL, PRIORITY, UNFINISHED, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.redaction import Redactor
 
 _MAX_ERROR_TEXT = 4000
@@ -65,9 +65,16 @@ class Transitions:
         return self.store.get(operation_id)
 
     def is_claimed(self, live: Operation) -> bool:
-        """Whether the operation is still in progress under the claim of `live`."""
+        """Whether the operation is still in progress under the claim of `live`.
+
+        If so, what a person has set meanwhile is taken over, or the next time that it keeps its metadata would undo it.
+        """
         stored = self.store.get(live.operation_id)
-        return stored is not None and stored.state is RecoveryState.IN_PROGRESS and stored.fence == live.data.fence
+        if stored is None or stored.state is not RecoveryState.IN_PROGRESS or stored.fence != live.data.fence:
+            return False
+        if PRIORITY in stored.metadata:
+            live.data.metadata[PRIORITY] = stored.metadata[PRIORITY]
+        return True
 
     def _known(self, operation_id: str) -> RecoveryData:
         data = self.store.get(operation_id)
@@ -86,12 +93,13 @@ class Transitions:
         fence: int | None = None,
         claim: bool = False,
         attempt: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> RecoveryData:
         target = fields.get("state")
         if target is not None:
             expected = frozenset(expected) & sources_of(target)
         at = to_datetime(self.clock.time())
-        changed = self.store.change(operation_id, Change(expected, fields, at, fence, claim, attempt))
+        changed = self.store.change(operation_id, Change(expected, fields, at, fence, claim, attempt, metadata))
         if changed is None:
             raise self._lost(operation_id, target)
         self._announce(changed)

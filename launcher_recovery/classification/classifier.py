@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,8 @@ _UNKNOWN = Rule(
     "Something went wrong that is not known yet.",
     "no rule matched",
 )
+
+_QUOTAS = ("quota", "pip-quota")
 
 # What a classifier that overrides only `classify_error` gets for its category.
 _DEFAULT_RETRY = {
@@ -93,18 +94,20 @@ def _awaited(rule: Rule, seen: _facts.Facts, operation: Any) -> Awaited | None:
     if rule.waits is None:
         return None
     # Writing to an open file raises an error without a name; then it is the file that the operation is about.
-    folder = seen.folder or _destination_folder(operation)
+    folder = seen.folder or _folder_of(operation)
     if folder is None:
         return None
     if rule.waits is WaitingFor.DISK:
         return FolderThere(folder)
     told = seen.no_space
     needed, free, look = (None, None, None) if told is None else (told.needed, told.free, told.look)
-    return QuotaThere(folder, needed) if errno.EDQUOT in seen.errnos else RoomThere(folder, needed, free, look)
+    return QuotaThere(folder, needed) if rule.id in _QUOTAS else RoomThere(folder, needed, free, look)
 
 
-def _destination_folder(operation: Any) -> str | None:
-    destination = getattr(operation, "kwargs", {}).get("destination")
-    if not isinstance(destination, (str, os.PathLike)) or not os.path.isabs(destination):
+def _folder_of(operation: Any) -> str | None:
+    """The folder that an operation writes to, by the arguments that the launcher's hooks have."""
+    given = getattr(operation, "kwargs", {})
+    path = given.get("destination", given.get("project_folder"))
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isabs(path):
         return None
-    return os.path.dirname(os.fspath(destination))
+    return os.path.dirname(os.fspath(path))

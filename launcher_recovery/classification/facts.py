@@ -17,6 +17,7 @@ from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError
 
 _MAX_CHAIN = 16
 _YEAR_S = 366 * 86400.0
+_FULL_FILE_IN_TEXT = re.compile(r"(?:No space left on device|Disk quota exceeded): '([^'\n]+)'")
 _HOST_IN_TEXT = re.compile(r"(?:host='([^']+)'|https?://(?:[^/\s'\"@]*@)?([^/\s'\":]+))")
 
 
@@ -106,6 +107,10 @@ def read(error: BaseException, now: float) -> Facts:
 def _folder(error: BaseException) -> str | None:
     if isinstance(error, (NoSpaceError, FolderGoneError)):
         return error.folder
+    if isinstance(error, CommandError):
+        # As Python programs such as pip write it.
+        found = _FULL_FILE_IN_TEXT.search(error.output)
+        return None if found is None else os.path.dirname(found.group(1)) or None
     if not isinstance(error, OSError) or error.errno not in (ENOSPC, EDQUOT):
         return None
     # Of two files the second is the one that was written. A number is that of an open file, and no name.

@@ -331,6 +331,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "pip-no-space", _C.RESOURCE, _R.AFTER_FIX, "The disk is full.", "pip", fix="free_disk_space",
         commands_only=True, text=_output(r"^(ERROR|OSError|fatal|error): .*No space left on device"),
+        waits=WaitingFor.DISK_SPACE,
+    ),
+    Rule(
+        "pip-quota", _C.RESOURCE, _R.AFTER_FIX, "What this user may store on the disk is used up (a quota).", "pip, git",
+        fix="free_disk_space", commands_only=True, text=_output(r"^(ERROR|OSError|fatal|error): .*Disk quota exceeded"),
+        waits=WaitingFor.DISK_SPACE,
     ),
     Rule(
         "pip-conflict", _C.DEPENDENCY, _R.NO, "The packages that are asked for do not fit together.",

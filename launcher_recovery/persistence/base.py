@@ -76,6 +76,8 @@ class Change:
         fence: the claim under which it is made; None when it is a person's control.
         claim: the change takes the operation for `owner`: `attempt` and `fence` grow by one.
         attempt: how the running attempt ended (outcome, category, error, delay_s), None to leave it open.
+        metadata: what is to be set among the metadata, the rest of which stays as it is at that moment; unlike
+            "metadata" among `fields`, which takes the place of all of it.
 
     One that takes out the owner and nothing else is no news, unless the operation is pending: others may run it now.
     """
@@ -86,6 +88,7 @@ class Change:
     fence: int | None = None
     claim: bool = False
     attempt: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
 
     def is_news(self, state: RecoveryState) -> bool:
         """Whether it gives events, when it leaves the operation in `state`."""

@@ -126,6 +126,8 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
             attempts[-1] = dataclasses.replace(attempts[-1], ended_at=change.at, **change.attempt)
         for name, value in change.fields.items():
             setattr(data, name, error_to_stored(value) if isinstance(value, Exception) else deepcopy(value))
+        if change.metadata is not None:
+            data.metadata.update(deepcopy(dict(change.metadata)))
         data.updated_at = change.at
         if change.claim:
             data.attempt += 1

@@ -133,6 +133,8 @@ def plan_apply(row: tuple[Any, ...], data: RecoveryData, change: Change, seal: S
     """Make `change` to the record of `row`, without a look at state and fence."""
     operation_id, at = data.operation_id, change.at.timestamp()
     fields = dict(change.fields, updated_at=change.at)
+    if change.metadata is not None:
+        fields["metadata"] = {**data.metadata, **change.metadata}
     statements: list[Statement] = []
     if change.attempt is not None:
         ended = [_sealed(name, change.attempt.get(name), seal) for name in _ENDED]

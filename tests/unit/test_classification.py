@@ -101,6 +101,7 @@ CASES: list[tuple[BaseException, str, str]] = [
     (command("remote: Repository not found.\nfatal: repository 'https://h/' not found"), "git-missing", "no"),
     (command("fatal: could not read Username for 'https://h': terminal prompts disabled"), "git-auth", "after_fix"),
     (command("ERROR: Could not install: [Errno 28] No space left on device"), "pip-no-space", "after_fix"),
+    (command("fatal: write error: Disk quota exceeded"), "pip-quota", "after_fix"),
     (command("ERROR: ResolutionImpossible: for help"), "pip-conflict", "no"),
     (command("WARNING: Retrying (Retry(total=0, connect=None)"), "pip-network", "yes"),
     (command("ERROR: No matching distribution found for x==9"), "pip-missing", "no"),
@@ -261,6 +262,23 @@ def test_folder_of_a_full_disk(error: OSError, folder: str) -> None:
     outer = RuntimeError("it did not work")
     outer.__cause__ = error
     assert ErrorClassifier().classify(outer, operation=operation) == found
+
+
+@pytest.mark.parametrize(
+    ("output", "folder", "kind"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device: '/venv/lib/x.py'", "/venv/lib", RoomThere),
+        ("fatal: write error: No space left on device", "/projects", RoomThere),
+        ("ERROR: [Errno 122] Disk quota exceeded: '/venv/lib/x.py'", "/venv/lib", QuotaThere),
+        ("fatal: write error: Disk quota exceeded", "/projects", QuotaThere),
+    ],
+)
+def test_folder_of_a_program_that_filled_the_disk(output: str, folder: str, kind: type) -> None:
+    """A program says it in its output, or it is the folder that the operation writes to."""
+    for kwargs in ({"destination": "/projects/node"}, {"project_folder": "/projects/one"}):
+        found = ErrorClassifier().classify(command(output), operation=RecoveryData("id", "f", kwargs=kwargs))
+        assert isinstance(found.until, kind)
+        assert folder in found.explanation
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"destination": "a.bin"}, {"destination": 5}, {"url": "/models/a"}])

@@ -11,14 +11,22 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from launcher_recovery import OperationCancelled, RecoveryStateError, StoreError
+from launcher_recovery import OperationCancelled, RecoveryConfigError, RecoveryStateError, StoreError
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import StoredError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.meter import Meter
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.records import TRANSITIONS, UNFINISHED, Progress, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import (
+    TRANSITIONS,
+    UNFINISHED,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    WaitingFor,
+    priority_of,
+)
 from launcher_recovery.signals import Event, recovery_updated
 from tests.unit.kit import Kit
 
@@ -699,3 +707,62 @@ def test_attempts_keep_their_errors(each: Kit) -> None:
         assert attempt.traceback is not None
         assert "in handler" in attempt.traceback
     assert last.traceback is None
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_priority_can_be_set_until_it_is_over(each: Kit, state: RecoveryState) -> None:
+    """It is kept beside what else is among the metadata, with an event, and the calls that wait are woken."""
+    live = bring_to(each, state)
+    live.wake.clear()
+    before = len(each.events())
+    if state not in UNFINISHED:
+        with pytest.raises(RecoveryStateError, match=f"its state is {state}"):
+            each.lifecycle.set_priority(live.operation_id, 5)
+        return
+    assert each.lifecycle.set_priority(live.operation_id, -5).metadata == {"priority": -5}
+    found = each.record(live.operation_id)
+    assert (found.state, found.metadata, priority_of(found)) == (state, {"priority": -5}, -5)
+    assert live.wake.is_set()
+    assert len(each.events()) == before + 1
+
+
+@pytest.mark.parametrize("value", [1.5, "5", None, True])
+def test_priority_is_a_whole_number(kit: Kit, value: Any) -> None:
+    """Everything else is refused by name, and what somebody else put there counts as 0."""
+    data = kit.open()
+    with pytest.raises(RecoveryConfigError, match=r"priority=.* is not usable: it must be a whole number"):
+        kit.lifecycle.set_priority(data.operation_id, value)
+    data.metadata["priority"] = value
+    assert priority_of(data) == 0
+
+
+def test_priority_that_is_set_while_it_runs_stays(each: Kit) -> None:
+    """Neither does it undo what the running code has kept, nor does that undo it."""
+    live = live_of(each, each.open())
+    live.data = each.lifecycle.begin_attempt(live.operation_id, 4)
+    live.metadata["etag"] = "x"
+    live.save_metadata()
+    other = Lifecycle(each.store, owner_id="other", clock=each.clock)
+    other.set_priority(live.operation_id, 7)
+    live.check()
+    live.metadata["etag"] = "y"
+    live.save_metadata()
+    assert each.record(live.operation_id).metadata == {"etag": "y", "priority": 7}
+    fail(each, live, S.RECOVERING)
+    again = each.lifecycle.begin_attempt(live.operation_id, 4)
+    assert (again.metadata, priority_of(again)) == ({"etag": "y", "priority": 7}, 7)
+
+
+def test_explanation_of_a_wait_can_be_told_anew(each: Kit) -> None:
+    """Nothing else changes, so that who ends the wait at that moment is obeyed; what does not wait has none."""
+    live = bring_to(each, S.RECOVERING)
+    each.lifecycle.retry(live.operation_id)
+    before = each.record(live.operation_id)
+    each.lifecycle.explain(live.operation_id, "5 MB are missing. https://h/?token=secret12345")
+    after = each.record(live.operation_id)
+    assert after.explanation is not None
+    assert after.explanation.startswith("5 MB are missing. ")
+    assert "secret12345" not in after.explanation
+    assert shown(after) == {**shown(before), "explanation": after.explanation}
+    with pytest.raises(RecoveryStateError):
+        each.lifecycle.explain(bring_to(each, S.PENDING).operation_id, "5 MB are missing.")

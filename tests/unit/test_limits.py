@@ -21,7 +21,7 @@ from launcher_recovery import (
     recoverable,
 )
 from launcher_recovery.budget import RetryBudget
-from launcher_recovery.bulkhead import Bulkhead
+from launcher_recovery.bulkhead import Bulkhead, Ticket
 from launcher_recovery.classification import ErrorCategory, Retry
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
@@ -350,6 +350,56 @@ def test_bulkhead_is_first_come_first_served() -> None:
     assert (bulkhead.running, bulkhead.waiting) == (0, 0)
     with pytest.raises(RecoveryConfigError, match="limit=0"):
         Bulkhead(0)
+
+
+def granted(tickets: list[Ticket]) -> list[bool]:
+    return [ticket.is_granted for ticket in tickets]
+
+
+def test_the_more_important_goes_first() -> None:
+    """Whoever has a higher priority gets the next place, those of the same priority in order; nobody is turned out."""
+    bulkhead = Bulkhead(1)
+    inside = bulkhead.enter(Wake(), -9)
+    tickets = [bulkhead.enter(Wake(), priority) for priority in (0, 5, -1, 5, 0)]
+    order: list[int] = []
+    assert inside.is_granted
+    inside.leave()
+    while True in granted(tickets):
+        order.append(granted(tickets).index(True))
+        tickets[order[-1]].leave()
+        tickets[order[-1]].is_granted = False
+    assert order == [1, 3, 0, 4, 2]
+
+
+def test_a_place_in_the_queue_may_change() -> None:
+    """A priority that changes counts at once in the queue; for who is inside, or has left, it means nothing."""
+    bulkhead = Bulkhead(1)
+    inside = bulkhead.enter(Wake())
+    first, second, third = (bulkhead.enter(Wake(), priority) for priority in (0, 3, 0))
+    third.move(3)
+    third.move(3)
+    first.move(-1)
+    inside.move(7)
+    inside.leave()
+    assert granted([first, second, third]) == [False, True, False]
+    second.move(-5)
+    second.leave()
+    second.move(9)
+    assert granted([first, third]) == [False, True]
+    first.move(3)
+    first.leave()
+    third.leave()
+    assert (bulkhead.running, bulkhead.waiting) == (0, 0)
+
+
+def test_an_older_one_goes_before_a_younger_one_of_its_new_priority() -> None:
+    """Who came first goes first among equals, however late he became equal."""
+    bulkhead = Bulkhead(1)
+    inside = bulkhead.enter(Wake())
+    older, younger = bulkhead.enter(Wake(), 0), bulkhead.enter(Wake(), 5)
+    older.move(5)
+    inside.leave()
+    assert granted([older, younger]) == [True, False]
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])

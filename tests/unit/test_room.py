@@ -116,6 +116,15 @@ def test_without_a_known_need_more_than_a_little_has_to_become_free(
     assert wait() is None
 
 
+def test_a_disk_that_was_full(disk: Callable[..., Disk]) -> None:
+    """Where much is free again nobody is told that the disk is full, but more is waited for: it was not enough."""
+    made = disk(5_000 * MB)
+    wait = RoomThere("/models")
+    assert wait() == f"There was no room left on the disk with /models, where 5 GB are free now. {END}"
+    made.free += 64 << 20
+    assert wait() is None
+
+
 def test_room_for_bytes_but_for_no_more_files(disk: Callable[..., Disk]) -> None:
     """A disk that has used up its inodes is full as well, unless it is one that has none."""
     made = disk(100 * MB, files=(1000, 0))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from launcher_recovery.config import Limits
+from launcher_recovery.operation import current_operation
+from launcher_recovery.records import priority_of
 from launcher_recovery.slots import Slots
 from sample_launcher.hookspecs import hookimpl
 from tests.support import Host, wait_for
@@ -147,6 +149,67 @@ def test_one_install_at_a_time_into_an_environment(make: Callable[..., Host]) ->
     assert [one.state.value for one in host.operations()] == ["success"] * 5
     assert busy.most["/one/bin/python"] == 1
     assert busy.most["ours"] + busy.most[sys.executable] <= 2
+
+
+def test_the_one_that_a_person_finds_important_is_next(make: Callable[..., Host]) -> None:
+    """Of those that wait the one of the highest priority goes first, also when it is set while they wait already."""
+    busy = Busy()
+    host = make(busy, concurrency={"download": Limits(1, None)})
+    threads: list[threading.Thread] = []
+
+    def begin(name: str) -> str:
+        threads.extend(together([lambda: host.download(f"{name}.pt", f"http://hub/{name}")]))
+        wait_for(lambda: waits(name) or busy.ran == [f"http://hub/{name}"])
+        return next(one.operation_id for one in host.operations() if one.title == f"{name}.pt")
+
+    def waits(name: str) -> bool:
+        return any(one.title == f"{name}.pt" and one.waiting_for == "slot" for one in host.operations())
+
+    ids = {name: begin(name) for name in ("running", "a", "b", "c", "d")}
+    integrator = host.integrator
+    # A place that somebody is about to get is not taken by who comes a moment later: they queue up before it is free.
+    for name, priority in (("running", 9), ("d", 2), ("b", 1), ("c", 5), ("c", -1)):
+        assert integrator.set_priority(ids[name], priority).metadata["priority"] == priority
+    wanted = {"running": 9, "a": 0, "b": 1, "c": -1, "d": 2}
+    [bulkhead] = integrator._slots.of("download", None)
+    wait_for(lambda: [one.priority for one in bulkhead._queue] == [2, 1, 0, -1])
+    busy.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert [url.rpartition("/")[2] for url in busy.ran] == sorted(wanted, key=lambda name: -wanted[name])
+
+
+def test_parts_of_what_is_important_are_important(make: Callable[..., Host]) -> None:
+    """The priority of an import is that of its downloads, of those that are there and of those that come."""
+    came, go = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    class Import:
+        @hookimpl(tryfirst=True)
+        def launcher_create_project(self, project_id: str) -> dict[str, Any]:
+            host.download("one.pt")
+            host.download("two.pt")
+            return {"made": project_id}
+
+        @hookimpl(tryfirst=True)
+        def launcher_download(self, destination: str) -> str:
+            operation = current_operation()
+            assert operation is not None
+            came.set()
+            assert go.wait(30)
+            operation.check()
+            seen.append(priority_of(operation.data))
+            return destination
+
+    host = make(Import())
+    (thread,) = together([lambda: host.create("a")])
+    assert came.wait(30)
+    (project,) = host.operations("create_project")
+    host.integrator.set_priority(project.operation_id, 3)
+    go.set()
+    thread.join(30)
+    assert seen == [3, 3]
+    assert [priority_of(one) for one in host.operations()] == [3, 3, 3]
 
 
 def test_what_is_inside_another_needs_no_place_of_that_one(make: Callable[..., Host]) -> None:

@@ -297,6 +297,14 @@ class IgnoresTheFence(WrongStore):
         return super().change(operation_id, replace(change, fence=None))
 
 
+class ReplacesTheMetadata(WrongStore):
+    breaks = "test_change_sets_metadata_beside_the_rest"
+
+    def change(self, operation_id: str, change: Change) -> Changed | None:
+        fields = {**change.fields, "metadata": change.metadata or {}}
+        return super().change(operation_id, replace(change, fields=fields, metadata=None))
+
+
 class TellsOfOwners(WrongStore):
     breaks = "test_change_of_the_owner_alone_is_no_news"
 

@@ -135,6 +135,28 @@ class ChangeRules(PersistenceConformance):
             expected = ["pending"] if state is S.PENDING else []
             same(told, expected, "change of the owner alone must tell of what is pending, and of nothing else")
 
+    def test_change_sets_metadata_beside_the_rest(self, persistence: Store) -> None:
+        """What a person sets among the metadata leaves alone what the running code has kept there meanwhile."""
+        persistence.insert(record(metadata={"etag": "x", "priority": 1}))
+        claim(persistence)
+        fence = claim_of(persistence)
+        same(
+            persistence.update_metadata("a", fence, {"etag": "y", "priority": 1}), True, "update_metadata must be made"
+        )
+        changed = made(
+            persistence.change("a", Change({S.IN_PROGRESS}, {}, LATER, metadata={"priority": 5})), "change must be made"
+        )
+        expected = {"etag": "y", "priority": 5}
+        rule = "change must set what its `metadata` names, and leave the rest of the record's metadata as it is"
+        same(changed.data.metadata, expected, rule)
+        same(made(persistence.get("a"), "get must give the record").metadata, expected, rule)
+        same([event.payload["state"] for event in changed.events], ["in_progress"], "change must return its event")
+        given = {"list": [1]}
+        persistence.change("a", Change({S.IN_PROGRESS}, {}, LATER, metadata=given))
+        given["list"].append(2)
+        kept = made(persistence.get("a"), "get must give the record").metadata
+        same(kept, {**expected, "list": [1]}, "change must keep a copy of what it is given")
+
     def test_change_needs_the_key(self, persistence: Store) -> None:
         """An operation does not become unfinished again while another one has its key."""
         persistence.insert(record("old", key="k", state=S.FAILED))
