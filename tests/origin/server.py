@@ -62,7 +62,7 @@ class Origin:
 
     # -- what it has --------------------------------------------------------------------------------
 
-    def add(self, file: File, *behaviours: Behaviour, path: str = "/model.safetensors") -> str:
+    def add(self, file: File, *behaviours: Behaviour, path: str = "/model.bin") -> str:
         """Offer a file, in place of one that was there; returns its URL.
 
         Args:
@@ -72,7 +72,7 @@ class Origin:
             self._files[path] = (file, behaviours)
         return self.url(path)
 
-    def url(self, path: str = "/model.safetensors", host: str = "127.0.0.1", user: str | None = None) -> str:
+    def url(self, path: str = "/model.bin", host: str = "127.0.0.1", user: str | None = None) -> str:
         """The address of a path; `user` may be user:password."""
         scheme = "http" if self.tls is None else "https"
         return f"{scheme}://{'' if user is None else f'{user}@'}{host}:{self.port}{path}"
@@ -105,7 +105,7 @@ class Origin:
             sums[one.request.connection] += one.sent
         return dict(sums)
 
-    def most_at_once(self, path: str = "/model.safetensors") -> int:
+    def most_at_once(self, path: str = "/model.bin") -> int:
         """The largest number of bodies of a file that were being sent at a time."""
         with self._lock:
             return self._most[path]

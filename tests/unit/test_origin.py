@@ -55,7 +55,7 @@ def rest_of(connection: socket.socket, at_a_time: int = MIB) -> tuple[bytes, str
     return bytes(received), "FIN"
 
 
-def raw(origin: Origin, target: str = "/model.safetensors", method: str = "GET", **headers: str) -> tuple[bytes, str]:
+def raw(origin: Origin, target: str = "/model.bin", method: str = "GET", **headers: str) -> tuple[bytes, str]:
     """`rest_of` a connection with one request."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -73,7 +73,7 @@ def greeted(origin: Origin) -> tuple[bytes, str]:
         return b"", "RST"
 
 
-def ask(origin: Origin, target: str = "/model.safetensors", method: str = "GET", **headers: str) -> Seen:
+def ask(origin: Origin, target: str = "/model.bin", method: str = "GET", **headers: str) -> Seen:
     """`raw`, taken apart."""
     data, ended = raw(origin, target, method, **headers)
     head, _, body = data.partition(b"\r\n\r\n")
@@ -195,7 +195,7 @@ def test_a_connection_is_kept_for_the_next_request_until_the_client_has_enough(o
     origin.add(SMALL)
     connection = http.client.HTTPConnection("127.0.0.1", origin.port)
     for start in (0, 500):
-        connection.request("GET", "/model.safetensors", headers={"Range": f"bytes={start}-{start + 499}"})
+        connection.request("GET", "/model.bin", headers={"Range": f"bytes={start}-{start + 499}"})
         assert connection.getresponse().read() == SMALL.content(start, start + 500)
     connection.close()
     assert origin.connections == 1
@@ -227,7 +227,7 @@ def test_many_connections_are_served_at_a_time_and_counted() -> None:
     for thread in threads:
         thread.join(20)
     assert (origin.most_at_once(), origin.most_at_once("/other")) == (4, 1)
-    assert (origin.sent("/model.safetensors"), origin.sent("/other")) == (2000, FILE.size)
+    assert (origin.sent("/model.bin"), origin.sent("/other")) == (2000, FILE.size)
 
 
 def test_closing_the_server_ends_every_connection() -> None:
@@ -310,7 +310,7 @@ def test_after_a_reset_only_what_left_is_counted(origin: Origin) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
         client.connect(("127.0.0.1", origin.port))
-        client.sendall(b"GET /model.safetensors HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /model.bin HTTP/1.1\r\n\r\n")
         wait_for(lambda: origin.exchanges())
         counted = origin.settled().sent()
         received, ended = rest_of(client)
@@ -348,7 +348,7 @@ def test_a_stall_says_nothing_and_then_the_rest_or_nothing_more(origin: Origin) 
         assert ask(origin).body == SMALL.content(0, length)
         assert time.monotonic() - before >= 0.3
     with socket.create_connection(("127.0.0.1", origin.port)) as client:
-        client.sendall(b"GET /model.safetensors HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /model.bin HTTP/1.1\r\n\r\n")
         wait_for(lambda: origin.sent() == 1800)
     wait_for(lambda: not any(thread.name == "origin-3" for thread in threading.enumerate()))
 
@@ -358,7 +358,7 @@ def test_a_slow_connection_keeps_its_rate_over_several_answers(origin: Origin) -
     connection = http.client.HTTPConnection("127.0.0.1", origin.port)
     before = time.monotonic()
     for _ in range(2):
-        connection.request("GET", "/model.safetensors")
+        connection.request("GET", "/model.bin")
         assert connection.getresponse().read() == SMALL.content()
     connection.close()
     assert 0.4 <= time.monotonic() - before < 5
@@ -520,7 +520,7 @@ def test_an_answer_may_come_late_or_byte_by_byte(origin: Origin) -> None:
 def test_a_head_can_go_on_for_ever(origin: Origin, endless: Behaviour) -> None:
     origin.add(SMALL, endless)
     with socket.create_connection(("127.0.0.1", origin.port), timeout=20) as client:
-        client.sendall(b"GET /model.safetensors HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /model.bin HTTP/1.1\r\n\r\n")
         received = 0
         while received < 4 * MIB:
             data = client.recv(MIB)
@@ -532,7 +532,7 @@ def test_a_head_can_go_on_for_ever(origin: Origin, endless: Behaviour) -> None:
 def test_interim_answers_can_come_slowly_for_ever(origin: Origin) -> None:
     origin.add(SMALL, act.endless_interim(0.01))
     with socket.create_connection(("127.0.0.1", origin.port), timeout=20) as client, client.makefile("rb") as lines:
-        client.sendall(b"GET /model.safetensors HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /model.bin HTTP/1.1\r\n\r\n")
         for _ in range(5):
             assert lines.readline() == b"HTTP/1.1 100 Continue\r\n"
             assert lines.readline() == b"\r\n"

@@ -1,0 +1,41 @@
+"""One download in a process of its own: `python -m tests.download_process ORDER`, where ORDER is that of `Child`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery import SQLitePersistence
+from launcher_recovery.clock import Clock
+from launcher_recovery.owners import OWNER, keep_alive
+from tests.transfers import Downloads, turn
+
+_DELAY_S = 0.05
+
+
+def _without_flock() -> None:
+    """As on a network file system where locks are granted to everybody."""
+    import fcntl
+
+    fcntl.flock = lambda *_: None
+    fcntl.lockf = lambda *_: None
+
+
+def main(order: dict[str, Any]) -> dict[str, Any]:
+    if not order["has_flock"]:
+        _without_flock()
+    turn(order["knobs"])
+    store = SQLitePersistence(order["store"])
+    keep_alive(store)
+    downloads = Downloads(store, Clock(), OWNER.owner_id, _DELAY_S)
+    try:
+        path = downloads(order["url"], Path(order["destination"]), **order["options"])
+    except Exception as error:
+        return {"error": type(error).__name__, "message": str(error), "category": downloads.record.category}
+    return {"path": str(path)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))), flush=True)

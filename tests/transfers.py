@@ -1,0 +1,214 @@
+"""Runs downloads as operations, in this process or in a child that can be killed; alone knows how they are called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from launcher_recovery.classification import ErrorClassifier
+from launcher_recovery.clock import Clock, Wake
+from launcher_recovery.engine import Engine
+from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.operation import AttemptRecord, RecoveryData, current_operation
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.policy import Policy
+from launcher_recovery.strategies import FixedDelayStrategy
+
+ROOT = Path(__file__).parents[1]
+ATTEMPTS = 8
+"""Attempts in a row without progress, as the launcher policy has them."""
+
+KNOBS = {
+    "piece": "launcher_recovery.transfer.pieces:PIECE",
+    "sync_bytes": "launcher_recovery.transfer.durability:SYNC_BYTES",
+    "first_byte_s": "launcher_recovery.transfer.request:READ_TIMEOUT_S",
+}
+"""Constants of the transfer that tests make smaller, by a name that stays when the constant is moved."""
+
+Setter = Callable[[Any, str, Any], object]
+
+
+def turn(knobs: Mapping[str, float], set_attribute: Setter = setattr) -> None:
+    """Give constants of the transfer other values; `monkeypatch.setattr` as the second argument undoes it."""
+    for knob, value in knobs.items():
+        module, _, name = KNOBS[knob].partition(":")
+        if importlib.util.find_spec(module) is not None:
+            set_attribute(importlib.import_module(module), name, value)
+
+
+def attempt(url: str, destination: Path, **options: Any) -> Path:
+    """One attempt of the running operation: the only place that calls `download` inside one."""
+    from launcher_recovery.transfer import download
+
+    operation = current_operation()
+    assert operation is not None
+    with requests.Session() as session:
+        session.headers.update(options.pop("headers", {}))
+        return download(operation, url, destination, session=session, **options)
+
+
+def durable_bytes(store: Store, destination: Path) -> int:
+    """How many bytes of a download the journal promises to be there after a power cut."""
+    read = getattr(store, "transfer", None)
+    kept = None if read is None else read(str(destination.resolve()))
+    if kept is None or kept.partial is None:
+        return 0
+    pieces = kept.journal.get("pieces", kept.journal)
+    size, piece = pieces["size"], pieces["piece"]
+    runs = [(first * piece, min(size, (last + 1) * piece)) for first, last in pieces["durable"]]
+    return sum(end - start for start, end in runs)
+
+
+class Hasty(Clock):
+    """The real time, except that nobody waits for it: a wait lets it jump ahead, after a moment for other threads."""
+
+    _MOMENT_S = 0.002
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+        self._lock = threading.Lock()
+
+    def time(self) -> float:
+        return super().time() + self._skipped
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    def wait(self, wake: Wake, seconds: float | None) -> bool:
+        woken = super().wait(wake, seconds if seconds is None else min(seconds, self._MOMENT_S))
+        if not woken and seconds is not None:
+            with self._lock:
+                self._skipped += max(0.0, seconds - self._MOMENT_S)
+        return woken
+
+
+class Downloads:
+    """Runs downloads one after the other under a policy like the launcher's, which waits for nothing.
+
+    Args:
+        store: keeps what is known; another instance with the same store goes on with it.
+        owner: who runs them; a later life of the process has another name.
+    """
+
+    def __init__(self, store: Store, clock: Clock | None = None, owner: str = "test", delay_s: float = 1.0) -> None:
+        self.store = store
+        self.clock = clock or Hasty()
+        self.lifecycle = Lifecycle(store, owner_id=owner, clock=self.clock)
+        self.engine = Engine(self.lifecycle, self.clock)
+        self.data: RecoveryData | None = None
+        self._delay_s = delay_s
+
+    def __call__(self, url: str, destination: Path, *, max_attempts: int = ATTEMPTS, **options: Any) -> Path:
+        """Download `url`; the operation goes on where an earlier one for `destination` failed, or was cut off."""
+        data = self.lifecycle.open(
+            "launcher_download",
+            (),
+            {"url": url, "destination": str(destination)},
+            kind="download",
+            key=f"download:{destination}",
+            title=destination.name,
+            revive=True,
+        )
+        self.data = data
+        policy = Policy(
+            max_attempts=max_attempts,
+            strategy=FixedDelayStrategy(self._delay_s),
+            classify=ErrorClassifier(now=self.clock.time).classify,
+            unknown_attempts=2,
+        )
+        result: Path = self.engine.run(data, policy, lambda: attempt(url, destination, **options))
+        return result
+
+    @property
+    def record(self) -> RecoveryData:
+        assert self.data is not None
+        found = self.store.get(self.data.operation_id)
+        assert found is not None
+        return found
+
+    @property
+    def attempts(self) -> list[AttemptRecord]:
+        found: list[AttemptRecord] = self.store.attempts(self.record.operation_id)
+        return found
+
+    @property
+    def outcomes(self) -> list[tuple[str | None, str | None]]:
+        return [(attempt.outcome, attempt.category) for attempt in self.attempts]
+
+
+class Child:
+    """The same in a process of its own, over a SQLite store, begun as often as one likes.
+
+    Args:
+        store: the SQLite file.
+        options: of the download, as JSON values.
+        knobs: see `turn`.
+        has_flock: whether file locks work there.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        url: str,
+        destination: Path,
+        *,
+        knobs: Mapping[str, float] | None = None,
+        has_flock: bool = True,
+        **options: Any,
+    ) -> None:
+        self._order = {
+            "store": str(store),
+            "url": url,
+            "destination": str(destination),
+            "options": options,
+            "knobs": dict(knobs or {}),
+            "has_flock": has_flock,
+        }
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Child:
+        assert self._process is None, "it runs already"
+        command = [sys.executable, "-m", "tests.download_process", json.dumps(self._order)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return self
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it with SIGKILL: nothing in it gets to run any more."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+        self._process = None
+
+    def result(self, seconds: float = 120.0) -> dict[str, Any]:
+        """What it printed at its end: {"path"}, or {"error", "message", "category"}."""
+        assert self._process is not None, "it does not run"
+        said, _ = self._process.communicate(timeout=seconds)
+        self._process = None
+        lines = said.splitlines()
+        assert lines, "it said nothing"
+        try:
+            found: dict[str, Any] = json.loads(lines[-1])
+        except ValueError:
+            raise AssertionError(said) from None
+        return found
+
+    def __enter__(self) -> Child:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.kill()
