@@ -12,8 +12,6 @@ from launcher_recovery.clock import Clock
 from launcher_recovery.owners import OWNER, keep_alive
 from tests.transfers import Downloads, turn
 
-_DELAY_S = 0.05
-
 
 def _without_flock() -> None:
     """As on a network file system where locks are granted to everybody."""
@@ -29,7 +27,7 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     turn(order["knobs"])
     store = SQLitePersistence(order["store"])
     keep_alive(store)
-    downloads = Downloads(store, Clock(), OWNER.owner_id, _DELAY_S)
+    downloads = Downloads(store, Clock(), OWNER.owner_id, order["delay_s"])
     try:
         path = downloads(order["url"], Path(order["destination"]), **order["options"])
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -23,27 +24,33 @@ from launcher_recovery.operation import AttemptRecord, RecoveryData, current_ope
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
 from launcher_recovery.strategies import FixedDelayStrategy
+from tests.origin import File
 
 ROOT = Path(__file__).parents[1]
 ATTEMPTS = 8
 """Attempts in a row without progress, as the launcher policy has them."""
 
+_TRANSFER = "launcher_recovery.transfer."
 KNOBS = {
-    "piece": "launcher_recovery.transfer.pieces:PIECE",
-    "sync_bytes": "launcher_recovery.transfer.durability:SYNC_BYTES",
-    "first_byte_s": "launcher_recovery.transfer.request:READ_TIMEOUT_S",
+    "piece": ["pieces:PIECE"],
+    "sync_bytes": ["durability:SYNC_BYTES"],
+    "boot_id": ["part:boot_id"],
+    "silence_s": ["worker:SILENCE_S", "proving:_SILENCE_S", "request:READ_TIMEOUT_S"],
+    "first_byte_s": ["request:FIRST_BYTE_TIMEOUT_S"],
+    "answer_s": ["supervisor:_ANSWER_S"],
 }
-"""Constants of the transfer that tests make smaller, by a name that stays when the constant is moved."""
+"""What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
 
 Setter = Callable[[Any, str, Any], object]
 
 
-def turn(knobs: Mapping[str, float], set_attribute: Setter = setattr) -> None:
-    """Give constants of the transfer other values; `monkeypatch.setattr` as the second argument undoes it."""
+def turn(knobs: Mapping[str, Any], set_attribute: Setter = setattr) -> None:
+    """Give these other values; `monkeypatch.setattr` as the second argument undoes it."""
     for knob, value in knobs.items():
-        module, _, name = KNOBS[knob].partition(":")
-        if importlib.util.find_spec(module) is not None:
-            set_attribute(importlib.import_module(module), name, value)
+        for place in KNOBS[knob]:
+            module, _, name = (_TRANSFER + place).partition(":")
+            if importlib.util.find_spec(module) is not None and hasattr(importlib.import_module(module), name):
+                set_attribute(importlib.import_module(module), name, value)
 
 
 def attempt(url: str, destination: Path, **options: Any) -> Path:
@@ -57,16 +64,43 @@ def attempt(url: str, destination: Path, **options: Any) -> Path:
         return download(operation, url, destination, session=session, **options)
 
 
+def alone(url: str, destination: Path, **options: Any) -> Path:
+    """A call from outside of every operation: it is a durable operation of its own."""
+    from launcher_recovery import transfer
+
+    function: Any = transfer.download
+    path: Path = function(url, destination, **options)
+    return path
+
+
+def piece_hashes(file: File, length: int) -> dict[str, Any]:
+    """The options of a download whose caller knows the SHA-256 of each piece of `length` bytes."""
+    from launcher_recovery.transfer.pieces import PieceHashes
+
+    starts = range(0, file.size, length)
+    values = [hashlib.sha256(file.content(start, min(start + length, file.size))).hexdigest() for start in starts]
+    return {"piece_hashes": PieceHashes("sha256", length, tuple(values))}
+
+
 def durable_bytes(store: Store, destination: Path) -> int:
     """How many bytes of a download the journal promises to be there after a power cut."""
     read = getattr(store, "transfer", None)
     kept = None if read is None else read(str(destination.resolve()))
-    if kept is None or kept.partial is None:
+    if kept is None or kept.partial is None or "pieces" not in kept.journal:
         return 0
-    pieces = kept.journal.get("pieces", kept.journal)
+    pieces = kept.journal["pieces"]
     size, piece = pieces["size"], pieces["piece"]
     runs = [(first * piece, min(size, (last + 1) * piece)) for first, last in pieces["durable"]]
     return sum(end - start for start, end in runs)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in lower-case hexadecimal, without holding it in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class Hasty(Clock):
@@ -154,6 +188,7 @@ class Child:
         options: of the download, as JSON values.
         knobs: see `turn`.
         has_flock: whether file locks work there.
+        delay_s: seconds between attempts.
     """
 
     def __init__(
@@ -164,6 +199,7 @@ class Child:
         *,
         knobs: Mapping[str, float] | None = None,
         has_flock: bool = True,
+        delay_s: float = 0.05,
         **options: Any,
     ) -> None:
         self._order = {
@@ -173,6 +209,7 @@ class Child:
             "options": options,
             "knobs": dict(knobs or {}),
             "has_flock": has_flock,
+            "delay_s": delay_s,
         }
         self._process: subprocess.Popen[str] | None = None
 
@@ -185,6 +222,10 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     def kill(self) -> None:
         """End it with SIGKILL: nothing in it gets to run any more."""

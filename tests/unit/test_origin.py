@@ -386,6 +386,13 @@ def test_another_version_has_other_bytes_with_its_own_or_the_old_validators(orig
     assert third.body == SMALL.content(0, 900)
 
 
+def test_a_server_may_not_know_if_range(origin: Origin) -> None:
+    changed = replace(SMALL, version=1)
+    origin.add(SMALL, act.changed_carelessly(version=1))
+    seen = ask(origin, Range="bytes=5-", If_Range=str(SMALL.entity_tag))
+    assert (seen.status[:3], seen.body, seen.values("ETag")) == ("206", changed.content(5), [changed.entity_tag])
+
+
 def test_a_range_can_be_ignored(origin: Origin) -> None:
     origin.add(SMALL, act.ignores_range)
     seen = ask(origin, Range="bytes=5-")
@@ -433,6 +440,8 @@ def test_every_range_can_be_called_unsatisfiable(origin: Origin, said: str | Non
     seen = ask(origin, Range="bytes=5-9")
     assert (seen.status[:3], seen.values("Content-Range")) == ("416", [] if said is None else [said])
     assert ask(origin).status == "200 OK"
+    origin.add(SMALL, act.unsatisfiable(lambda start: f"bytes */{start}"))
+    assert ask(origin, Range="bytes=5-9").values("Content-Range") == ["bytes */5"]
 
 
 # -- how many bytes, and in which form ------------------------------------------------------------------------

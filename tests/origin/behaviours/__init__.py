@@ -4,6 +4,7 @@ from .bodies import drop, drops, flip, slow, stall
 from .contents import (
     another_part,
     changed,
+    changed_carelessly,
     chunked,
     content_length,
     content_range,
@@ -24,6 +25,7 @@ __all__ = [
     "another_part",
     "chain",
     "changed",
+    "changed_carelessly",
     "chunked",
     "combined",
     "content_length",

@@ -16,6 +16,16 @@ def changed(**fields: object) -> Behaviour:
     return lambda request, file, due: honest(request, replace(file, **fields))  # type: ignore[arg-type]
 
 
+def changed_carelessly(**fields: object) -> Behaviour:
+    """The same on a server that does not know If-Range: a 206 of the other version."""
+
+    def answer(request: Request, file: File, due: Answer) -> Answer:
+        kept = {name: value for name, value in request.headers.items() if name != "if-range"}
+        return changed(**fields)(replace(request, headers=kept), file, due)
+
+    return answer
+
+
 def ignores_range(request: Request, file: File, due: Answer) -> Answer:
     """200 and all of the file."""
     return whole(request, file)
@@ -68,14 +78,15 @@ def multipart(request: Request, file: File, due: Answer) -> Answer:
     return replace(named, body=(head, span, tail))
 
 
-def unsatisfiable(content_range: str | None) -> Behaviour:
-    """416 to every range, with this Content-Range; None: without one."""
+def unsatisfiable(told: str | Callable[[int], str] | None) -> Behaviour:
+    """416 to every range, with this Content-Range, or what gives one for its first byte; None: without one."""
 
     def answer(request: Request, file: File, due: Answer) -> Answer:
-        if request.range is None:
+        if request.range is None or due.span is None:
             return due
-        told = () if content_range is None else (("Content-Range", content_range),)
-        return Answer("416 Range Not Satisfiable", (*told, ("Content-Length", "0")))
+        value = told(due.span.start) if callable(told) else told
+        headers = () if value is None else (("Content-Range", value),)
+        return Answer("416 Range Not Satisfiable", (*headers, ("Content-Length", "0")))
 
     return answer
 
