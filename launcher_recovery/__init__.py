@@ -14,13 +14,21 @@ if TYPE_CHECKING:
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
     from launcher_recovery.errors import (
+        AddressExpiredError,
+        BrowserCheckError,
+        CaptivePortalError,
         CircuitBreakerOpenError,
         CommandError,
+        ErrorDocumentError,
+        FolderGoneError,
         IntegrityError,
+        LoginRequiredError,
         NoHandlerError,
+        NoSpaceError,
         OperationCancelled,
         OperationInterrupted,
         OperationPaused,
+        PointerFileError,
         RecoveryConfigError,
         RecoveryError,
         RecoveryExhaustedError,
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
     from launcher_recovery.kinds import OperationKind
     from launcher_recovery.logs import JsonFormatter, enable_logging
     from launcher_recovery.metrics import RecoveryMetrics
-    from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+    from launcher_recovery.operation import Operation, current_operation
     from launcher_recovery.persistence import (
         MemoryPersistence,
         PostgresPersistence,
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
         StatePersistence,
     )
     from launcher_recovery.progress import ProgressTracker
+    from launcher_recovery.records import RecoveryData, RecoveryState
     from launcher_recovery.sharing import shared_breaker, shared_budget
     from launcher_recovery.strategies import (
         CustomStrategy,
@@ -68,13 +77,21 @@ _HOMES = {
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
     "errors": (
+        "AddressExpiredError",
+        "BrowserCheckError",
+        "CaptivePortalError",
         "CircuitBreakerOpenError",
         "CommandError",
+        "ErrorDocumentError",
+        "FolderGoneError",
         "IntegrityError",
+        "LoginRequiredError",
         "NoHandlerError",
+        "NoSpaceError",
         "OperationCancelled",
         "OperationInterrupted",
         "OperationPaused",
+        "PointerFileError",
         "RecoveryConfigError",
         "RecoveryError",
         "RecoveryExhaustedError",
@@ -91,9 +108,10 @@ _HOMES = {
     "kinds": ("OperationKind",),
     "logs": ("JsonFormatter", "enable_logging"),
     "metrics": ("RecoveryMetrics",),
-    "operation": ("Operation", "RecoveryData", "RecoveryState", "current_operation"),
+    "operation": ("Operation", "current_operation"),
     "persistence": ("MemoryPersistence", "PostgresPersistence", "SQLitePersistence", "StatePersistence"),
     "progress": ("ProgressTracker",),
+    "records": ("RecoveryData", "RecoveryState"),
     "sharing": ("shared_breaker", "shared_budget"),
     "strategies": (
         "CustomStrategy",
@@ -108,7 +126,10 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "AddressExpiredError",
+    "BrowserCheckError",
     "Bulkhead",
+    "CaptivePortalError",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitState",
@@ -116,18 +137,23 @@ __all__ = [
     "CustomStrategy",
     "ErrorCategory",
     "ErrorClassifier",
+    "ErrorDocumentError",
     "ExponentialBackoffStrategy",
     "FixedDelayStrategy",
+    "FolderGoneError",
     "IntegrityError",
     "JsonFormatter",
     "LinearBackoffStrategy",
+    "LoginRequiredError",
     "MemoryPersistence",
     "NoHandlerError",
+    "NoSpaceError",
     "Operation",
     "OperationCancelled",
     "OperationInterrupted",
     "OperationKind",
     "OperationPaused",
+    "PointerFileError",
     "PostgresPersistence",
     "ProgressTracker",
     "RecoverableTask",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,12 +12,31 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.clock import Clock
 from launcher_recovery.effects import Call, Effect
 from launcher_recovery.endings import moment
-from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError
+from launcher_recovery.errors import RecoveryStateError, RecoveryTimeoutError, StoreError, text_of
+from launcher_recovery.handles import Shortage
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Limit, Operation, RecoveryData, RecoveryState, WaitingFor, made_current
-from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, counts_for_breaker, decide, reader
+from launcher_recovery.operation import Limit, Operation, made_current
+from launcher_recovery.policy import (
+    Decision,
+    GiveUp,
+    Policy,
+    RetryAt,
+    RetryWhen,
+    Rules,
+    counts_for_breaker,
+    decide,
+    reader,
+)
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 
 T = TypeVar("T")
+
+# How often it is looked whether what an operation waits for is there, such as room on the disk.
+LOOK_S = 5.0
+# A wait that ends with a deadline lasts so long at least, whatever the clock rounds off.
+_MOMENT_S = 0.001
+
+logger = logging.getLogger("launcher_recovery")
 
 
 class Admission:
@@ -35,6 +55,7 @@ class Admission:
         self._live = live
         self._read = reader(rules)
         self._deadline_of_wait = self.policy.deadline
+        self._in_vain = 0
         self.last_error: Exception | None = None
         """What the last attempt of this call failed with, until the next one begins."""
 
@@ -46,9 +67,10 @@ class Admission:
     # -- before an attempt --------------------------------------------------------------------------
 
     def seconds_to_wait(self, data: RecoveryData) -> Generator[Effect, Any, float]:
-        """Seconds until the next attempt is due."""
+        """Seconds until the next attempt is due, or until it is to be looked whether it is."""
         if data.next_attempt_at is None:
-            return 0.0
+            return (yield from self._seconds_of_shortage(data))
+        self._lifecycle.end_shortage(data.operation_id)  # a person has ended that wait
         breaker = self.policy.breaker
         if data.waiting_for is WaitingFor.BREAKER and breaker is not None:
             yield from self._ask(breaker.refresh)
@@ -56,8 +78,36 @@ class Admission:
                 return 0.0  # the probe of another operation got through, perhaps of another process
         return data.next_attempt_at.timestamp() - self._clock.time()
 
+    def _seconds_of_shortage(self, data: RecoveryData) -> Generator[Effect, Any, float]:
+        """Seconds until it is to be looked again whether what is missing is there; 0 when nothing is missing."""
+        shortage = self._lifecycle.shortage_of(data)
+        if shortage is None or data.state is not RecoveryState.RECOVERING:
+            return 0.0
+        deadline, now = self.policy.deadline, self._clock.monotonic()
+        left = LOOK_S if deadline is None else deadline - self._age(data)
+        if left > 0 and now >= shortage.look_at:
+            missing = yield Call(functools.partial(_look, shortage.until, data.title))
+            if missing is None:
+                self._lifecycle.end_shortage(data.operation_id)
+                return 0.0
+            shortage.look_at = now + LOOK_S
+            yield from self._explain(data.operation_id, shortage, missing)
+        return max(_MOMENT_S, min(shortage.look_at - now, left))
+
+    def _explain(self, operation_id: str, shortage: Shortage, missing: str) -> Generator[Effect, Any, None]:
+        if missing == shortage.told:
+            return
+        shortage.told = missing
+        try:
+            yield Call(lambda: self._lifecycle.explain(operation_id, missing))
+        except (RecoveryStateError, StoreError):
+            return  # it changed meanwhile, and the loop looks again; or what was told before has to do
+
     def ends_too_late(self, data: RecoveryData, seconds: float) -> bool:
         """Whether a wait that has `seconds` to go ends past a deadline that was set since it began."""
+        if data.state is RecoveryState.RECOVERING and data.next_attempt_at is None:
+            # Nobody knows when it ends, so that it was begun whatever the deadline is.
+            return self.policy.deadline is not None and self._age(data) >= self.policy.deadline
         if data.state is not RecoveryState.RECOVERING or self.policy.deadline == self._deadline_of_wait:
             return False
         return self._is_too_late(data, seconds)
@@ -140,31 +190,45 @@ class Admission:
 
     # -- after a failure ----------------------------------------------------------------------------
 
-    def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> Generator[Effect, Any, RetryAt | GiveUp]:
+    def decide(self, error: Exception, verdict: Verdict, fruitless: int) -> Generator[Effect, Any, Decision]:
         """What follows a failed attempt, paid for if it is another one."""
         live, policy = self._live, self.policy
+        in_vain = 1 if live.moved else self._in_vain + 1
 
-        def ask_strategy() -> RetryAt | GiveUp:
-            age = self._age(live.data)
+        def ask_strategy() -> Decision:
+            age, previous = self._age(live.data), live.waited_last
             with made_current(live):
-                return decide(policy, error, verdict, fruitless=fruitless, age=age, previous=live.waited_last)
+                return decide(policy, error, verdict, fruitless=fruitless, age=age, previous=previous, in_vain=in_vain)
 
         live.as_failed = functools.partial(self._lifecycle.as_failed, error=error, category=verdict.category.value)
         try:
             # A strategy may look at the history, which is in the store.
-            decision: RetryAt | GiveUp = yield Call(ask_strategy)
+            decision: Decision = yield Call(ask_strategy)
         finally:
             live.as_failed = None  # it holds the error
+        self._in_vain = in_vain if isinstance(decision, RetryWhen) else 0
         if isinstance(decision, RetryAt) and policy.budget is not None:
             decision = yield from self._ask(functools.partial(self._pay, decision, error))
         return decision
 
-    def waits(self, retry: RetryAt, error: Exception) -> None:
-        """A wait begins that was decided upon."""
+    def missing(self, decision: Decision) -> Generator[Effect, Any, str | None]:
+        """What is missing here, as a sentence, when that is to be waited for."""
+        if not isinstance(decision, RetryWhen):
+            return None
+        found: str | None = yield Call(functools.partial(_look, decision.until, self._live.data.title))
+        return found
+
+    def waits(self, retry: RetryAt | RetryWhen, error: Exception, missing: str | None) -> None:
+        """A wait begins that was decided upon; people were told what is missing, if something is."""
         policy, live = self.policy, self._live
         self.last_error = error
         self._deadline_of_wait = policy.deadline
         live.waited_last = retry.delay
+        if isinstance(retry, RetryWhen):
+            live.paid = 0.0  # it cost the other side nothing
+            delay = retry.delay if missing is None else max(retry.delay, LOOK_S)
+            self._lifecycle.keep_shortage(live, Shortage(retry.until, self._clock.monotonic() + delay, missing))
+            return
         if retry.waiting_for is WaitingFor.BREAKER and policy.breaker is not None:
             policy.breaker.tell(live.wake)
 
@@ -220,3 +284,13 @@ class Admission:
         """Whether the operation would be past its deadline after a wait of `seconds`."""
         deadline = self.policy.deadline
         return deadline is not None and self._age(data) + seconds > deadline
+
+
+def _look(until: Callable[[], str | None], title: str) -> str | None:
+    """What is missing; nothing, when that cannot be found out: an attempt does."""
+    try:
+        return until()
+    except Exception as problem:
+        kind = type(problem).__name__
+        logger.warning("what %s waits for cannot be looked for, it is tried: %s: %s", title, kind, text_of(problem))
+        return None

@@ -7,9 +7,9 @@ from typing import Any
 
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
-from launcher_recovery.operation import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.ownership import Ownership
 from launcher_recovery.persistence.encryption import UnreadableError
+from launcher_recovery.records import FINAL, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
 
 
 class Controls(Ownership):

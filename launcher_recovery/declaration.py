@@ -21,20 +21,12 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.lifecycle import RESULT_IS_PARTIAL, Lifecycle
 from launcher_recovery.light import Light
-from launcher_recovery.operation import (
-    FINAL,
-    NOTHING,
-    LazyHandle,
-    Limit,
-    Operation,
-    RecoveryData,
-    RecoveryState,
-    current_operation,
-)
+from launcher_recovery.operation import NOTHING, LazyHandle, Limit, Operation, current_operation
 from launcher_recovery.owners import dead_owners, keep_alive
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy, Rules, reader
+from launcher_recovery.records import FINAL, RecoveryData, RecoveryState
 from launcher_recovery.snapshots import Resumption, States
 from launcher_recovery.stores import MirroredStore
 from launcher_recovery.threads import in_thread

@@ -10,7 +10,7 @@ from typing import Any
 from launcher_recovery.classification.facts import chain_of
 from launcher_recovery.effects import Raise
 from launcher_recovery.errors import OperationCancelled, RecoveryExhaustedError, text_of
-from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState
 
 _GAVE_UP = "__recovery_gave_up__"
 # Orders the beginnings of attempts and the moments of giving up in this process, whatever the clock does.
@@ -77,7 +77,7 @@ def _waited(data: RecoveryData, history: Sequence[AttemptRecord]) -> float:
     for number, attempt in enumerate(history, 1):
         # A wait that was cut off by a deadline is over when the operation is.
         over = history[number].started_at if number < len(history) else data.completed_at
-        if attempt.ended_at is not None and attempt.delay_s and over is not None:
+        if attempt.ended_at is not None and attempt.delay_s is not None and over is not None:
             waited += max(0.0, (over - attempt.ended_at).total_seconds())
     return waited
 

@@ -27,8 +27,9 @@ from launcher_recovery.errors import (
     text_of,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, RUNNABLE, Operation, RecoveryData, RecoveryState, WaitingFor
-from launcher_recovery.policy import GiveUp, Policy, RetryAt, Rules, limit_for, reader
+from launcher_recovery.operation import Operation
+from launcher_recovery.policy import Decision, GiveUp, Policy, RetryAt, RetryWhen, Rules, limit_for, reader
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState, WaitingFor
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -264,26 +265,29 @@ class Engine:
         if not is_refused:
             yield from entry.failed(verdict)
         fruitless = 0 if live.moved and entry.policy.progress_renews else live.data.fruitless + 1
-        decision: RetryAt | GiveUp = GiveUp(RecoveryState.FAILED)
+        decision: Decision = GiveUp(RecoveryState.FAILED)
         if inner_was_cancelled(error):
             # A person cancelled what this one needs, and it did not go on without it.
             decision = GiveUp(RecoveryState.CANCELLED)
         elif not inner_gave_up(error, live.began):
             decision = yield from entry.decide(error, verdict, fruitless)
-        retry = decision if isinstance(decision, RetryAt) else None
+        if isinstance(decision, RetryWhen) and fruitless:
+            fruitless = live.data.fruitless  # what is missing here says nothing about the work
+        missing = yield from entry.missing(decision)
         self.lifecycle.keep_error(live, error)
         end = functools.partial(
             self.lifecycle.end_attempt,
             live,
-            RecoveryState.RECOVERING if isinstance(decision, RetryAt) else decision.state,
+            decision.state if isinstance(decision, GiveUp) else RecoveryState.RECOVERING,
             error,
             category=verdict.category.value,
-            explanation=verdict.explanation,
+            explanation=missing or verdict.explanation,
             fix=verdict.fix,
             fruitless=fruitless,
             limit=limit_for(entry.policy, verdict),
-            delay=None if retry is None else retry.delay,
-            waiting_for=None if retry is None else retry.waiting_for,
+            delay=None if isinstance(decision, GiveUp) else decision.delay,
+            waiting_for=None if isinstance(decision, GiveUp) else decision.waiting_for,
+            is_due=isinstance(decision, RetryAt),
         )
         try:
             live.data = yield Call(end)
@@ -292,8 +296,8 @@ class Engine:
         except StoreError as problem:  # still in progress there, so that no other attempt can be begun
             _not_recorded(live, end, problem)
             return _Ended(Raise(error))
-        if retry is not None:
-            entry.waits(retry, error)
+        if not isinstance(decision, GiveUp):
+            entry.waits(decision, error, missing)
             return None
         if live.data.state is RecoveryState.CANCELLED:
             return _Ended(Raise(error))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from errno import EDQUOT, ENOENT, ENOSPC
 from typing import Any
+
+from launcher_recovery.room import amount
 
 
 class RecoveryError(Exception):
@@ -72,7 +75,90 @@ class IntegrityError(RecoveryError):
 
 
 class UnexpectedContentError(IntegrityError):
-    """The server answered with something that is not the file, such as a login page."""
+    """The server answered with something that is not the file."""
+
+
+class LoginRequiredError(UnexpectedContentError):
+    """A page came that probably wants a login, or a licence to be accepted, before it gives the file."""
+
+
+class CaptivePortalError(UnexpectedContentError):
+    """A page of another place came in between, such as the login page of a hotel's network."""
+
+
+class BrowserCheckError(UnexpectedContentError):
+    """A page came that lets only browsers pass, such as a challenge of Cloudflare."""
+
+
+class PointerFileError(UnexpectedContentError):
+    """A Git LFS pointer came: the few lines that stand for the file in a repository."""
+
+
+class ErrorDocumentError(UnexpectedContentError):
+    """An error message came in place of the file; `status_code` is the HTTP status that it amounts to, if any."""
+
+    def __init__(self, message: str, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class NoSpaceError(RecoveryError, OSError):
+    """There is not enough room on a disk, or a quota is used up; what has been written stays.
+
+    Args:
+        folder: a folder on that disk.
+        needed: bytes for which there has to be room in all, for others before this one as well; None: unknown.
+        free: bytes that were free; None: unknown.
+        errno: ENOSPC, or EDQUOT for a quota.
+        look: gives `needed` and `free` as they are now, so that who waits is told the latest, and not kept waiting for
+            the room of others that are done; None: `needed` stays as it is.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        needed: int | None = None,
+        free: int | None = None,
+        errno: int = ENOSPC,
+        *,
+        look: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        words = "a quota is used up" if errno == EDQUOT else "there is not enough room on the disk"
+        OSError.__init__(self, errno, words, folder)
+        self.args = (folder, needed, free, errno)  # which it can be made of again
+        self.folder, self.needed, self.free, self.look = folder, needed, free, look
+
+    def __str__(self) -> str:
+        if self.needed is None or self.free is None or self.needed <= self.free:
+            return f"{self.strerror}: {self.folder}"
+        return f"{self.strerror}: {amount(self.needed - self.free)} are missing in {self.folder}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `look` belongs to this process.
+        return type(self), self.args, {name: value for name, value in vars(self).items() if name != "look"}
+
+
+class FolderGoneError(RecoveryError, OSError):
+    """The folder in which bytes were kept is not there any more, as when its disk was unplugged.
+
+    It is not made again: it would come to lie on another disk, and all bytes be fetched once more. `folder` is its
+    path.
+    """
+
+    def __init__(self, folder: str) -> None:
+        OSError.__init__(self, ENOENT, "the folder is not there any more", folder)
+        self.args = (folder,)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"{self.strerror}: {self.folder}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, vars(self)
+
+
+class AddressExpiredError(RecoveryError):
+    """The address holds a signature that is not valid any more; somebody has to get a new one."""
 
 
 class RefusedError(RecoveryError, ValueError):

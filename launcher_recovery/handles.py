@@ -7,13 +7,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import Store, beneath
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
@@ -29,6 +31,21 @@ _PATIENCE_S = 1.0
 # More events than this since the last look are not read one by one.
 _MANY = 2000
 _UNKNOWN = -1
+
+
+@dataclass
+class Shortage:
+    """What an operation waits for.
+
+    Args:
+        until: gives None once it is there, else what to tell people; see `Verdict.until`.
+        look_at: when to ask for it next, by the clock's monotonic time.
+        told: what people were told last.
+    """
+
+    until: Callable[[], str | None]
+    look_at: float
+    told: str | None = None
 
 
 class Handles:
@@ -54,6 +71,7 @@ class Handles:
         self._own: set[int] = set()
         self._turns: dict[str, Operation] = {}
         self._errors: dict[str, tuple[int, Exception]] = {}
+        self._shortages: dict[str, tuple[int, Shortage]] = {}
         self._looked_at: float | None = None
         self._later: list[Callable[[], object]] = []
 
@@ -73,6 +91,7 @@ class Handles:
             if not handles:
                 self._by_operation.pop(live.operation_id, None)
                 self._errors.pop(live.operation_id, None)
+                self._shortages.pop(live.operation_id, None)
             return not handles
 
     def keep_error(self, live: Operation, error: Exception) -> None:
@@ -84,6 +103,21 @@ class Handles:
         """What the latest attempt failed with, if that was made in this process; for calls that are attached."""
         fence, error = self._errors.get(data.operation_id, (None, None))
         return error if fence == data.fence else None
+
+    def keep_shortage(self, live: Operation, shortage: Shortage) -> None:
+        """Keep what all calls that are about the operation wait for since the attempt of `live`."""
+        with self._lock:
+            self._shortages[live.operation_id] = (live.data.fence, shortage)
+
+    def shortage_of(self, data: RecoveryData) -> Shortage | None:
+        """What has been missing since the latest attempt, if that was made in this process."""
+        fence, shortage = self._shortages.get(data.operation_id, (None, None))
+        return shortage if fence == data.fence else None
+
+    def end_shortage(self, operation_id: str) -> None:
+        """Nothing is missing any more, or a person does not want to wait for it."""
+        with self._lock:
+            self._shortages.pop(operation_id, None)
 
     def take_turn(self, live: Operation) -> bool:
         """From now on no other handle of the operation gets the turn; False when one has it."""

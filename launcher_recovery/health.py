@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.operation import UNFINISHED
+from launcher_recovery.records import UNFINISHED
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator

@@ -9,7 +9,7 @@ import pluggy
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import RecoveryData
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
 
 NAMESPACE = "launcher_recovery"

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from launcher_recovery import checks
@@ -27,13 +27,14 @@ from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.logs import enable_logging
 from launcher_recovery.manager import Extensions
 from launcher_recovery.metrics import RecoveryMetrics
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.slots import Slots
@@ -127,14 +128,24 @@ class RecoveryIntegrator:
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
         if rerun is None:
-            self.persistence.cleanup(to_datetime(self.clock.time()) - age)
+            older_than = to_datetime(self.clock.time()) - age
+            self.persistence.cleanup(older_than)
+            self._clean_up_transfers(older_than)
         else:
-            retention = Retention(age)
-            self._resumer = Resumer(self.lifecycle, dict.fromkeys(self.kinds, rerun), self.clock, retention)
+            rerun_of = dict.fromkeys(self.kinds, rerun)
+            self._resumer = Resumer(self.lifecycle, rerun_of, self.clock, Retention(age), self._clean_up_transfers)
             self.tail.subscribe(self._resumer.on_event)
         self.tail.start()
         if self._resumer is not None:
             self._resumer.start()
+
+    def _clean_up_transfers(self, older_than: datetime) -> None:
+        try:
+            from launcher_recovery.transfer import upkeep  # its package is loaded only where there is something to do
+
+            upkeep.clean(self.persistence, older_than, self.lifecycle.kept_key)
+        except Exception:
+            logger.exception("old partial files could not be cleaned up")
 
     def stop(self) -> None:
         """End threads and close the store; operations that run are interrupted as by a crash."""
@@ -182,6 +193,7 @@ class RecoveryIntegrator:
             deadline=config.deadline,
             unknown_attempts=_UNKNOWN_ATTEMPTS,
             wait_for_breaker=True,
+            wait_for_resources=True,
             breaker=None if scope is None else self.guards.breaker(scope, kind.name),
             budget=None if scope is None else self.guards.budget(scope),
             bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),

@@ -19,15 +19,9 @@ from typing import IO, Any
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import CommandError, RecoveryConfigError, StoredError, text_of
-from launcher_recovery.operation import (
-    AttemptRecord,
-    Operation,
-    RecoveryData,
-    StepRecord,
-    running,
-    utc_now,
-)
+from launcher_recovery.operation import Operation, running
 from launcher_recovery.persistence import codec
+from launcher_recovery.records import AttemptRecord, RecoveryData, StepRecord, Transfer, utc_now
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -141,6 +135,11 @@ def _serve(live: Operation, do: str, given: list[Any]) -> Any:
         return None if kept is None else [kept.result]
     elif do == "finish_step":
         live.finish_step(*given)
+    elif do == "kept_transfer":
+        transfer = live.kept_transfer(*given)
+        return None if transfer is None else vars(transfer)
+    elif do == "keep_transfer":
+        return live.keep_transfer(Transfer(**given[0]))
     elif do == "save_metadata":
         live.metadata.update(given[0])
         live.save_metadata()
@@ -200,6 +199,7 @@ class _Parent:
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._steps_here: dict[str, StepRecord] = {}
+        self.store: Any = None  # it is the parent's
 
     def receive(self) -> str:
         return self._answers.get()
@@ -273,6 +273,13 @@ class _Parent:
             self._steps_here[name] = StepRecord(name, utc_now(), result)
         else:
             self.ask("finish_step", name, result)
+
+    def kept_transfer(self, live: Operation, destination: str) -> Transfer | None:
+        kept = self.ask("kept_transfer", destination)
+        return None if kept is None else Transfer(**kept)
+
+    def keep_transfer(self, live: Operation, transfer: Transfer) -> bool:
+        return bool(self.ask("keep_transfer", {**vars(transfer), "journal": dict(transfer.journal)}))
 
 
 def _told(error: BaseException) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.meter import Meter
-from launcher_recovery.operation import Operation, Progress, StepRecord
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Store
+from launcher_recovery.persistence.base import Store, keeps_transfers
+from launcher_recovery.records import Progress, StepRecord, Transfer
 from launcher_recovery.transitions import Transitions
 
 logger = logging.getLogger("launcher_recovery")
@@ -28,12 +29,18 @@ class Keeping(Transitions):
         self._meters: WeakKeyDictionary[Operation, Meter] = WeakKeyDictionary()
         # Steps whose result is not written down, by operation and name.
         self._steps_here: dict[str, dict[str, StepRecord]] = {}
+        # Transfers that the store cannot keep, by operation and destination.
+        self._transfers_here: dict[str, dict[str, Transfer]] = {}
+        # Operations of which a transfer could not be kept or read, which was said.
+        self._complained_of: set[str] = set()
 
     def detach(self, live: Operation) -> bool:
         is_last = super().detach(live)
         self._meters.pop(live, None)
         if is_last:
             self._steps_here.pop(live.operation_id, None)
+            self._transfers_here.pop(live.operation_id, None)
+            self._complained_of.discard(live.operation_id)
         return is_last
 
     def begin_progress(self, live: Operation, done: float, total: float | None, unit: str) -> None:
@@ -105,7 +112,7 @@ class Keeping(Transitions):
 
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None:
         """The step, if it has finished in an earlier attempt or process."""
-        name = self._kept_key(name)
+        name = self.kept_key(name)
         here = self._steps_here.get(operation_id, {}).get(name)
         if here is None:
             return self.store.load_step(operation_id, name)
@@ -118,7 +125,7 @@ class Keeping(Transitions):
         Raises:
             RecoveryStateError: the operation no longer belongs to this call.
         """
-        name = self._kept_key(name)
+        name = self.kept_key(name)
         at = to_datetime(self.clock.time())
         steps_here = self._steps_here.setdefault(live.operation_id, {})
         steps_here.pop(name, None)
@@ -142,6 +149,40 @@ class Keeping(Transitions):
             steps_here[name] = step
         if not is_ours:
             raise RecoveryStateError(f"step {name} of {live.data.title} ended after the operation was taken away")
+
+    def kept_transfer(self, live: Operation, destination: str) -> Transfer | None:
+        """What is kept of the file that is to be there; None also when the store fails."""
+        if not keeps_transfers(self.store):
+            here = self._transfers_here.get(live.operation_id, {}).get(destination)
+            return None if here is None else here.copy()
+        try:
+            return self.store.transfer(destination)
+        except StoreError as error:
+            self._complain(live, error)
+            return None
+
+    def keep_transfer(self, live: Operation, transfer: Transfer) -> bool:
+        """Keep what is known of a file; in this process only, if the store has no place for it.
+
+        Returns:
+            False when the operation no longer belongs to this call, which its next check finds out.
+        """
+        try:
+            if keeps_transfers(self.store):
+                is_ours = self.store.keep_transfer(transfer, live.operation_id, live.data.fence)
+            elif is_ours := self.is_claimed(live):
+                self._transfers_here.setdefault(live.operation_id, {})[transfer.destination] = transfer.copy()
+        except StoreError as error:
+            self._complain(live, error)
+            return True
+        if not is_ours:
+            live.wake.set()
+        return is_ours
+
+    def _complain(self, live: Operation, error: StoreError) -> None:
+        if live.operation_id not in self._complained_of:
+            self._complained_of.add(live.operation_id)
+            logger.warning("what is known of the download %s could not be kept: %s", live.data.title, error)
 
 
 def is_storable(value: Any) -> bool:

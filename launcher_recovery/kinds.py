@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
+from launcher_recovery.records import RecoveryData
 
 Arguments = Mapping[str, Any]
 Sources = Callable[[str], Sequence[str]]

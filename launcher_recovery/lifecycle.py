@@ -11,18 +11,18 @@ from launcher_recovery.clock import time_ordered_id, to_datetime
 from launcher_recovery.controls import Controls
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.keeping import Keeping, is_storable
-from launcher_recovery.operation import (
+from launcher_recovery.operation import Operation
+from launcher_recovery.persistence import codec
+from launcher_recovery.persistence.base import Changed
+from launcher_recovery.records import (
     FINAL,
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
-    Operation,
     RecoveryData,
     RecoveryState,
     WaitingFor,
 )
-from launcher_recovery.persistence import codec
-from launcher_recovery.persistence.base import Changed
 
 RESULT_IS_PARTIAL = "recovery_result_is_partial"
 """Among the metadata of a finished operation: its result could not be kept, or not without a change."""
@@ -65,7 +65,7 @@ class Lifecycle(Controls, Keeping):
             created_at=now,
             updated_at=now,
             kind=kind,
-            key=None if key is None else self._kept_key(key),
+            key=None if key is None else self.kept_key(key),
             project=project,
             parent_id=parent_id,
             title=self._text(title) if title else function_name,
@@ -214,8 +214,13 @@ class Lifecycle(Controls, Keeping):
         limit: int,
         delay: float | None = None,
         waiting_for: WaitingFor | None = None,
+        is_due: bool = True,
     ) -> RecoveryData:
-        """The running attempt failed: `recovering` with a due time, or `failed` or `exhausted`.
+        """The running attempt failed: `recovering`, or `failed` or `exhausted`.
+
+        Args:
+            delay: seconds to wait at least; None: there is no other attempt.
+            is_due: the next attempt is due after `delay` (True), or it is not known when (False).
 
         Raises:
             RecoveryStateError: the operation was paused, cancelled or taken over meanwhile.
@@ -231,7 +236,7 @@ class Lifecycle(Controls, Keeping):
             "fruitless": fruitless,
             "watermark": live.data.watermark,
             "max_attempts": live.data.attempt - fruitless + limit,
-            "next_attempt_at": None if delay is None else to_datetime(now + delay),
+            "next_attempt_at": to_datetime(now + delay) if delay is not None and is_due else None,
             "waiting_for": waiting_for,
         }
         if target in FINAL:
@@ -260,6 +265,17 @@ class Lifecycle(Controls, Keeping):
         due = None if seconds is None else to_datetime(self.clock.time() + seconds)
         fields = {"next_attempt_at": due, "waiting_for": waiting_for, "explanation": explanation}
         return self._change(operation_id, RUNNABLE, fields)
+
+    def explain(self, operation_id: str, explanation: str) -> RecoveryData:
+        """Tell people why an operation waits, as it is now.
+
+        Nothing else is changed: a person may have ended the wait meanwhile.
+
+        Raises:
+            RecoveryStateError: it does not wait any more.
+        """
+        fields = {"explanation": self._text(explanation)}
+        return self._change(operation_id, {RecoveryState.RECOVERING}, fields)
 
     def run_out(self, operation_id: str) -> RecoveryData:
         """Give up an operation that waits, because there is no time any more.

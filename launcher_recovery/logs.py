@@ -26,6 +26,7 @@ _MESSAGES: Mapping[Happening, tuple[int, str]] = {
     Happening.CANCELLED: (logging.INFO, "{title}: cancelled"),
 }
 _RECOVERED = "{title}: recovered at attempt {attempt}"
+_WAITING_FOR_SOMETHING = "{title}: it waits ({waiting_for}): {explanation}"
 
 
 def one_line(text: str) -> str:
@@ -41,6 +42,8 @@ def _log(happening: Happening, payload: Mapping[str, Any]) -> None:
         return
     if happening is Happening.SUCCEEDED and payload["attempt"] > 1:
         message = _RECOVERED
+    if happening is Happening.WAITING and payload["next_attempt_at"] is None:
+        message = _WAITING_FOR_SOMETHING
     fields = {**payload, "delay_s": delay_of(payload) or 0.0}
     text = message.format_map({name: one_line(v) if isinstance(v, str) else v for name, v in fields.items()})
     waits = happening in (Happening.ATTEMPT_FAILED, Happening.WAITING) and payload["state"] == "recovering"

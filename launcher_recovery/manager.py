@@ -14,7 +14,7 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import RecoveryData
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
 
 logger = logging.getLogger("launcher_recovery")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher_recovery.operation import Progress
+from launcher_recovery.records import Progress
 
 INTERVAL_S = 0.2
 _RATE_WINDOW_S = 4.0

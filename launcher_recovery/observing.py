@@ -11,8 +11,9 @@ import pluggy
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, running
+from launcher_recovery.operation import Operation, running
 from launcher_recovery.policy import Classify
+from launcher_recovery.records import RecoveryData, RecoveryState
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator

@@ -1,16 +1,12 @@
-"""What an operation is: its states and their legal transitions, its record, and the handle given to its code."""
+"""The handle that is given to the code of an operation, and which operation is the current one."""
 
 from __future__ import annotations
 
 import abc
 import contextvars
-import functools
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from launcher_recovery.bulkhead import Bulkhead, Ticket
@@ -21,156 +17,10 @@ from launcher_recovery.errors import (
     RecoveryStateError,
     RecoveryTimeoutError,
 )
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord, Transfer
 from launcher_recovery.steps import run_step
 
 T = TypeVar("T")
-
-
-class RecoveryState(str, Enum):
-    """The eight states of an operation; `TRANSITIONS` says which change is legal."""
-
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    RECOVERING = "recovering"
-    SUCCESS = "success"
-    FAILED = "failed"
-    EXHAUSTED = "exhausted"
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-_S = RecoveryState
-
-TRANSITIONS: Mapping[RecoveryState, frozenset[RecoveryState]] = {
-    _S.PENDING: frozenset({_S.IN_PROGRESS, _S.PAUSED, _S.CANCELLED}),
-    _S.IN_PROGRESS: frozenset(
-        {_S.SUCCESS, _S.RECOVERING, _S.FAILED, _S.EXHAUSTED, _S.PAUSED, _S.CANCELLED, _S.PENDING}
-    ),
-    _S.RECOVERING: frozenset({_S.IN_PROGRESS, _S.PAUSED, _S.CANCELLED, _S.FAILED, _S.EXHAUSTED, _S.PENDING}),
-    _S.PAUSED: frozenset({_S.PENDING, _S.CANCELLED}),
-    _S.FAILED: frozenset({_S.PENDING}),
-    _S.EXHAUSTED: frozenset({_S.PENDING}),
-    _S.CANCELLED: frozenset({_S.PENDING}),
-    _S.SUCCESS: frozenset(),
-}
-"""From each state, the states that may follow it."""
-
-FINAL = frozenset({_S.SUCCESS, _S.FAILED, _S.EXHAUSTED, _S.CANCELLED})
-"""States in which nothing happens any more unless a person retries."""
-
-UNFINISHED = frozenset(RecoveryState) - FINAL
-"""States in which the key of an operation is taken."""
-
-RUNNABLE = frozenset({_S.PENDING, _S.RECOVERING})
-"""States from which an attempt may begin."""
-
-
-@functools.cache
-def sources_of(target: RecoveryState) -> frozenset[RecoveryState]:
-    """The states from which `target` can be reached."""
-    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
-
-
-class WaitingFor(str, Enum):
-    """Why a recovering operation waits."""
-
-    BACKOFF = "backoff"
-    RETRY_AFTER = "retry_after"
-    BREAKER = "breaker"
-    DISK_SPACE = "disk_space"
-    SLOT = "slot"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an operation is. `rate` is in units a second, `eta_s` in seconds, `resumed` in units that
-    earlier attempts had already done when this one began."""
-
-    done: float
-    total: float | None = None
-    unit: str = "steps"
-    rate: float | None = None
-    eta_s: float | None = None
-    resumed: float = 0
-    message: str | None = None
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-@dataclass
-class RecoveryData:
-    """The record of one operation, as it is kept in the store.
-
-    `attempt` is the number of the current or latest attempt (0: none began yet), `max_attempts` the number at
-    which the operation gives up if nothing moves any more, `fruitless` how many failed attempts in a row moved
-    nothing, `watermark` the furthest that progress ever came, `fence` grows with every claim so that a process
-    that lost its claim cannot write any more. `begun_at` is when a person last began it again (None: never); the
-    deadline counts from there.
-    """
-
-    operation_id: str
-    function_name: str
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    state: RecoveryState = RecoveryState.PENDING
-    attempt: int = 0
-    error: Exception | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    created_at: datetime = field(default_factory=utc_now)
-    updated_at: datetime = field(default_factory=utc_now)
-    kind: str = "function"
-    key: str | None = None
-    project: str | None = None
-    parent_id: str | None = None
-    title: str = ""
-    max_attempts: int | None = None
-    fruitless: int = 0
-    watermark: float = 0.0
-    category: str | None = None
-    explanation: str | None = None
-    fix: str | None = None
-    next_attempt_at: datetime | None = None
-    waiting_for: WaitingFor | None = None
-    progress: Progress | None = None
-    result: Any = None
-    owner: str | None = None
-    fence: int = 0
-    resumable: bool = True
-    completed_at: datetime | None = None
-    begun_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class AttemptRecord:
-    """One attempt of an operation.
-
-    `number` starts at 1; `delay_s` is the wait in seconds that followed it; `error`, `error_type` and `traceback` are
-    the message of what it raised, the name of its type, and the last frames.
-    """
-
-    number: int
-    started_at: datetime
-    ended_at: datetime | None = None
-    outcome: str | None = None
-    category: str | None = None
-    error: str | None = None
-    delay_s: float | None = None
-    error_type: str | None = None
-    traceback: str | None = None
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """A finished step: its name, when it finished, and its result."""
-
-    name: str
-    finished_at: datetime
-    result: Any = None
 
 
 class Limit(NamedTuple):
@@ -190,6 +40,9 @@ class Keeper(Protocol):
     def is_claimed(self, live: Operation) -> bool: ...
 
     @property
+    def store(self) -> Any: ...
+
+    @property
     def sees_others(self) -> bool: ...
 
     def watch(self, live: Operation) -> None: ...
@@ -205,6 +58,10 @@ class Keeper(Protocol):
     def kept_step(self, operation_id: str, name: str) -> StepRecord | None: ...
 
     def finish_step(self, live: Operation, name: str, result: Any) -> None: ...
+
+    def kept_transfer(self, live: Operation, destination: str) -> Transfer | None: ...
+
+    def keep_transfer(self, live: Operation, transfer: Transfer) -> bool: ...
 
 
 NOTHING: Any = object()
@@ -243,6 +100,11 @@ class Operation:
     @property
     def operation_id(self) -> str:
         return self.data.operation_id
+
+    @property
+    def store(self) -> Any:
+        """The store that keeps it (`launcher_recovery.persistence.base.Store`)."""
+        return self._keeper.store
 
     @property
     def attempt(self) -> int:
@@ -378,6 +240,21 @@ class Operation:
         """Keep that a step is done; see `step`."""
         self._keeper.finish_step(self, name, result)
         self._has_moved()
+
+    def kept_transfer(self, destination: str) -> Transfer | None:
+        """What is kept of the file that is to be at `destination` (absolute, with links resolved); None also when the
+        store fails."""
+        return self._keeper.kept_transfer(self, destination)
+
+    def keep_transfer(self, transfer: Transfer) -> bool:
+        """Keep what is known of a file that this operation downloads; when it returns, that survives a power cut.
+
+        Safe to call from any thread. A store that fails is logged once, and harms nothing.
+
+        Returns:
+            False when the operation no longer belongs to this call: nothing was kept, and the next `check` raises.
+        """
+        return self._keeper.keep_transfer(self, transfer)
 
     def _has_moved(self) -> None:
         if not self.moved:

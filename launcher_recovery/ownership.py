@@ -9,8 +9,9 @@ from typing import Any
 
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoreError
-from launcher_recovery.operation import FINAL, Operation, RecoveryData, RecoveryState
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER, dead_owners, keep_alive
+from launcher_recovery.records import FINAL, RecoveryData, RecoveryState
 from launcher_recovery.transitions import Transitions
 
 logger = logging.getLogger("launcher_recovery")

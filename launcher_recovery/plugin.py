@@ -23,9 +23,10 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.observing import Observer, hookimpl
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryData, RecoveryState
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator

@@ -14,7 +14,7 @@ from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.errors import text_of
-from launcher_recovery.operation import RecoveryState, WaitingFor
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
 
 # No date has room for more; a strategy without a limit of its own gets there.
@@ -40,6 +40,8 @@ class Policy:
         deadline: seconds from the creation of the operation after which no attempt begins; None: no limit.
         unknown_attempts: like `max_attempts`, for errors that no rule knows.
         wait_for_breaker: an open breaker means waiting (True) or giving up (False).
+        wait_for_resources: when a verdict says what is missing here, such as room on the disk, wait until that is
+            there, however long it takes (True), or do as the verdict's `retry` says (False).
         raise_original: give up with the original error (True) or with `RecoveryExhaustedError`.
         breaker: the circuit breaker of this operation, if any.
         every_failure_counts: for the breaker, every failed attempt counts except those that say that the call
@@ -63,6 +65,7 @@ class Policy:
     deadline: float | None = None
     unknown_attempts: int | None = None
     wait_for_breaker: bool = False
+    wait_for_resources: bool = False
     raise_original: bool = True
     breaker: CircuitBreaker | None = None
     every_failure_counts: bool = False
@@ -135,10 +138,22 @@ class RetryAt:
 
 
 @dataclass(frozen=True)
+class RetryWhen:
+    """Try again as soon as `until` gives None, which is asked for the first time `delay` seconds from now."""
+
+    until: Callable[[], str | None]
+    waiting_for: WaitingFor
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """No further attempt; `state` is FAILED (a retry would not help) or EXHAUSTED."""
 
     state: RecoveryState
+
+
+Decision = Union[RetryAt, RetryWhen, GiveUp]
 
 
 def counts_for_breaker(policy: Policy, verdict: Verdict) -> bool:
@@ -213,7 +228,8 @@ def decide(
     fruitless: int,
     age: float,
     previous: float = 0.0,
-) -> RetryAt | GiveUp:
+    in_vain: int = 1,
+) -> Decision:
     """What follows an attempt that failed.
 
     Args:
@@ -222,6 +238,9 @@ def decide(
             moved something.
         age: seconds since the operation was created.
         previous: the wait before this attempt in seconds, for strategies whose waits build on each other.
+        in_vain: how many attempts in a row, this one included, failed without progress because something was missing
+            here. Such attempts are as many as it takes, but the more there are, the later the next one is: what is
+            missing may not be what is looked at.
 
     A strategy that overrides `should_retry` decides alone; otherwise the verdict decides and the strategy gives
     the delay. `Retry-After` is a lower bound of any delay. A strategy that raises, or gives no usable number, is
@@ -229,6 +248,7 @@ def decide(
     """
     breaker = policy.breaker
     wait_for_breaker, whole = policy.wait_for_breaker, policy.deadline
+    until = verdict.until if policy.wait_for_resources else None
     chosen = _for_category(policy, verdict.category)
     if chosen is None:
         return GiveUp(RecoveryState.FAILED)
@@ -236,13 +256,19 @@ def decide(
     # `fruitless` stands in for the attempt number, so that progress resets the count for it as well.
     number = max(1, fruitless)
     says = _opinion(policy, error, number)
-    if says is not None:
-        if not says:
-            return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
-    elif verdict.retry in (Retry.NO, Retry.AFTER_FIX) and not is_special:
-        return GiveUp(RecoveryState.FAILED)
-    elif fruitless >= limit_for(policy, verdict):
-        return GiveUp(RecoveryState.EXHAUSTED)
+    if says is False:
+        return GiveUp(RecoveryState.EXHAUSTED if fruitless >= policy.max_attempts else RecoveryState.FAILED)
+    limits = [limit for limit in (whole, policy.deadline) if limit is not None]
+    if until is not None:
+        if any(age >= limit for limit in limits):
+            return GiveUp(RecoveryState.EXHAUSTED)
+        delay = 0.0 if in_vain <= 1 else _delay(policy.strategy, in_vain - 1, previous)
+        return RetryWhen(until, verdict.waiting_for or WaitingFor.BACKOFF, delay)
+    if says is None:
+        if verdict.retry in (Retry.NO, Retry.AFTER_FIX) and not is_special:
+            return GiveUp(RecoveryState.FAILED)
+        if fruitless >= limit_for(policy, verdict):
+            return GiveUp(RecoveryState.EXHAUSTED)
     delay = _delay(policy.strategy, number, previous)
     waiting_for = WaitingFor.BACKOFF
     if verdict.wait_s is not None and verdict.wait_s >= delay:
@@ -252,6 +278,6 @@ def decide(
             return GiveUp(RecoveryState.EXHAUSTED)
         if breaker.timeout_remaining > delay:
             delay, waiting_for = breaker.timeout_remaining, WaitingFor.BREAKER
-    if any(limit is not None and age + delay > limit for limit in (whole, policy.deadline)):
+    if any(age + delay > limit for limit in limits):
         return GiveUp(RecoveryState.EXHAUSTED)
     return RetryAt(delay, waiting_for)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryError, StoreError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.owners import dead_owners
 from launcher_recovery.persistence.base import Retention
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.signals import Event
 
 logger = logging.getLogger("launcher_recovery")
@@ -29,6 +30,7 @@ class Resumer:
         rerun: by kind, what runs an operation again from its record; other kinds are left to other processes.
         clock: source of time.
         retention: how long what is over is kept; None: the sweep cleans nothing up.
+        clean_up: called when it cleans up, with the time since which nothing may have been done about what goes.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Resumer:
         rerun: dict[str, Callable[[RecoveryData], object]],
         clock: Clock | None = None,
         retention: Retention | None = None,
+        clean_up: Callable[[datetime], object] = lambda older_than: None,
     ) -> None:
         self._lifecycle = lifecycle
         self._rerun = rerun
         self._clock = clock or Clock()
         self._retention = retention
+        self._clean_up_besides = clean_up
         self._cleaned_at: float | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -91,6 +95,7 @@ class Resumer:
         older_than = to_datetime(self._clock.time()) - self._retention.age
         kept = {"keep": self._retention.keep, "max_bytes": self._retention.max_bytes}
         self._lifecycle.store.cleanup(older_than, **kept)
+        self._clean_up_besides(older_than)
 
     def on_event(self, event: Event) -> None:
         """Subscriber of the outbox: dispatch what became pending without an owner."""

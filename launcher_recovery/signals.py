@@ -12,7 +12,7 @@ from blinker import Namespace
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.clock import to_iso
 from launcher_recovery.frozen import frozen
-from launcher_recovery.operation import FINAL, RUNNABLE, RecoveryData, RecoveryState
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState, WaitingFor
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -127,6 +127,8 @@ def actions_for(data: RecoveryData) -> list[str]:
         actions.append("pause")
     # A wait that a restart interrupted goes on as pending, and still has its due time.
     waits = data.state in RUNNABLE and data.next_attempt_at is not None
+    if data.state is RecoveryState.RECOVERING and data.waiting_for not in (None, WaitingFor.SLOT):
+        waits = True  # for something that is missing, which has no due time
     if waits or (data.state in FINAL and data.state is not RecoveryState.SUCCESS and data.resumable):
         actions.append("retry")
     if data.state is RecoveryState.PAUSED:

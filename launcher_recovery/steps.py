@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from launcher_recovery.threads import written
 
 if TYPE_CHECKING:
-    from launcher_recovery.operation import Operation, StepRecord
+    from launcher_recovery.operation import Operation
+    from launcher_recovery.records import StepRecord
 
 # How the result of an awaitable is kept that a plain function gave: by the function alone it cannot be known, before
 # it is called, that the caller will await what the step gives.

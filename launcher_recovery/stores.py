@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -15,17 +16,18 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from launcher_recovery import checks
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import text_of
-from launcher_recovery.operation import UNFINISHED, Progress, RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.base import Change, Changed, RenewableStore, StatePersistence, Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.resilient import ResilientPersistence
+from launcher_recovery.records import UNFINISHED, Progress, RecoveryData, RecoveryState, Transfer
 
 logger = logging.getLogger("launcher_recovery")
 
 # A store that takes longer is left to finish by itself; the operation goes on.
 _PATIENCE_S = 10.0
 _NEEDED = ("insert", "change", "get", "latest_with_key", "save_progress", "finish_step", "release_orphans")
+_TRANSFER = "transfer"
 _FIVE = ("save", "load", "delete", "list_by_state", "cleanup_old")
 
 
@@ -70,7 +72,8 @@ class MirroredStore(MemoryPersistence):
     """A store in memory of which every change is saved to a simpler one, from which it begins.
 
     Leases and compare-and-set hold within this process only. A simpler store that fails never fails a call: it
-    is logged once, and tried again with the next change.
+    is logged once, and tried again with the next change. Transfers are saved to it as finished operations of a kind of
+    their own, which are not among the operations here.
     """
 
     def __init__(self, inner: StatePersistence) -> None:
@@ -123,20 +126,48 @@ class MirroredStore(MemoryPersistence):
             self._save(changed.data)
         return released
 
+    def transfer(self, destination: str) -> Transfer | None:
+        self._load_unfinished()
+        return super().transfer(destination)
+
+    def keep_transfer(self, transfer: Transfer, operation_id: str | None = None, fence: int | None = None) -> bool:
+        self._load_unfinished()
+        is_kept = super().keep_transfer(transfer, operation_id, fence)
+        if is_kept:
+            self._save(_record_of(transfer))
+        return is_kept
+
+    def forget_transfer(self, destination: str) -> None:
+        self._load_unfinished()
+        super().forget_transfer(destination)
+        self._try(self._in_order(lambda: self._inner.delete(_id_of(destination))))
+
+    def transfers_of(self, content: str) -> list[Transfer]:
+        self._load_unfinished()
+        return super().transfers_of(content)
+
+    def partials(self) -> list[Transfer]:
+        self._load_unfinished()
+        return super().partials()
+
+    def published(self, older_than: datetime) -> list[str]:
+        self._load_unfinished()
+        return super().published(older_than)
+
     def _mirrored(self, changed: Changed | None) -> Changed | None:
         if changed is not None:
             self._save(changed.data)
         return changed
 
     def _save(self, data: RecoveryData) -> None:
-        self._try(self._in_order(data))
+        self._try(self._in_order(lambda: self._inner.save(data)))
 
-    async def _in_order(self, data: RecoveryData) -> None:
+    async def _in_order(self, work: Callable[[], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         if self._order is None or self._order[0] is not loop:  # the first time, and in a forked child
             self._order = (loop, asyncio.Lock())
         async with self._order[1]:
-            await self._inner.save(data)
+            await work()
 
     def _load_one(self, operation_id: str) -> None:
         if super().get(operation_id) is None:
@@ -152,8 +183,13 @@ class MirroredStore(MemoryPersistence):
                     self._enter(data)
 
     def _enter(self, data: RecoveryData | None) -> None:
-        if data is not None:
-            with self._changed:
+        if data is None:
+            return
+        with self._changed:
+            if data.kind == _TRANSFER:
+                transfer = Transfer(**data.metadata)
+                self._transfers.setdefault(transfer.destination, transfer)
+            else:
                 self._operations.setdefault(data.operation_id, data)
 
     def _try(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -172,6 +208,25 @@ class MirroredStore(MemoryPersistence):
             return None
         self._has_failed = False
         return result
+
+
+def _id_of(destination: str) -> str:
+    return f"{_TRANSFER}-{hashlib.sha256(destination.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _record_of(transfer: Transfer) -> RecoveryData:
+    at = transfer.updated_at
+    return RecoveryData(
+        _id_of(transfer.destination),
+        _TRANSFER,
+        kind=_TRANSFER,
+        state=RecoveryState.SUCCESS,
+        metadata={**vars(transfer), "journal": dict(transfer.journal)},
+        created_at=at,
+        updated_at=at,
+        completed_at=at,
+        title=os.path.basename(transfer.destination),
+    )
 
 
 _mirrors: WeakKeyDictionary[StatePersistence, MirroredStore] = WeakKeyDictionary()

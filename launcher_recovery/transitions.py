@@ -9,11 +9,12 @@ from typing import Any
 from launcher_recovery import signals
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.errors import RecoveryStateError, StoredError, raisable, text_of
-from launcher_recovery.handles import handles_of
-from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.handles import Shortage, handles_of
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.base import Change, Changed, Store
+from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState, sources_of
 from launcher_recovery.redaction import Redactor
 
 _MAX_ERROR_TEXT = 4000
@@ -162,6 +163,18 @@ class Transitions:
             return raisable(data.error)
         return kept or data.error
 
+    def keep_shortage(self, live: Operation, shortage: Shortage) -> None:
+        """Keep what all calls of this process that are about the operation wait for."""
+        self._handles.keep_shortage(live, shortage)
+
+    def shortage_of(self, data: RecoveryData) -> Shortage | None:
+        """What the operation waits for, if its latest attempt was made in this process and it may not go on yet."""
+        return self._handles.shortage_of(data)
+
+    def end_shortage(self, operation_id: str) -> None:
+        """The operation may go on."""
+        self._handles.end_shortage(operation_id)
+
     def notify(self, operation_id: str) -> None:
         """Wake this process's calls that are about the operation; it changed elsewhere."""
         self._handles.notify(operation_id)
@@ -172,8 +185,8 @@ class Transitions:
 
     # -- without secrets ----------------------------------------------------------------------------
 
-    def _kept_key(self, key: str) -> str:
-        """The key without secrets, and still another one for another secret."""
+    def kept_key(self, key: str) -> str:
+        """The key as it is kept: without secrets, and still another one for another secret."""
         kept = self._text(key)
         return key if kept == key else f"{kept}#{hashlib.sha256(_encodable(key).encode()).hexdigest()[:16]}"
 

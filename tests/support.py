@@ -12,10 +12,10 @@ import pluggy
 
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.operation import RecoveryData
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.plugin import LauncherPlugin
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.testing import VirtualClock
 from sample_launcher import hookspecs
 

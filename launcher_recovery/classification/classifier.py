@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +12,8 @@ from launcher_recovery.classification import facts as _facts
 from launcher_recovery.classification.rules import RULES, Rule, first_match
 from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import CircuitBreakerOpenError
+from launcher_recovery.records import WaitingFor
+from launcher_recovery.room import Awaited, FolderThere, QuotaThere, RoomThere
 
 _UNKNOWN = Rule(
     "unknown",
@@ -59,6 +63,9 @@ class ErrorClassifier:
         explanation = rule.explanation.format(host=seen.host or "the other side", status=seen.status)
         if seen.host is None:
             explanation = explanation[:1].upper() + explanation[1:]
+        until = None if category is not rule.category else _awaited(rule, seen, operation)
+        if until is not None:
+            explanation = until.told
         return Verdict(
             category=category,
             retry=retry,
@@ -67,6 +74,8 @@ class ErrorClassifier:
             wait_s=wait_s,
             fix=rule.fix,
             scope=seen.host,
+            waiting_for=None if until is None else rule.waits,
+            until=until,
         )
 
     def classify_error(self, error: Exception) -> ErrorCategory:
@@ -77,3 +86,25 @@ class ErrorClassifier:
     def should_retry(self, error: Exception) -> bool:
         """Whether an automatic retry of `error` makes sense."""
         return self.classify(error).retry in (Retry.YES, Retry.ONCE)
+
+
+def _awaited(rule: Rule, seen: _facts.Facts, operation: Any) -> Awaited | None:
+    """What can be waited for; None: nothing, or it is not known where."""
+    if rule.waits is None:
+        return None
+    # Writing to an open file raises an error without a name; then it is the file that the operation is about.
+    folder = seen.folder or _destination_folder(operation)
+    if folder is None:
+        return None
+    if rule.waits is WaitingFor.DISK:
+        return FolderThere(folder)
+    told = seen.no_space
+    needed, free, look = (None, None, None) if told is None else (told.needed, told.free, told.look)
+    return QuotaThere(folder, needed) if errno.EDQUOT in seen.errnos else RoomThere(folder, needed, free, look)
+
+
+def _destination_folder(operation: Any) -> str | None:
+    destination = getattr(operation, "kwargs", {}).get("destination")
+    if not isinstance(destination, (str, os.PathLike)) or not os.path.isabs(destination):
+        return None
+    return os.path.dirname(os.fspath(destination))

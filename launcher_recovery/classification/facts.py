@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from errno import EDQUOT, ENOSPC
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher_recovery.errors import CommandError, StoredError
+from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, StoredError
 
 _MAX_CHAIN = 16
 _YEAR_S = 366 * 86400.0
@@ -29,6 +31,9 @@ class Facts:
     returncode: int | None
     text: str
     host: str | None
+    folder: str | None = None
+    """Where on the disk it happened, of errors that are about the disk."""
+    no_space: NoSpaceError | None = None
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
@@ -60,6 +65,8 @@ def read(error: BaseException, now: float) -> Facts:
     headers: Any = None
     returncode: int | None = None
     texts: list[str] = []
+    folder: str | None = None
+    no_space: NoSpaceError | None = None
     for item in chain_of(error):
         types.update(f"{cls.__module__}.{cls.__qualname__}" for cls in type(item).__mro__)
         if isinstance(item, StoredError):
@@ -76,6 +83,9 @@ def read(error: BaseException, now: float) -> Facts:
             returncode = item.returncode
             texts.append(item.output)
         texts.append(str(item))
+        folder = folder or _folder(item)
+        if no_space is None and isinstance(item, NoSpaceError):
+            no_space = item
     status = getattr(response, "status_code", None)
     if status is None:
         status = getattr(error, "status_code", None) or getattr(error, "code", None)
@@ -88,7 +98,19 @@ def read(error: BaseException, now: float) -> Facts:
         returncode=returncode,
         text=text,
         host=_host(response, text),
+        folder=folder,
+        no_space=no_space,
     )
+
+
+def _folder(error: BaseException) -> str | None:
+    if isinstance(error, (NoSpaceError, FolderGoneError)):
+        return error.folder
+    if not isinstance(error, OSError) or error.errno not in (ENOSPC, EDQUOT):
+        return None
+    # Of two files the second is the one that was written. A number is that of an open file, and no name.
+    name = error.filename if error.filename2 is None else error.filename2
+    return os.path.dirname(os.path.abspath(os.fsdecode(name))) if isinstance(name, (str, bytes, os.PathLike)) else None
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

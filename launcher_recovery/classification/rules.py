@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from launcher_recovery.classification.facts import Facts
 from launcher_recovery.classification.verdict import ErrorCategory, Retry
+from launcher_recovery.records import WaitingFor
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Rule:
         statuses: HTTP status, from (inclusive) to (inclusive).
         text: pattern found in the output of a program or the message.
         commands_only: the pattern is looked for in program output alone.
+        waits: what an operation may wait for instead of failing, where its folder is known; the explanation is then
+            that of `launcher_recovery.room`, which has the numbers.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Rule:
     statuses: tuple[int, int] | None = None
     text: re.Pattern[str] | None = None
     commands_only: bool = False
+    waits: WaitingFor | None = None
 
     def matches(self, facts: Facts) -> bool:
         """Whether every given condition holds for `facts`."""
@@ -72,9 +76,54 @@ _OURS = "launcher_recovery.errors."
 RULES: tuple[Rule, ...] = (
     # -- our own errors -------------------------------------------------------------------------------
     Rule(
-        "unexpected-content", _C.PERMISSION, _R.NO, "{host} answered with a web page instead of the file; "
-        "it probably wants you to log in or to accept a licence first.", "launcher_recovery.transfer",
-        fix="add_token", types=_types(_OURS + "UnexpectedContentError"),
+        "login-required", _C.PERMISSION, _R.AFTER_FIX, "{host} probably wants you to log in, or to accept a licence, "
+        "before it gives the file: add an access token for it.", "launcher_recovery.transfer.content",
+        fix="add_token", types=_types(_OURS + "LoginRequiredError"),
+    ),
+    Rule(
+        "captive-portal", _C.NETWORK, _R.YES, "A page of another place came between you and {host}, such as the login "
+        "page of a network: open any page in the browser and log in there.", "RFC 8952",
+        fix="check_connection", types=_types(_OURS + "CaptivePortalError"),
+    ),
+    Rule(
+        "browser-check", _C.RATE_LIMIT, _R.YES, "{host} lets only browsers pass at the moment.",
+        "Cloudflare, Detect a Challenge Page response", fix="wait_and_retry", types=_types(_OURS + "BrowserCheckError"),
+    ),
+    Rule(
+        "pointer-file", _C.VALIDATION, _R.NO, "The address on {host} leads to the Git LFS pointer of the file, not to "
+        "the file; use its download address.", "git-lfs docs/spec.md",
+        fix="update_url", types=_types(_OURS + "PointerFileError"),
+    ),
+    Rule(
+        "document-login", _C.PERMISSION, _R.AFTER_FIX, "{host} does not let us have this: it may need an access token, "
+        "or its licence accepted.", "RFC 9110 §15.5", fix="add_token", types=_types(_OURS + "ErrorDocumentError"),
+        statuses=(401, 403),
+    ),
+    Rule(
+        "document-429", _C.RATE_LIMIT, _R.YES, "{host} asked us to slow down.", "RFC 6585 §4",
+        fix="wait_and_retry", types=_types(_OURS + "ErrorDocumentError"), statuses=(429, 429),
+    ),
+    Rule(
+        "document-5xx", _C.NETWORK, _R.YES, "{host} has a problem of its own at the moment.", "RFC 9110 §15.6",
+        fix="wait_and_retry", types=_types(_OURS + "ErrorDocumentError"), statuses=(500, 599),
+    ),
+    Rule(
+        "error-document", _C.VALIDATION, _R.NO, "{host} answered with an error message instead of the file.",
+        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "ErrorDocumentError"),
+    ),
+    Rule(
+        "unexpected-content", _C.VALIDATION, _R.NO, "{host} has something else than the file at this address.",
+        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "UnexpectedContentError"),
+    ),
+    Rule(
+        "address-expired", _C.PERMISSION, _R.NO, "The address is no longer valid: it was made for a while only. Get a "
+        "new one from where you have it, and start the download again; what has arrived is kept.",
+        "launcher_recovery.transfer", fix="update_url", types=_types(_OURS + "AddressExpiredError"),
+    ),
+    Rule(
+        "part-in-use", _C.RESOURCE, _R.YES, "Another program is writing to the same file; it is tried again when that "
+        "has ended.", "launcher_recovery.transfer", fix="close_other_program",
+        types=_types("launcher_recovery.transfer.part.PartInUseError"),
     ),
     Rule(
         "checksum", _C.INTEGRITY, _R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",
@@ -87,6 +136,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "breaker-open", _C.NETWORK, _R.YES, "{host} has failed repeatedly and is left alone for a while.",
         "launcher_recovery.breaker", fix="wait_and_retry", types=_types(_OURS + "CircuitBreakerOpenError"),
+    ),
+    Rule(
+        "folder-gone", _C.RESOURCE, _R.AFTER_FIX, "The folder is not there any more: its disk was unplugged, or it was deleted.",
+        "launcher_recovery.transfer", fix="reconnect_disk", types=_types(_OURS + "FolderGoneError"), waits=WaitingFor.DISK,
     ),
     Rule(
         "refused", _C.VALIDATION, _R.NO, "The request was refused because it is not safe or not possible.",
@@ -142,6 +195,10 @@ RULES: tuple[Rule, ...] = (
         "Cloudflare 5xx errors", fix="wait_and_retry", statuses=(524, 524),
     ),
     Rule(
+        "http-511", _C.NETWORK, _R.YES, "The network wants you to log in before it lets you through to {host}: open any "
+        "page in the browser.", "RFC 6585 §6", fix="check_connection", statuses=(511, 511),
+    ),
+    Rule(
         "http-5xx", _C.NETWORK, _R.YES, "{host} has a problem of its own at the moment (status {status}).",
         "RFC 9110 §15.6", fix="wait_and_retry", statuses=(500, 599),
     ),
@@ -151,16 +208,43 @@ RULES: tuple[Rule, ...] = (
     ),
     # -- errno (errno(3)) -----------------------------------------------------------------------------
     Rule(
+        "quota", _C.RESOURCE, _R.AFTER_FIX, "What this user may store on the disk is used up (a quota).", "errno(3)",
+        fix="free_disk_space", errnos=frozenset({errno.EDQUOT}), waits=WaitingFor.DISK_SPACE,
+    ),
+    Rule(
         "disk-full", _C.RESOURCE, _R.AFTER_FIX, "The disk is full.", "errno(3)", fix="free_disk_space",
-        errnos=frozenset({errno.ENOSPC, errno.EDQUOT}),
+        errnos=frozenset({errno.ENOSPC}), waits=WaitingFor.DISK_SPACE,
+    ),
+    Rule(
+        "read-only-disk", _C.PERMISSION, _R.AFTER_FIX, "The disk can be read, but not written to.", "errno(3)",
+        fix="fix_permissions", errnos=frozenset({errno.EROFS}),
     ),
     Rule(
         "file-rights", _C.PERMISSION, _R.AFTER_FIX, "The folder cannot be written to.", "errno(3)",
-        fix="fix_permissions", errnos=frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),
+        fix="fix_permissions", errnos=frozenset({errno.EACCES, errno.EPERM}),
+    ),
+    Rule(
+        "disk-fails", _C.RESOURCE, _R.AFTER_FIX, "The disk does not answer as it should: it may have been unplugged, or "
+        "be about to fail.", "errno(3)", fix="reconnect_disk",
+        errnos=frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE}),
+    ),
+    Rule(
+        "name-too-long", _C.VALIDATION, _R.AFTER_FIX, "The name of the file is longer than its disk allows.", "errno(3)",
+        fix="shorten_name", errnos=frozenset({errno.ENAMETOOLONG}),
+    ),
+    Rule(
+        "file-too-large", _C.RESOURCE, _R.AFTER_FIX, "The disk takes no files as large as this one; FAT32, as on many USB "
+        "sticks, takes 4 GB.", "errno(3)", fix="use_other_disk", errnos=frozenset({errno.EFBIG}),
     ),
     Rule(
         "too-many-files", _C.RESOURCE, _R.YES, "Too many files are open at the moment.", "errno(3)",
         fix="close_other_program", errnos=frozenset({errno.EMFILE, errno.ENFILE}),
+    ),
+    Rule(
+        # Before "timeout": urllib3 has them under its class of that name.
+        "not-connected", _C.NETWORK, _R.YES, "{host} could not be reached.", "urllib3 documentation",
+        fix="check_connection",
+        types=_types("urllib3.exceptions.NewConnectionError", "urllib3.exceptions.NameResolutionError"),
     ),
     # -- exception types ------------------------------------------------------------------------------
     Rule(

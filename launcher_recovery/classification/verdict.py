@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+
+from launcher_recovery.records import WaitingFor
 
 
 class ErrorCategory(str, Enum):
@@ -54,6 +56,10 @@ class Verdict:
 
     `wait_s` is a lower bound in seconds for the next attempt (from Retry-After), `fix` the id of a guided fix,
     `rule` the id of the rule that decided, `explanation` one sentence for people, `scope` the host concerned.
+
+    With `until` the operation may wait for what is missing here, such as room on the disk, instead of failing: it is
+    called every few seconds, and gives None when the next attempt may begin, else a sentence for people that says what
+    is missing now; `waiting_for` says what that is. Where no such waits are wanted, `retry` decides.
     """
 
     category: ErrorCategory
@@ -63,6 +69,8 @@ class Verdict:
     wait_s: float | None = None
     fix: str | None = None
     scope: str | None = None
+    waiting_for: WaitingFor | None = None
+    until: Callable[[], str | None] | None = field(default=None, compare=False)
 
     @property
     def about_far_end(self) -> bool:

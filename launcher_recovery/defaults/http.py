@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from launcher_recovery.defaults.paths import confined, resolved
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
 
 
@@ -35,17 +35,10 @@ def recovery_operations() -> Sequence[OperationKind]:
 
 
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
-    from launcher_recovery.transfer import download  # requests is loaded only by those who download
+    from launcher_recovery.transfer.arguments import wanted_of
+    from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
 
-    url = arguments["url"]
-    destination = download(
-        operation,
-        url,
-        Path(os.path.realpath(arguments["destination"])),
-        sha256=arguments.get("sha256"),
-        size=arguments.get("size"),
-        sources=sources(url),
-    )
+    destination = attempt(operation, wanted_of(arguments, mirrors=sources(arguments["url"])))
     operation.metadata["size"] = destination.stat().st_size
     operation.save_metadata()
     return arguments["destination"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from launcher_recovery.operation import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
+from launcher_recovery.records import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord, Transfer
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
@@ -105,13 +105,14 @@ class Kept:
     """All that a store has of one operation, to be taken over by another store.
 
     `stored_at` is when it was updated last in the other store as far as is known: if nobody has touched it there since,
-    it is taken over, also when the clock was set back in the meantime.
+    it is taken over, also when the clock was set back in the meantime. `transfers` are those kept under it meanwhile.
     """
 
     data: RecoveryData
     attempts: tuple[AttemptRecord, ...]
     steps: tuple[StepRecord, ...]
     stored_at: datetime | None = None
+    transfers: tuple[Transfer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,29 @@ class Store(Protocol):
     def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
         """The row of that key, or (None) all rows of a table that `share` keeps."""
 
+    def transfer(self, destination: str) -> Transfer | None:
+        """What is kept of the file that is to be at `destination`; None also when it is encrypted without its key."""
+
+    def keep_transfer(self, transfer: Transfer, operation_id: str | None = None, fence: int | None = None) -> bool:
+        """Keep a transfer in the place of what was kept of its destination; when it returns, that survives a power cut.
+
+        Args:
+            operation_id, fence: False, and nothing is kept, unless the operation is in progress under that fence;
+                None: kept in any case.
+        """
+
+    def forget_transfer(self, destination: str) -> None:
+        """Keep nothing any more of a destination; silent when nothing is kept."""
+
+    def transfers_of(self, content: str) -> list[Transfer]:
+        """Published files with that content, newest first; without the journals that cannot be opened."""
+
+    def partials(self) -> list[Transfer]:
+        """Transfers that have a partial, oldest first; without the journals that cannot be opened."""
+
+    def published(self, older_than: datetime) -> list[str]:
+        """Destinations of the published files of which nothing was kept since, oldest first."""
+
     def wait_for_events(self, seq: int, timeout: float) -> bool:
         """Block until there may be an event above `seq` (True), or for `timeout` seconds (False)."""
 
@@ -231,11 +255,12 @@ class Store(Protocol):
 
         What belongs to an unfinished operation is not forgotten before that one ends. Done in small batches, between
         which others write. Shared rows not touched since are forgotten as well; those of breakers that are not
-        closed a day later.
+        closed a day later. Transfers are not forgotten.
 
         Args:
             keep: how many finished operations are kept at most; None: any number.
-            max_bytes: how much of the disk may be in use, None: any amount; stores in memory do not look at it.
+            max_bytes: how much of the disk may be in use but for transfers, None: any amount; stores in memory do
+                not look at it.
         """
 
     def check(self) -> None:
@@ -263,3 +288,8 @@ def beneath(store: Store) -> Store:
     while (inner := getattr(store, "store", None)) is not None:
         store = inner
     return store
+
+
+def keeps_transfers(store: Store) -> bool:
+    """Whether a store keeps transfers; one of somebody's own that does all the rest need not."""
+    return hasattr(beneath(store), "keep_transfer")

@@ -12,14 +12,6 @@ from typing import Any, TypeVar
 import peewee
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence import codec, shared, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
 from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
@@ -37,7 +29,9 @@ from launcher_recovery.persistence.models import (
     to_step,
 )
 from launcher_recovery.persistence.statements import Plan
+from launcher_recovery.persistence.transfers import StoredTransfers
 from launcher_recovery.persistence.upkeep import Upkeep
+from launcher_recovery.records import UNFINISHED, AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
@@ -48,7 +42,7 @@ T = TypeVar("T")
 _ROWS_SEEN = 4096
 
 
-class DatabasePersistence(StoredEvents, Upkeep, StatePersistence):
+class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistence):
     """What the stores in a database have in common; one for a kind of database adds its connections and its files."""
 
     _ENTERED: str

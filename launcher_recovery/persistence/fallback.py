@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import FINAL, UNFINISHED, AttemptRecord, RecoveryData
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import KEYS, Change, Changed, Kept, RenewableStore, begins
+from launcher_recovery.persistence.fallback_transfers import RememberedTransfers
 from launcher_recovery.persistence.live import LiveCopy
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.records import FINAL, UNFINISHED, AttemptRecord, RecoveryData
 from launcher_recovery.rows import Row
 
 logger = logging.getLogger("launcher_recovery")
@@ -39,6 +40,7 @@ class Fallback:
         """Why nothing is written to the disk at the moment, as a sentence; None when all is well."""
         self._clock = clock or Clock()
         self._memory = MemoryPersistence()
+        self._transfers = RememberedTransfers(self._memory)
         # What is live in this process, as the other store has it; in the memory while that fails.
         self._live: dict[str, LiveCopy] = {}
         self._lock = threading.RLock()
@@ -110,6 +112,7 @@ class Fallback:
                     tuple(memory.attempts(data.operation_id)),
                     tuple(memory.steps(data.operation_id)),
                     self._stored_at.get(data.operation_id),
+                    self._transfers.of(data.operation_id),
                 )
                 for data in live
             ]
@@ -119,15 +122,19 @@ class Fallback:
                     self.store.heartbeat(row.owner, row.heartbeat_at)
                 self.store.take_over(kept, memory.events_since(self._newest, limit=10**9), memory.event_range()[1])
                 self._share_again()
+                self._transfers.write_back(self.store)
                 self._newest = self.store.event_range()[1]
             except StoreError as error:
                 self._fails(error)
                 return False
             memory.number_events_after(self._newest)
+            self._transfers.written_back()
             for data in live:
                 copy = self._copy(data.operation_id)
                 if copy is not None and data.state in UNFINISHED:
                     self._live[data.operation_id] = copy
+                else:
+                    self._transfers.forget_those_of(data.operation_id)
                 memory.forget(data.operation_id)
             self.problem = None
             logger.warning("the disk is written to again")
@@ -141,7 +148,7 @@ class Fallback:
         with self._lock:
             self._count(changed)
             if data.state in FINAL and self.problem is None:
-                self._live.pop(data.operation_id, None)
+                self._forget(data.operation_id)
             else:
                 self._keep(self._known(data, change).after(data, change))
         return changed
@@ -190,6 +197,8 @@ class Fallback:
         with self._lock:
             self._live.pop(operation_id, None)
             self._memory.forget(operation_id)
+            if self.problem is None:
+                self._transfers.forget_those_of(operation_id)
 
     def _share_again(self) -> None:
         """Write what was shared while the other store failed, unless another process knows better."""

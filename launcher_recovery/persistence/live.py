@@ -7,8 +7,8 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState, StepRecord
 from launcher_recovery.persistence.base import Change
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState, StepRecord
 
 
 @dataclass

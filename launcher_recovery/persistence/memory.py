@@ -12,15 +12,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    FINAL,
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     KEYS,
@@ -33,16 +24,27 @@ from launcher_recovery.persistence.base import (
     begins,
 )
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.persistence.memory_transfers import MemoryTransfers
+from launcher_recovery.records import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+)
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event, events_of
 
 _KEPT_EVENTS = 10_000
 
 
-class MemoryPersistence(StatePersistence):
+class MemoryPersistence(MemoryTransfers, StatePersistence):
     """Recovery state in this process; gone when it ends."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._changed = threading.Condition(threading.RLock())
         self._operations: OrderedDict[str, RecoveryData] = OrderedDict()
         self._attempts: dict[str, list[AttemptRecord]] = {}
@@ -165,7 +167,7 @@ class MemoryPersistence(StatePersistence):
             found.sort(key=_position, reverse=True)
             return deepcopy(found if limit < 0 else found[:limit])
 
-    def _claimed(self, operation_id: str, fence: int) -> RecoveryData | None:
+    def _claimed(self, operation_id: str, fence: int | None) -> RecoveryData | None:
         data = self._operations.get(operation_id)
         if data is None or data.fence != fence or data.state is not RecoveryState.IN_PROGRESS:
             return None

@@ -9,16 +9,9 @@ from typing import Any
 import peewee
 
 from launcher_recovery.clock import to_datetime
-from launcher_recovery.operation import (
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-    WaitingFor,
-)
 from launcher_recovery.persistence import codec
 from launcher_recovery.persistence.encryption import Seal, UnreadableError
+from launcher_recovery.records import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord, WaitingFor
 from launcher_recovery.signals import Event
 
 # Bound to no database: several stores may be open in one process, so each query is told whose connection to use.

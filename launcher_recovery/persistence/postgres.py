@@ -43,8 +43,8 @@ class PostgresPersistence(DatabasePersistence):
     Args:
         url: such as `postgresql://user:password@host:5432/database`, with the parameters of libpq after a question
             mark; default: `RECOVERY_DATABASE_URL`. It is kept secret: messages name the database and the host only.
-        cipher: encrypts arguments, results, metadata, steps and errors; default: that of `RECOVERY_ENCRYPTION_KEY`,
-            none when it is not set.
+        cipher: encrypts arguments, results, metadata, steps, errors and the journals of transfers; default: that of
+            `RECOVERY_ENCRYPTION_KEY`, none when it is not set.
 
     Raises:
         StoreError: psycopg is missing, the URL makes no sense, the key is not usable, the server cannot be used, or the

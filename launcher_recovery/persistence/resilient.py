@@ -7,16 +7,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
-    FINAL,
-    UNFINISHED,
-    AttemptRecord,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    StepRecord,
-)
 from launcher_recovery.persistence.base import (
     Change,
     Changed,
@@ -25,6 +17,17 @@ from launcher_recovery.persistence.base import (
     StatePersistence,
 )
 from launcher_recovery.persistence.fallback import RETRY_S, Fallback
+from launcher_recovery.persistence.memory_transfers import newest_first, oldest_first
+from launcher_recovery.records import (
+    FINAL,
+    UNFINISHED,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+    Transfer,
+)
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
@@ -156,6 +159,27 @@ class ResilientPersistence(Fallback, StatePersistence):
 
         return self._either(stored, lambda: self._memory.shared(table, key))
 
+    def keep_transfer(self, transfer: Transfer, operation_id: str | None = None, fence: int | None = None) -> bool:
+        def stored() -> bool:
+            is_kept = self.store.keep_transfer(transfer, operation_id, fence)
+            with self._lock:
+                if is_kept and (operation_id in self._live or self.problem is not None):
+                    self._transfers.adopt(transfer, operation_id)
+                elif is_kept:
+                    self._transfers.forget(transfer.destination)
+            return is_kept
+
+        return self._either(stored, lambda: self._transfers.keep(transfer, operation_id, fence))
+
+    def forget_transfer(self, destination: str) -> None:
+        def stored() -> None:
+            self.store.forget_transfer(destination)
+            with self._lock:
+                self._transfers.forget(destination)
+
+        at = to_datetime(self._clock.time())
+        self._either(stored, lambda: self._transfers.forget(destination, at))
+
     def cleanup(self, older_than: datetime, *, keep: int | None = None, max_bytes: int | None = None) -> int:
         return self._either(lambda: self.store.cleanup(older_than, keep=keep, max_bytes=max_bytes), lambda: 0)
 
@@ -248,6 +272,32 @@ class ResilientPersistence(Fallback, StatePersistence):
                 or self._try(lambda: self.store.load_step(operation_id, name), None)
             ),
         )
+
+    def transfer(self, destination: str) -> Transfer | None:
+        def remembered() -> Transfer | None:
+            if self._transfers.is_known(destination):
+                return self._memory.transfer(destination)
+            return self._try(lambda: self.store.transfer(destination), None)
+
+        return self._either(lambda: self.store.transfer(destination), remembered)
+
+    def transfers_of(self, content: str) -> list[Transfer]:
+        def remembered() -> list[Transfer]:
+            stored = self._try(lambda: self.store.transfers_of(content), list[Transfer]())
+            found = self._memory.transfers_of(content) + self._transfers.those_unknown(stored)
+            return sorted(found, key=newest_first)
+
+        return self._either(lambda: self.store.transfers_of(content), remembered)
+
+    def partials(self) -> list[Transfer]:
+        def remembered() -> list[Transfer]:
+            stored = self._try(self.store.partials, list[Transfer]())
+            return sorted(self._memory.partials() + self._transfers.those_unknown(stored), key=oldest_first)
+
+        return self._either(self.store.partials, remembered)
+
+    def published(self, older_than: datetime) -> list[str]:
+        return self._either(lambda: self.store.published(older_than), lambda: self._memory.published(older_than))
 
     def events_since(self, seq: int, limit: int = 500) -> list[Event]:
         def remembered() -> list[Event]:

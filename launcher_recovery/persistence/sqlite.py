@@ -35,8 +35,8 @@ class SQLitePersistence(DatabasePersistence):
 
     Args:
         path: the file, made with its folder when it is not there; ":memory:" for none; default: `default_path`.
-        cipher: encrypts arguments, results, metadata, steps and errors; default: that of `RECOVERY_ENCRYPTION_KEY`,
-            none when it is not set.
+        cipher: encrypts arguments, results, metadata, steps, errors and the journals of transfers; default: that of
+            `RECOVERY_ENCRYPTION_KEY`, none when it is not set.
 
     A damaged database is kept under another name, which `set_aside` says, and a new one begun.
 
@@ -163,3 +163,11 @@ class SQLitePersistence(DatabasePersistence):
         names = ("page_count", "freelist_count", "page_size")
         pages, free, size = (self._fetch(f"PRAGMA {name}")[0][0] for name in names)
         return int((pages - free) * size)
+
+    def _uses_more_than(self, max_bytes: int) -> bool:
+        # As nearly always the file is small enough itself, and transfers, for which no room is made, need not be read.
+        used = self._used_bytes()
+        if used <= max_bytes:
+            return False
+        ((journals,),) = self._fetch("SELECT coalesce(sum(length(journal)), 0) FROM recovery_transfers")
+        return used - int(journals) > max_bytes

@@ -7,11 +7,11 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from launcher_recovery.operation import UNFINISHED, RecoveryData, RecoveryState
-from launcher_recovery.persistence import codec
+from launcher_recovery.persistence import codec, transfer_rows
 from launcher_recovery.persistence.base import Change, Kept, begins
 from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.models import SEALED_OF_ATTEMPTS, OperationRow, to_columns, to_data
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.signals import events_of
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -170,7 +170,7 @@ def update_claimed(operation_id: str, fence: int, columns: Mapping[str, Any]) ->
 
 
 def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
-    """Enter an operation with its attempts and steps, unless it was claimed or changed in the store since."""
+    """Enter an operation with what belongs to it, unless it was claimed or changed in the store since."""
     data, columns = kept.data, to_columns(vars(kept.data), seal)
     others = _replaced(name for name in COLUMNS if name != "operation_id")
     ours = (data.operation_id, data.fence, columns["updated_at"])
@@ -189,4 +189,6 @@ def plan_take_over(kept: Kept, seal: Seal) -> list[Statement]:
     for step in kept.steps:
         row = (data.operation_id, step.name, step.finished_at.timestamp(), seal.close(codec.dumps(step.result)))
         found.append((_TAKE_STEP, (*row, *ours[:2])))
+    for transfer in kept.transfers:
+        found += transfer_rows.plan_take_over(transfer, data.operation_id, data.fence, seal)
     return found

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from launcher_recovery.operation import RecoveryState
 from launcher_recovery.persistence import shared
 from launcher_recovery.persistence.access import IS_FINISHED, IS_UNFINISHED, DatabaseAccess
 from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.persistence.models import AttemptRow, EventRow, OperationRow, OwnerTableRow, StepRow
+from launcher_recovery.records import RecoveryState
 
 _BATCH = 200
 

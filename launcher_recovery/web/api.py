@@ -16,7 +16,7 @@ from launcher_recovery.clock import to_datetime, to_iso
 from launcher_recovery.config import KINDS
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.operation import RecoveryData, RecoveryState
+from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.signals import RecoveryUpdate
 from launcher_recovery.web.security import MAX_BODY, HostNames, cross_site_reason
 

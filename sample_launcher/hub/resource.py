@@ -42,7 +42,7 @@ def of_model(model: Model, version: int) -> Resource:
         modified=formatdate(_FIRST + version * _DAY, usegmt=True),
         content_type="application/octet-stream",
         rate=model.rate,
-        read=lambda start, length: content.read(model.name, version, start, length),
+        read=lambda start, length: content.read(model.name, version, model.size, start, length),
     )
 
 

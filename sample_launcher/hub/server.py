@@ -165,7 +165,7 @@ class Hub:
         model = self._known(name)
         length = max(0, model.size - start) if length is None else min(length, max(0, model.size - start))
         version = self.shelf.version(model.path)
-        return b"".join(content.read(name, version, start, length))
+        return b"".join(content.read(name, version, model.size, start, length))
 
     def shelf_stats(self, name: str) -> dict[str, Any] | None:
         """Counts of a model by its name, or of any path; None when there is no such thing."""

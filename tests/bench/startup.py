@@ -76,7 +76,7 @@ import json, sys, time
 from launcher_recovery import SQLitePersistence
 from launcher_recovery.clock import Clock
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import UNFINISHED
+from launcher_recovery.records import UNFINISHED
 from launcher_recovery.owners import OWNER
 from launcher_recovery.resume import Resumer
 

@@ -18,8 +18,9 @@ from launcher_recovery import __version__, integration
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.sqlite import SQLitePersistence
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.web import init_app
 from launcher_recovery.web.security import MAX_BODY, HostNames, same_site
 from sample_launcher.app import create_app

@@ -264,7 +264,7 @@ def test_more_events_than_can_be_read(
 IN_A_CHILD = """
 import os, sys
 from launcher_recovery import OperationCancelled, SQLitePersistence, current_operation, recoverable
-from launcher_recovery.operation import RecoveryState
+from launcher_recovery.records import RecoveryState
 store = SQLitePersistence(sys.argv[1])
 fork_inside = sys.argv[2] == "inside"
 

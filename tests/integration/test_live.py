@@ -22,8 +22,9 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import RecoveryData, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence.sqlite import SQLitePersistence
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.web import init_app, live
 from tests.support import wait_for
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from launcher_recovery.operation import FINAL, RUNNABLE, TRANSITIONS, UNFINISHED, RecoveryState, WaitingFor, sources_of
 from launcher_recovery.persistence.base import Store
+from launcher_recovery.records import FINAL, RUNNABLE, TRANSITIONS, UNFINISHED, RecoveryState, WaitingFor, sources_of
 from launcher_recovery.signals import Event
 
 S = RecoveryState

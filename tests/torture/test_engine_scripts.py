@@ -20,9 +20,10 @@ from launcher_recovery.clock import Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled, RecoveryStateError, StoredError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, RUNNABLE, Operation, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence.base import Change, Changed, Owner, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
 from tests.torture.kinds import KINDS, InOneThread

@@ -15,10 +15,11 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from launcher_recovery import RecoveryState, RecoveryStateError, SQLitePersistence, StoreError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import UNFINISHED, Operation
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import ResilientPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.fallback import RETRY_S
+from launcher_recovery.records import UNFINISHED
 from tests.torture.files import database
 from tests.torture.kinds import run_examples
 from tests.torture.model import Walks

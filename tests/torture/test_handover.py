@@ -11,7 +11,7 @@ import pytest
 
 from launcher_recovery import SQLitePersistence
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import RecoveryData
+from launcher_recovery.records import RecoveryData
 from tests.support import wait_for
 
 # Calls the operation, which notes in a file when its code begins and ends; the code never looks what a person does. The

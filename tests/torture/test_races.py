@@ -15,9 +15,10 @@ import pytest
 from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled, RecoveryStateError, StoredError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, RUNNABLE, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState
 from launcher_recovery.strategies import FixedDelayStrategy
 from tests.support import wait_for
 from tests.torture.model import Walks

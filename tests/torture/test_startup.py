@@ -13,9 +13,9 @@ import pytest
 
 from launcher_recovery import RecoveryData, RecoveryState, SQLitePersistence
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import RUNNABLE, UNFINISHED
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.base import Owner, Retention, Store
+from launcher_recovery.records import RUNNABLE, UNFINISHED
 from launcher_recovery.resume import Resumer
 from launcher_recovery.testing import VirtualClock
 from tests.support import wait_for

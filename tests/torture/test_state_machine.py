@@ -27,8 +27,9 @@ from hypothesis.stateful import (
 from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import OperationCancelled, OperationPaused, RecoveryStateError
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import Owner, Store
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.testing import VirtualClock
 from tests.torture.kinds import KINDS, InOneThread, run_examples
 from tests.torture.model import Expected, Model, Walks, is_runnable, may

@@ -16,10 +16,11 @@ import pytest
 from launcher_recovery import RecoveryState, SQLitePersistence
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import LEASE_S, OWNER, dead_owners, is_alive
 from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.testing import VirtualClock
 
 S = RecoveryState

@@ -30,7 +30,8 @@ import os, signal, sys, threading
 from launcher_recovery import PostgresPersistence, SQLitePersistence
 from launcher_recovery.clock import Clock
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryState
+from launcher_recovery.operation import Operation
+from launcher_recovery.records import RecoveryState
 from launcher_recovery.owners import OWNER, dead_owners
 
 where, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

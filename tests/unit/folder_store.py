@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from launcher_recovery import RecoveryData, RecoveryState, StatePersistence
-from launcher_recovery.operation import FINAL, Progress, WaitingFor
 from launcher_recovery.persistence.codec import dump_error, dumps, load_error, loads
+from launcher_recovery.records import FINAL, Progress, WaitingFor
 
 
 class FolderStore(StatePersistence):

@@ -11,9 +11,9 @@ from typing import Any
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import AttemptRecord, RecoveryData
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import AttemptRecord, RecoveryData
 from launcher_recovery.signals import Event
 from launcher_recovery.testing import VirtualClock
 
@@ -31,15 +31,21 @@ while True:
 """
 
 
-def killed_while_it_writes(process: subprocess.Popen[str], reopen: Callable[[], Store]) -> None:
-    """Everything that the `WRITER` was told is kept is there after it was killed."""
+def killed(process: subprocess.Popen[str], lines: int) -> int:
+    """How many lines a process wrote that is killed after so many."""
     assert process.stdout is not None
-    for _ in range(20):
+    for _ in range(lines):
         process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)
-    written = 20 + len([line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")])
+    more = len([line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")])
     process.wait(20)
     process.communicate()
+    return lines + more
+
+
+def killed_while_it_writes(process: subprocess.Popen[str], reopen: Callable[[], Store]) -> None:
+    """Everything that the `WRITER` was told is kept is there after it was killed."""
+    written = killed(process, 20)
     store = reopen()
     store.check()
     kept = {int(data.operation_id) for data in store.find(limit=-1)}

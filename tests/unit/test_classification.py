@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 import subprocess
 import urllib.error
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from launcher_recovery import errors as ours
 from launcher_recovery.classification import RULES, ErrorCategory, ErrorClassifier, Retry, Rule
 from launcher_recovery.classification.facts import chain_of, parse_retry_after, read
 from launcher_recovery.errors import CommandError, StoredError
+from launcher_recovery.records import RecoveryData, WaitingFor
+from launcher_recovery.room import FolderThere, QuotaThere, RoomThere
 
 NOW = 1_800_000_000.0
 
@@ -34,7 +38,17 @@ def command(output: str) -> CommandError:
 
 
 CASES: list[tuple[BaseException, str, str]] = [
-    (ours.UnexpectedContentError("html"), "unexpected-content", "no"),
+    (ours.LoginRequiredError("page"), "login-required", "after_fix"),
+    (ours.CaptivePortalError("page"), "captive-portal", "yes"),
+    (ours.BrowserCheckError("page"), "browser-check", "yes"),
+    (ours.PointerFileError("pointer"), "pointer-file", "no"),
+    (ours.ErrorDocumentError("json", 401), "document-login", "after_fix"),
+    (ours.ErrorDocumentError("json", 403), "document-login", "after_fix"),
+    (ours.ErrorDocumentError("json", 429), "document-429", "yes"),
+    (ours.ErrorDocumentError("json", 503), "document-5xx", "yes"),
+    (ours.ErrorDocumentError("json", 404), "error-document", "no"),
+    (ours.ErrorDocumentError("json"), "error-document", "no"),
+    (ours.UnexpectedContentError("header"), "unexpected-content", "no"),
     (ours.IntegrityError("sha"), "checksum", "once"),
     (ours.OperationCancelled("x"), "cancelled", "no"),
     (asyncio.CancelledError(), "cancelled", "no"),
@@ -46,14 +60,22 @@ CASES: list[tuple[BaseException, str, str]] = [
         (429, "http-429", "yes"), (401, "http-401", "after_fix"), (403, "http-403", "after_fix"),
         (407, "http-407", "after_fix"), (404, "http-gone", "no"), (410, "http-410", "no"),
         (408, "http-timeout", "yes"), (416, "http-416", "once"), (501, "http-501", "no"), (504, "http-504", "yes"),
+        (511, "http-511", "yes"),
         (522, "http-522", "yes"), (524, "http-524", "yes"), (500, "http-5xx", "yes"), (503, "http-5xx", "yes"),
         (400, "http-4xx", "no"), (451, "http-4xx", "no"),
     ]],
     (urllib.error.HTTPError("https://h/", 503, "x", Message(), None), "http-5xx", "yes"),
     (OSError(errno.ENOSPC, "full"), "disk-full", "after_fix"),
-    (OSError(errno.EDQUOT, "quota"), "disk-full", "after_fix"),
+    (OSError(errno.EDQUOT, "quota"), "quota", "after_fix"),
+    (ours.NoSpaceError("/models", 5, 2), "disk-full", "after_fix"),
+    (ours.NoSpaceError("/models", errno=errno.EDQUOT), "quota", "after_fix"),
+    (ours.FolderGoneError("/models"), "folder-gone", "after_fix"),
     (PermissionError(errno.EACCES, "x"), "file-rights", "after_fix"),
-    (OSError(errno.EROFS, "x"), "file-rights", "after_fix"),
+    (OSError(errno.EROFS, "x"), "read-only-disk", "after_fix"),
+    (OSError(errno.EIO, "x"), "disk-fails", "after_fix"),
+    (OSError(errno.ENODEV, "x"), "disk-fails", "after_fix"),
+    (OSError(errno.ENAMETOOLONG, "x"), "name-too-long", "after_fix"),
+    (OSError(errno.EFBIG, "x"), "file-too-large", "after_fix"),
     (OSError(errno.EMFILE, "x"), "too-many-files", "yes"),
     (requests.exceptions.InvalidURL("x"), "bad-url", "no"),
     (requests.exceptions.TooManyRedirects("x"), "bad-url", "no"),
@@ -208,6 +230,81 @@ def test_host(error: Exception, host: str | None) -> None:
     found = ErrorClassifier().classify(error)
     assert found.scope == host
     assert (host or "other side") in found.explanation or "git server" in found.explanation
+
+
+def full(*names: Any, number: int = errno.ENOSPC) -> OSError:
+    """The error of a full disk, about these files."""
+    if len(names) == 2:
+        return OSError(number, "full", names[0], None, names[1])
+    return OSError(number, "full", *names)
+
+
+@pytest.mark.parametrize(
+    ("error", "folder"),
+    [
+        (ours.NoSpaceError("/models"), "/models"),
+        (full("/models/a.part"), "/models"),
+        (full(b"/models/a.part"), "/models"),
+        (full(Path("/models/a.part")), "/models"),
+        (full("/cache/a", "/models/a"), "/models"),
+        (full("a.part"), os.getcwd()),
+        (full(), "/sd/checkpoints"),
+        (full(7), "/sd/checkpoints"),
+    ],
+)
+def test_folder_of_a_full_disk(error: OSError, folder: str) -> None:
+    """A full disk is that of the file that was written; where the error has no name, that of the destination."""
+    operation = RecoveryData("id", "f", kwargs={"destination": "/sd/checkpoints/a.safetensors"})
+    found = ErrorClassifier().classify(error, operation=operation)
+    assert (found.waiting_for, found.explanation) == (WaitingFor.DISK_SPACE, f"The disk with {folder} is full.")
+    assert isinstance(found.until, RoomThere)
+    outer = RuntimeError("it did not work")
+    outer.__cause__ = error
+    assert ErrorClassifier().classify(outer, operation=operation) == found
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"destination": "a.bin"}, {"destination": 5}, {"url": "/models/a"}])
+def test_full_disk_that_is_not_known(kwargs: dict[str, Any]) -> None:
+    """Without a folder there is nothing to look at, and so nothing to wait for."""
+    for operation in (RecoveryData("id", "f", kwargs=kwargs), None):
+        found = ErrorClassifier().classify(full(), operation=operation)
+        assert (found.waiting_for, found.until, found.explanation) == (None, None, "The disk is full.")
+
+
+def test_what_is_missing_is_said_with_numbers() -> None:
+    """The numbers that the error knows are in the explanation, and the wait is for all that is needed."""
+    found = ErrorClassifier().classify(ours.NoSpaceError("/", 10**18, 10**18 - 3_200_000_000))
+    assert found.explanation == "There is not enough room on the disk: 3.2 GB are missing in /."
+    assert found.until is not None
+    assert "000 TB are missing in /. It goes on by itself" in str(found.until())
+    looked = ErrorClassifier().classify(ours.NoSpaceError("/", 5, 2, look=lambda: (5, 5)))
+    assert looked.until is not None
+    assert looked.until() is None
+
+
+def test_quota_and_disk_that_is_gone(tmp_path: Path) -> None:
+    """A quota is waited for by trying, a folder by looking for it."""
+    quota = ErrorClassifier().classify(full(str(tmp_path / "a.part"), number=errno.EDQUOT))
+    assert isinstance(quota.until, QuotaThere)
+    assert quota.explanation == f"What this user may store in {tmp_path} is used up (a quota)."
+    gone = ErrorClassifier().classify(ours.FolderGoneError(str(tmp_path / "usb")))
+    assert (gone.waiting_for, gone.fix, gone.category.value) == (WaitingFor.DISK, "reconnect_disk", "resource")
+    assert (
+        gone.explanation
+        == f"The folder {tmp_path / 'usb'} is not there any more: its disk was unplugged, or it was deleted."
+    )
+    assert isinstance(gone.until, FolderThere)
+
+
+def test_a_category_of_ones_own_waits_for_nothing() -> None:
+    """A classifier that calls a full disk something else is obeyed."""
+
+    class Mine(ErrorClassifier):
+        def classify_error(self, error: Exception) -> ErrorCategory:
+            return ErrorCategory.INTERNAL
+
+    found = Mine().classify(full("/models/a.part"))
+    assert (found.category, found.until, found.explanation) == (ErrorCategory.INTERNAL, None, "The disk is full.")
 
 
 def test_facts() -> None:

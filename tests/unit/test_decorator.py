@@ -25,9 +25,10 @@ from launcher_recovery import (
     recoverable,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryState
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER, let_go
 from launcher_recovery.persistence import MemoryPersistence, Store
+from launcher_recovery.records import RecoveryState
 from launcher_recovery.testing import VirtualClock
 
 

@@ -28,8 +28,9 @@ from launcher_recovery.errors import (
 )
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryData
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.memory import MemoryPersistence
+from launcher_recovery.records import RecoveryData
 from sample_launcher.hub import Hub, Status
 from tests.support import wait_for
 

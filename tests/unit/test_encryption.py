@@ -15,10 +15,11 @@ from cryptography.fernet import Fernet
 from launcher_recovery import RecoveryConfig, RecoveryStateError, SQLitePersistence, StoreError, load_config
 from launcher_recovery.errors import StoredError
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence import PostgresPersistence, ResilientPersistence
 from launcher_recovery.persistence.encryption import UNREADABLE_TEXT, Cipher, Seal, UnreadableError
 from launcher_recovery.plugin import LauncherPlugin
+from launcher_recovery.records import RecoveryData, RecoveryState
 from sample_launcher.hookspecs import hookimpl
 from tests import postgres
 from tests.support import Host, wait_for

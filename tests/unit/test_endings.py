@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from launcher_recovery.endings import mark_given_up
-from launcher_recovery.operation import AttemptRecord, RecoveryData
+from launcher_recovery.records import AttemptRecord, RecoveryData
 
 NOW = datetime(2026, 11, 23, 16, 0, tzinfo=timezone.utc)
 

@@ -26,9 +26,10 @@ from launcher_recovery.classification import ErrorCategory, Retry
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryState, WaitingFor, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.strategies import FixedDelayStrategy, Strategy
 from tests.unit.kit import Kit, says

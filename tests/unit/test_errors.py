@@ -1,14 +1,15 @@
-"""Errors read back from the store, as `except` clauses for built-in exceptions see them."""
+"""Errors as `except` clauses see them: those read back from the store, and those that are about a disk."""
 
 from __future__ import annotations
 
 import builtins
 import copy
+import errno
 import pickle
 
 import pytest
 
-from launcher_recovery.errors import StoredError, raisable
+from launcher_recovery.errors import FolderGoneError, NoSpaceError, StoredError, raisable
 
 BUILTIN = [item for item in vars(builtins).values() if isinstance(item, type) and issubclass(item, BaseException)]
 BUILTIN.remove(BaseException)
@@ -48,3 +49,31 @@ def test_other_names_are_left_alone(name: str) -> None:
     assert type(raisable(error)) is StoredError
     made = raisable(StoredError("OSError", "gone"))
     assert raisable(made) is made
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "text"),
+    [
+        (NoSpaceError("/m", 5_000_000, 800_000), errno.ENOSPC, "not enough room on the disk: 4.2 MB are missing in /m"),
+        (NoSpaceError("/m", 5, 5), errno.ENOSPC, "there is not enough room on the disk: /m"),
+        (NoSpaceError("/m"), errno.ENOSPC, "there is not enough room on the disk: /m"),
+        (NoSpaceError("/m", errno=errno.EDQUOT), errno.EDQUOT, "a quota is used up: /m"),
+        (FolderGoneError("/m"), errno.ENOENT, "the folder is not there any more: /m"),
+    ],
+)
+def test_errors_about_a_disk_are_os_errors(error: NoSpaceError | FolderGoneError, number: int, text: str) -> None:
+    """They have the number, the folder as file name and a sentence, and stay so in a copy or another process."""
+    error.__notes__ = ["tried"]
+    for one in (error, copy.copy(error), pickle.loads(pickle.dumps(error)), type(error)(*error.args)):
+        assert isinstance(one, OSError)
+        assert (one.errno, one.folder, one.filename) == (number, "/m", "/m")
+        assert str(one).endswith(text)
+        assert vars(one).get("needed") == vars(error).get("needed")
+    assert copy.copy(error).__notes__ == ["tried"]
+
+
+def test_what_looks_at_the_disk_stays_in_its_process() -> None:
+    """A function is not part of a copy."""
+    error = NoSpaceError("/m", 5, 2, look=lambda: (5, 3))
+    assert pickle.loads(pickle.dumps(error)).look is None
+    assert error.look is not None

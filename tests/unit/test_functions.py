@@ -10,8 +10,8 @@ import pytest
 
 from launcher_recovery import RecoveryConfig, RecoveryIntegrator, StoreError, current_operation
 from launcher_recovery.handles import handles_of
-from launcher_recovery.operation import RecoveryData
 from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.testing import VirtualClock
 
 Make = Callable[..., RecoveryIntegrator]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 
+from launcher_recovery.transfer.content import refuse_what_is_no_file
 from sample_launcher.hub import (
     Drop,
     EtagChange,
@@ -57,6 +58,13 @@ def test_models_of_different_names_and_blocks_of_one_model_differ(hub: Hub) -> N
     a, b = get(hub.add_model("a", 2 * BLOCK)).content, get(hub.add_model("b", 2 * BLOCK)).content
     assert a != b
     assert a[:BLOCK] != a[BLOCK:]
+
+
+def test_a_safetensors_model_has_a_header_that_describes_it(hub: Hub) -> None:
+    data = get(hub.add_model("m.safetensors", SIZE)).content
+    refuse_what_is_no_file(data, content_type=None, name="m.safetensors", size=SIZE, where=hub.url)
+    assert get(f"{hub.url}/models/m.safetensors", Range="bytes=100-199").content == data[100:200]
+    assert hub.sha256("m.safetensors") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_huge_model_is_read_at_its_far_end_without_its_beginning(hub: Hub) -> None:

@@ -15,9 +15,9 @@ ROOT = Path(launcher_recovery.__file__).parent
 
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
-    ("errors", "checks", "clock", "secret_names", "redaction", "rows", "condition", "frozen", "threads"),
-    ("strategies", "breaker", "budget", "bulkhead", "classification", "operation", "steps", "config"),
-    ("kinds", "policy", "slots", "backoff", "signals", "transfer", "meter", "progress"),
+    ("errors", "room", "checks", "clock", "secret_names", "redaction", "rows", "condition", "frozen", "threads"),
+    ("strategies", "breaker", "budget", "bulkhead", "classification", "records", "operation", "steps", "config"),
+    ("kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
@@ -36,9 +36,10 @@ LAYERS = (
         "endings",
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
-    ("decorator", "declaration", "light", "manager", "defaults", "testing"),
+    ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
     ("integration", "functions", "observing", "health", "celery"),
     ("plugin", "web"),
+    ("cli", "__main__"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
@@ -92,6 +93,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own in ("hookspecs", "manager", "observing", "plugin") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
+    assert own == "cli" or "rich" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}
 
 

@@ -20,10 +20,11 @@ from launcher_recovery.errors import CircuitBreakerOpenError, RecoveryConfigErro
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import Operation, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.sqlite import SQLitePersistence
+from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.signals import Event
 from launcher_recovery.strategies import FixedDelayStrategy
 from tests import postgres

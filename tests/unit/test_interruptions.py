@@ -12,9 +12,9 @@ import pytest
 from launcher_recovery import CircuitBreaker, CircuitBreakerOpenError, RecoveryConfigError, RecoveryState, recoverable
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.handles import handles_of
-from launcher_recovery.operation import RecoveryData
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import ExponentialBackoffStrategy, FixedDelayStrategy
 from launcher_recovery.threads import in_thread
 from tests.support import wait_for

@@ -16,16 +16,9 @@ from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import StoredError
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.meter import Meter
-from launcher_recovery.operation import (
-    TRANSITIONS,
-    UNFINISHED,
-    Operation,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-    WaitingFor,
-)
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.records import TRANSITIONS, UNFINISHED, Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.signals import Event, recovery_updated
 from tests.unit.kit import Kit
 

@@ -26,10 +26,11 @@ from launcher_recovery.classification import ErrorCategory, Retry
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import WaitingFor, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import let_go
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import WaitingFor
 from launcher_recovery.signals import Event, circuit_breaker_updated
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock

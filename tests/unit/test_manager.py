@@ -18,7 +18,7 @@ from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.manager import Extensions
-from launcher_recovery.operation import RecoveryData
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.strategies import FixedDelayStrategy
 

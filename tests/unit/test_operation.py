@@ -11,18 +11,9 @@ import pytest
 from launcher_recovery import OperationCancelled, OperationPaused, RecoveryStateError, RecoveryTimeoutError
 from launcher_recovery.classification import Retry
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import (
-    FINAL,
-    RUNNABLE,
-    TRANSITIONS,
-    UNFINISHED,
-    Operation,
-    RecoveryState,
-    current_operation,
-    running,
-    sources_of,
-)
+from launcher_recovery.operation import Operation, current_operation, running
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import FINAL, RUNNABLE, TRANSITIONS, UNFINISHED, RecoveryState, sources_of
 from tests.unit.kit import Kit, says
 
 TABLE = {

@@ -17,12 +17,13 @@ from launcher_recovery.engine import Engine
 from launcher_recovery.errors import OperationCancelled, RecoveryStateError, StoreError
 from launcher_recovery.handles import Handles, handles_of
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import FINAL, UNFINISHED, Operation, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.owners import LEASE_S, OWNER
 from launcher_recovery.ownership import Ownership
 from launcher_recovery.persistence.base import Owner
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.resume import Resumer
 from launcher_recovery.strategies import FixedDelayStrategy
 from tests.support import wait_for

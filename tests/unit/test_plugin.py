@@ -21,11 +21,12 @@ from launcher_recovery.hookspecs import hookimpl as extensionimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.manager import Extensions
-from launcher_recovery.operation import FINAL, RecoveryData, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence.base import Change, Changed
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.persistence.sqlite import SQLitePersistence
+from launcher_recovery.records import FINAL, RecoveryData
 from sample_launcher import hookspecs
 from sample_launcher.hookspecs import hookimpl
 from sample_launcher.hub import Drop, Hub

@@ -10,8 +10,8 @@ import pytest
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.operation import RecoveryState, WaitingFor
-from launcher_recovery.policy import GiveUp, Policy, RetryAt, decide, limit_for
+from launcher_recovery.policy import Decision, GiveUp, Policy, RetryAt, RetryWhen, decide, limit_for
+from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import CustomStrategy, ExponentialBackoffStrategy, FixedDelayStrategy, Strategy
 from launcher_recovery.testing import VirtualClock
 
@@ -32,9 +32,68 @@ def decision(
     age: float = 0,
     breaker: CircuitBreaker | None = None,
     **given: Any,
-) -> RetryAt | GiveUp:
+) -> Decision:
     policy = Policy(**{"strategy": FixedDelayStrategy(10), "breaker": breaker, **given})
     return decide(policy, ERROR, said or verdict(), fruitless=fruitless, age=age)
+
+
+def missing(retry: Retry = Retry.AFTER_FIX) -> Verdict:
+    """The verdict on what failed because something is missing here."""
+    return Verdict(
+        ErrorCategory.RESOURCE, retry, "test", "Full.", waiting_for=WaitingFor.DISK_SPACE, until=lambda: "Full."
+    )
+
+
+@pytest.mark.parametrize("retry", list(Retry))
+@pytest.mark.parametrize("fruitless", [0, 1, 100])
+def test_what_is_missing_is_waited_for(retry: Retry, fruitless: int) -> None:
+    """The launcher's policy waits for it, however often that was so before and whatever would be done else."""
+    said = missing(retry)
+    assert said.until is not None
+    expected = RetryWhen(said.until, WaitingFor.DISK_SPACE, 0.0)
+    assert decision(said, fruitless=fruitless, max_attempts=4, wait_for_resources=True) == expected
+
+
+def test_what_is_missing_is_not_waited_for_unless_asked() -> None:
+    """A bare policy does what the verdict says without it."""
+    assert decision(missing()) == FAILED
+    assert decision(missing(Retry.YES)) == RetryAt(10, WaitingFor.BACKOFF)
+    assert decision(missing(Retry.YES), fruitless=4, max_attempts=4) == EXHAUSTED
+
+
+@pytest.mark.parametrize(("in_vain", "delay"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (20, 60)])
+def test_the_more_in_vain_the_later_it_looks(in_vain: int, delay: float) -> None:
+    """When attempts fail again at once although all seems to be there, they become as rare as other retries."""
+    policy = Policy(wait_for_resources=True)
+    found = decide(policy, ERROR, missing(), fruitless=1, age=0, in_vain=in_vain)
+    assert isinstance(found, RetryWhen)
+    assert found.delay == delay
+
+
+@pytest.mark.parametrize(("age", "goes_on"), [(0, True), (99.9, True), (100, False), (101, False)])
+def test_what_is_missing_is_waited_for_until_the_deadline(age: float, goes_on: bool) -> None:
+    """A wait begins as long as there is time left, since nobody knows how long it takes."""
+    found = decision(missing(), age=age, deadline=100, wait_for_resources=True)
+    assert isinstance(found, RetryWhen) if goes_on else found == EXHAUSTED
+
+
+def test_who_else_decides_about_what_is_missing() -> None:
+    """A strategy that decides alone, and a category that is never retried, go before."""
+    given: dict[str, Any] = {"wait_for_resources": True}
+    assert decision(missing(), strategy=Broken(False, 1), **given) == FAILED
+    assert isinstance(decision(missing(), strategy=Broken(True, 1), **given), RetryWhen)
+    assert decision(missing(), policies={ErrorCategory.RESOURCE: None}, **given) == FAILED
+    patient = {ErrorCategory.RESOURCE: Policy(deadline=5)}
+    assert decision(missing(), age=6, policies=patient, **given) == EXHAUSTED
+    assert isinstance(decision(missing(), age=4, policies=patient, **given), RetryWhen)
+
+
+def test_a_verdict_that_does_not_say_what_is_missing() -> None:
+    """One with `until` alone waits as well."""
+    said = Verdict(ErrorCategory.RESOURCE, Retry.NO, "test", "No.", until=lambda: "No.")
+    found = decision(said, wait_for_resources=True)
+    assert isinstance(found, RetryWhen)
+    assert found.waiting_for is WaitingFor.BACKOFF
 
 
 def test_defaults() -> None:

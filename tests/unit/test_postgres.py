@@ -19,11 +19,11 @@ import peewee
 import pytest
 
 from launcher_recovery import PostgresPersistence, RecoveryData, StoreError, persistence
-from launcher_recovery.operation import Progress, RecoveryState, StepRecord
 from launcher_recovery.persistence import ResilientPersistence, address, forks, schema
 from launcher_recovery.persistence.address import Address, given_url
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.group import CommitUncertain
+from launcher_recovery.records import Progress, RecoveryState, StepRecord
 from launcher_recovery.testing import VirtualClock
 from tests import postgres
 from tests.unit.kit import WRITER, Kit, killed_while_it_writes

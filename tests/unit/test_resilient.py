@@ -11,10 +11,11 @@ import pytest
 
 from launcher_recovery import RecoveryData, SQLitePersistence, StoreError, shared_breaker, shared_budget
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import Operation, RecoveryState, current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence.base import Owner
 from launcher_recovery.persistence.fallback import RETRY_S
 from launcher_recovery.persistence.resilient import ResilientPersistence
+from launcher_recovery.records import RecoveryState
 from tests.unit.kit import Kit
 
 S = RecoveryState

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from launcher_recovery import RecoveryStateError, StoreError, resume
-from launcher_recovery.operation import RecoveryData, RecoveryState
 from launcher_recovery.owners import OWNER
 from launcher_recovery.persistence.base import Owner, Retention
+from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.resume import Resumer
 from launcher_recovery.signals import Event
 from tests.unit.kit import Kit

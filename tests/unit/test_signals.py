@@ -14,7 +14,7 @@ import pytest
 
 from launcher_recovery import signals
 from launcher_recovery.frozen import frozen
-from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.signals import Event, RecoveryUpdate, actions_for, events_of, send
 
 NOW = datetime(2026, 11, 22, 23, 46, 31, 123456, timezone.utc)
@@ -47,6 +47,7 @@ def test_update() -> None:
         ("in_progress", True, "pause cancel"),
         ("recovering due", True, "pause retry cancel"),
         ("recovering due", False, "pause retry cancel"),
+        ("recovering", True, "pause retry cancel"),
         ("paused", True, "resume cancel"),
         ("failed", True, "retry"),
         ("failed", False, ""),
@@ -60,6 +61,12 @@ def test_actions(state: str, resumable: bool, expected: str) -> None:
     name, _, due = state.partition(" ")
     data = replace(DATA, state=RecoveryState(name), resumable=resumable, next_attempt_at=NOW if due else None)
     assert " ".join(actions_for(data)) == expected
+
+
+def test_nobody_is_asked_to_retry_what_waits_for_its_turn() -> None:
+    """A place in a queue cannot be had by a retry."""
+    data = replace(DATA, state=RecoveryState.RECOVERING, next_attempt_at=None, waiting_for=WaitingFor.SLOT)
+    assert actions_for(data) == ["pause", "cancel"]
 
 
 @pytest.mark.parametrize("state", RecoveryState)

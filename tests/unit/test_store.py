@@ -21,12 +21,7 @@ import peewee
 import pytest
 
 from launcher_recovery import SQLitePersistence, StoreError
-from launcher_recovery.operation import (
-    Operation,
-    Progress,
-    RecoveryData,
-    RecoveryState,
-)
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import MemoryPersistence, Store, connections, schema, sqlite
 from launcher_recovery.persistence.access import IS_FINISHED
 from launcher_recovery.persistence.base import Change, Owner
@@ -34,6 +29,7 @@ from launcher_recovery.persistence.codec import NotStorableError
 from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.file import refusal
 from launcher_recovery.persistence.statements import PlannedEvent
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState
 from tests.unit.kit import WRITER, killed_while_it_writes
 
 S = RecoveryState

@@ -30,9 +30,10 @@ from launcher_recovery.errors import (
     UnexpectedContentError,
 )
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import AttemptRecord, RecoveryData, RecoveryState, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from launcher_recovery.errors import StoreError
-from launcher_recovery.operation import (
+from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.persistence.base import Change, Changed
+from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
     AttemptRecord,
@@ -25,9 +27,8 @@ from launcher_recovery.operation import (
     RecoveryData,
     RecoveryState,
     StepRecord,
+    Transfer,
 )
-from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.persistence.base import Change, Changed
 from launcher_recovery.signals import Event
 from launcher_recovery.testing.conformance import StoreConformance
 
@@ -567,6 +568,142 @@ class ChecksByWriting(WrongStore):
 
     def check(self) -> None:
         self.append_event("circuit_breaker_update", {})
+
+
+# -- transfers ----------------------------------------------------------------------------------------
+
+
+class LosesTheSize(WrongStore):
+    breaks = "test_transfers_come_back_whole"
+
+    def transfer(self, destination: str) -> Transfer | None:
+        found = super().transfer(destination)
+        return None if found is None else replace(found, size=None)
+
+
+class TakesTextOnly(WrongStore):
+    breaks = "test_transfers_come_back_whole"
+
+    def transfer(self, destination: str) -> Transfer | None:
+        return super().transfer(destination.encode("utf-8", "replace").decode())
+
+
+class LacksAMethod(WrongStore):
+    breaks = "test_transfers_come_back_whole"
+    published: Any = None
+
+
+class KeepsTheFirstTransfer(WrongStore):
+    breaks = "test_transfers_are_replaced"
+
+    def keep_transfer(self, transfer: Transfer, *claim: Any) -> bool:
+        return transfer.destination in self._transfers or super().keep_transfer(transfer, *claim)
+
+
+class KeepsTheJournalItself(WrongStore):
+    breaks = "test_transfers_are_copies"
+
+    def keep_transfer(self, transfer: Transfer, *claim: Any) -> bool:
+        self._transfers[transfer.destination] = transfer
+        return True
+
+
+class GivesTheJournalItself(WrongStore):
+    breaks = "test_transfers_are_copies"
+
+    def partials(self) -> list[Transfer]:
+        return list(self._transfers.values())
+
+
+class KeepsTransfersOfAnybody(WrongStore):
+    breaks = "test_transfers_belong_to_a_claim"
+
+    def keep_transfer(self, transfer: Transfer, *claim: Any) -> bool:
+        return super().keep_transfer(transfer)
+
+
+class RefusesAndKeeps(WrongStore):
+    breaks = "test_transfers_belong_to_a_claim"
+
+    def keep_transfer(self, transfer: Transfer, *claim: Any) -> bool:
+        is_kept = super().keep_transfer(transfer, *claim)
+        return super().keep_transfer(transfer) and is_kept
+
+
+class RaisesWhenForgettingUnknown(WrongStore):
+    breaks = "test_transfers_are_forgotten"
+
+    def forget_transfer(self, destination: str) -> None:
+        del self._transfers[destination]
+
+
+class ForgetsAllTransfers(WrongStore):
+    breaks = "test_transfers_are_forgotten"
+
+    def forget_transfer(self, destination: str) -> None:
+        self._transfers.clear()
+
+
+class GivesPartialsAsFiles(WrongStore):
+    breaks = "test_transfers_of_a_content"
+
+    def transfers_of(self, content: str) -> list[Transfer]:
+        partials = [transfer for transfer in self.partials() if transfer.content == content]
+        return partials + super().transfers_of(content)
+
+
+class GivesTheOldestFile(WrongStore):
+    breaks = "test_transfers_of_a_content"
+
+    def transfers_of(self, content: str) -> list[Transfer]:
+        return super().transfers_of(content)[::-1]
+
+
+class GivesTheNewestPartial(WrongStore):
+    breaks = "test_partials"
+
+    def partials(self) -> list[Transfer]:
+        return super().partials()[::-1]
+
+
+class ListsEveryTransfer(WrongStore):
+    breaks = "test_published"
+
+    def published(self, older_than: datetime) -> list[str]:
+        return [transfer.destination for transfer in self._transfers.values() if transfer.updated_at < older_than]
+
+
+class ListsWhatIsNew(WrongStore):
+    breaks = "test_published"
+
+    def published(self, older_than: datetime) -> list[str]:
+        return super().published(datetime.max.replace(tzinfo=older_than.tzinfo))
+
+
+class ForgetsTransfersWithOperations(WrongStore):
+    breaks = "test_transfers_outlive_operations"
+
+    def _forget(self, operation_ids: Collection[str]) -> None:
+        super()._forget(operation_ids)
+        self._transfers.clear()
+
+
+class ForgetsTransfersWithItsProcess(WrongStore):
+    breaks = "test_reopening_keeps_transfers"
+
+    def reopened(self) -> WrongStore:
+        again = ForgetsTransfersWithItsProcess()
+        again._operations.update(self._operations)
+        return again
+
+
+class KeepsTransfersToItself(WrongStore):
+    breaks = "test_another_object_sees_transfers"
+
+    def another(self) -> WrongStore:
+        other = KeepsTransfersToItself()
+        other._operations = self._operations
+        return other
 
 
 WRONG: tuple[type[WrongStore], ...] = tuple(WrongStore.__subclasses__())

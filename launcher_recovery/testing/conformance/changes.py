@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from launcher_recovery.errors import StoredError, StoreError
-from launcher_recovery.operation import UNFINISHED, Progress, RecoveryState, StepRecord
 from launcher_recovery.persistence.base import Change, Changed, Store
+from launcher_recovery.records import UNFINISHED, Progress, RecoveryState, StepRecord
 from launcher_recovery.testing.conformance.persistence import PersistenceConformance
 from launcher_recovery.testing.conformance.samples import (
     NOW,

@@ -6,8 +6,8 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery.operation import Progress, RecoveryState
 from launcher_recovery.persistence.base import Change, Store
+from launcher_recovery.records import Progress, RecoveryState
 from launcher_recovery.signals import Event
 from launcher_recovery.testing.conformance.persistence import PersistenceConformance
 from launcher_recovery.testing.conformance.samples import NOW, at_once, claim, made, record, require, same

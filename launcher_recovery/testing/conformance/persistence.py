@@ -13,9 +13,9 @@ import pytest
 
 from launcher_recovery import owners, stores
 from launcher_recovery.decorator import recoverable
-from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.stores import MirroredStore, store_for
 from launcher_recovery.testing.conformance.samples import (
     NOW,

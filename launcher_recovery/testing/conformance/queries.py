@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from launcher_recovery.operation import UNFINISHED, RecoveryState
 from launcher_recovery.persistence.base import Change, Store
+from launcher_recovery.records import UNFINISHED, RecoveryState
 from launcher_recovery.testing.conformance.persistence import PersistenceConformance
 from launcher_recovery.testing.conformance.samples import NOW, claim, made, record, same
 

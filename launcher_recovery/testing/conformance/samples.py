@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher_recovery.errors import StoredError
-from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.persistence.base import Change, Changed, Store
 from launcher_recovery.persistence.codec import error_to_stored
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.testing.clock import VirtualClock
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from launcher_recovery.operation import FINAL, UNFINISHED, RecoveryState
 from launcher_recovery.persistence.base import Change, Owner, OwnerRow, Store
+from launcher_recovery.records import FINAL, UNFINISHED, RecoveryState
 from launcher_recovery.testing.conformance.persistence import PersistenceConformance
 from launcher_recovery.testing.conformance.samples import NOW, at_once, claim, made, record, same
 

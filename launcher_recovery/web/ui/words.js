@@ -24,6 +24,7 @@ const WAITING_FOR = {
   retry_after: "the server asked us to wait",
   breaker: "this server failed several times, so it gets a rest",
   disk_space: "waiting for free disk space",
+  disk: "waiting for the disk to be back",
   slot: "waiting for its turn",
 };
 
@@ -38,8 +39,11 @@ const FIXES = {
   free_disk_space: "Delete something from the disk; what has arrived is kept.",
   free_memory: "Close other programs, so that there is more memory.",
   pin_dependency: "Ask the author of the node which version of the package it needs.",
+  reconnect_disk: "Plug the disk in again, or check its cable; what has arrived is kept on it.",
   redownload: "Ask the one who offers the file whether it has changed.",
+  shorten_name: "Give the file or its folder a shorter name.",
   update_url: "Look for the new address of the file, and import the project again with it.",
+  use_other_disk: "Choose a folder on another disk, one that takes large files (exFAT, NTFS, ext4 and others do).",
   wait_and_retry: "Wait a while, then retry.",
 };
 
