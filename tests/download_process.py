@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from launcher_recovery import SQLitePersistence
-from launcher_recovery.clock import Clock
-from launcher_recovery.owners import OWNER, keep_alive
-from tests.transfers import Downloads, turn
+from launcher_recovery.transfer import download
+from tests.transfers import turn
 
 
 def _without_flock() -> None:
@@ -25,13 +22,10 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     if not order["has_flock"]:
         _without_flock()
     turn(order["knobs"])
-    store = SQLitePersistence(order["store"])
-    keep_alive(store)
-    downloads = Downloads(store, Clock(), OWNER.owner_id, order["delay_s"])
     try:
-        path = downloads(order["url"], Path(order["destination"]), **order["options"])
+        path = download(order["url"], order["destination"], **order["options"])
     except Exception as error:
-        return {"error": type(error).__name__, "message": str(error), "category": downloads.record.category}
+        return {"error": type(error).__name__, "message": str(error)}
     return {"path": str(path)}
 
 

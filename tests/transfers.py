@@ -1,29 +1,33 @@
-"""Runs downloads as operations, in this process or in a child that can be killed; alone knows how they are called."""
+"""Runs downloads as operations, in this process or in a child that can be killed."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
-import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-
+from launcher_recovery import integration
 from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.clock import Clock, Wake
 from launcher_recovery.engine import Engine
+from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.lifecycle import Lifecycle
-from launcher_recovery.operation import AttemptRecord, RecoveryData, current_operation
+from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.policy import Policy
+from launcher_recovery.records import AttemptRecord, RecoveryData
 from launcher_recovery.strategies import FixedDelayStrategy
+from launcher_recovery.transfer import download
 from tests.origin import File
 
 ROOT = Path(__file__).parents[1]
@@ -35,9 +39,10 @@ KNOBS = {
     "piece": ["pieces:PIECE"],
     "sync_bytes": ["durability:SYNC_BYTES"],
     "boot_id": ["part:boot_id"],
-    "silence_s": ["worker:SILENCE_S", "proving:_SILENCE_S", "request:READ_TIMEOUT_S"],
+    "silence_s": ["worker:SILENCE_S", "proving:_SILENCE_S"],
     "first_byte_s": ["request:FIRST_BYTE_TIMEOUT_S"],
     "answer_s": ["supervisor:_ANSWER_S"],
+    "gather_s": ["worker:_GATHER_S"],
 }
 """What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
 
@@ -49,45 +54,47 @@ def turn(knobs: Mapping[str, Any], set_attribute: Setter = setattr) -> None:
     for knob, value in knobs.items():
         for place in KNOBS[knob]:
             module, _, name = (_TRANSFER + place).partition(":")
-            if importlib.util.find_spec(module) is not None and hasattr(importlib.import_module(module), name):
-                set_attribute(importlib.import_module(module), name, value)
+            assert hasattr(importlib.import_module(module), name), f"{place} is somewhere else by now"
+            set_attribute(importlib.import_module(module), name, value)
 
 
-def attempt(url: str, destination: Path, **options: Any) -> Path:
-    """One attempt of the running operation: the only place that calls `download` inside one."""
-    from launcher_recovery.transfer import download
-
-    operation = current_operation()
-    assert operation is not None
-    with requests.Session() as session:
-        session.headers.update(options.pop("headers", {}))
-        return download(operation, url, destination, session=session, **options)
-
-
-def alone(url: str, destination: Path, **options: Any) -> Path:
-    """A call from outside of every operation: it is a durable operation of its own."""
-    from launcher_recovery import transfer
-
-    function: Any = transfer.download
-    path: Path = function(url, destination, **options)
-    return path
+@contextmanager
+def integrator(made: RecoveryIntegrator | None) -> Iterator[None]:
+    """Meanwhile it is the one of this process; None: one that is made from the environment, and ends with the block."""
+    before = integration._integrator
+    integration.set_recovery_integrator(made)
+    try:
+        yield
+    finally:
+        if made is None and integration._integrator is not None:
+            integration._integrator.stop()
+        integration.set_recovery_integrator(before)
 
 
-def piece_hashes(file: File, length: int) -> dict[str, Any]:
-    """The options of a download whose caller knows the SHA-256 of each piece of `length` bytes."""
-    from launcher_recovery.transfer.pieces import PieceHashes
+@functools.cache
+def _in_memory() -> RecoveryIntegrator:
+    return RecoveryIntegrator(persistence=MemoryPersistence())
 
+
+def with_pieces(folder: Path, url: str, file: File, length: int) -> dict[str, Any]:
+    """The options of a download whose caller has a Metalink file (RFC 5854) with the hash of each piece."""
     starts = range(0, file.size, length)
-    values = [hashlib.sha256(file.content(start, min(start + length, file.size))).hexdigest() for start in starts]
-    return {"piece_hashes": PieceHashes("sha256", length, tuple(values))}
+    pieces = [hashlib.sha256(file.content(start, min(start + length, file.size))).hexdigest() for start in starts]
+    hashes = "".join(f"<hash>{value}</hash>" for value in pieces)
+    path = folder / "model.meta4"
+    path.write_text(
+        f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="model.bin"><size>{file.size}</size>'
+        f'<hash type="sha-256">{file.sha256}</hash>'
+        f'<pieces length="{length}" type="sha-256">{hashes}</pieces><url>{url}</url></file></metalink>'
+    )
+    return {"metalink": path}
 
 
 def durable_bytes(store: Store, destination: Path) -> int:
     """How many bytes of a download the journal promises to be there after a power cut."""
-    read = getattr(store, "transfer", None)
-    kept = None if read is None else read(str(destination.resolve()))
-    if kept is None or kept.partial is None or "pieces" not in kept.journal:
-        return 0
+    kept = store.transfer(str(destination.resolve()))
+    if kept is None or kept.partial is None or not Path(kept.partial).exists() or "pieces" not in kept.journal:
+        return 0  # also when it was published already, of which the journal does not know
     pieces = kept.journal["pieces"]
     size, piece = pieces["size"], pieces["piece"]
     runs = [(first * piece, min(size, (last + 1) * piece)) for first, last in pieces["durable"]]
@@ -160,7 +167,8 @@ class Downloads:
             classify=ErrorClassifier(now=self.clock.time).classify,
             unknown_attempts=2,
         )
-        result: Path = self.engine.run(data, policy, lambda: attempt(url, destination, **options))
+        with integrator(_in_memory()):
+            result: Path = self.engine.run(data, policy, lambda: download(url, destination, **options))
         return result
 
     @property
@@ -181,14 +189,14 @@ class Downloads:
 
 
 class Child:
-    """The same in a process of its own, over a SQLite store, begun as often as one likes.
+    """The same in a process of its own, as anybody calls it: outside of every operation, begun as often as one likes.
 
     Args:
         store: the SQLite file.
         options: of the download, as JSON values.
         knobs: see `turn`.
         has_flock: whether file locks work there.
-        delay_s: seconds between attempts.
+        delay_s: seconds between attempts at most.
     """
 
     def __init__(
@@ -203,20 +211,28 @@ class Child:
         **options: Any,
     ) -> None:
         self._order = {
-            "store": str(store),
             "url": url,
             "destination": str(destination),
             "options": options,
             "knobs": dict(knobs or {}),
             "has_flock": has_flock,
-            "delay_s": delay_s,
         }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECOVERY_")}
+        delays = dict.fromkeys(("RECOVERY_INITIAL_DELAY", "RECOVERY_MAX_DELAY"), str(delay_s))
+        self._environment = {**inherited, **delays, "RECOVERY_PERSISTENCE_PATH": str(store)}
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Child:
         assert self._process is None, "it runs already"
         command = [sys.executable, "-m", "tests.download_process", json.dumps(self._order)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         return self
 
     @property
@@ -235,7 +251,7 @@ class Child:
         self._process = None
 
     def result(self, seconds: float = 120.0) -> dict[str, Any]:
-        """What it printed at its end: {"path"}, or {"error", "message", "category"}."""
+        """What it printed at its end: {"path"}, or {"error", "message"}."""
         assert self._process is not None, "it does not run"
         said, _ = self._process.communicate(timeout=seconds)
         self._process = None

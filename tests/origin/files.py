@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from sample_launcher.hub import content
+from . import content
 
 _FIRST = 1_767_225_600
 """2026-01-01, in seconds: the date of version 0; each later version is a day younger."""
@@ -61,8 +61,7 @@ class File:
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[memoryview]:
         """The bytes from `start` up to but not including `end` (default: all), in blocks of at most 1 MiB."""
-        length = (self.size if end is None else end) - start
-        for block in content.read(self.name, self.version, start, length):
+        for block in content.read(self.name, self.version, start, self.size if end is None else end):
             yield flipped(block, start, self.wrong)
             start += len(block)
 

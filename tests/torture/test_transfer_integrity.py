@@ -12,7 +12,7 @@ from launcher_recovery.errors import IntegrityError
 from launcher_recovery.persistence import MemoryPersistence
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
-from tests.transfers import Downloads, piece_hashes
+from tests.transfers import Downloads, with_pieces
 
 MIB = 1 << 20
 PIECE = 4 * MIB
@@ -24,11 +24,11 @@ SAMPLES = 2 * PIECE
 
 def download(origin: Origin, url: str, folder: Path, **options: object) -> int:
     """Download with the sha256; returns the bytes that the origin sent."""
-    destination = folder / "model.bin"
+    destination = folder / "models" / "model.bin"
     before = origin.settled().sent()
     Downloads(MemoryPersistence())(url, destination, **options)
     assert destination.read_bytes() == FILE.content()
-    assert [path.name for path in folder.iterdir()] == ["model.bin"]
+    assert [path.name for path in destination.parent.iterdir()] == ["model.bin"]
     destination.unlink()
     return origin.settled().sent() - before
 
@@ -38,7 +38,7 @@ def download(origin: Origin, url: str, folder: Path, **options: object) -> int:
 def test_where_the_hashes_of_the_pieces_are_known_it_costs_one_piece(tmp_path: Path, length: int, at: int) -> None:
     with Origin() as origin:
         url = origin.add(FILE, act.flip(at))
-        options = piece_hashes(FILE, length)
+        options = with_pieces(tmp_path, url, FILE, length)
         assert download(origin, url, tmp_path, sha256=FILE.sha256, **options) <= FILE.size + length
 
 
@@ -47,7 +47,7 @@ def test_several_wrong_bytes_cost_their_pieces(tmp_path: Path) -> None:
     with Origin() as origin:
         flips = [act.flip(at) for at in (PIECE, PIECE + 1, 3 * PIECE)]
         url = origin.add(FILE, *flips, act.flip(5 * PIECE, times=2))
-        options = piece_hashes(FILE, PIECE)
+        options = with_pieces(tmp_path, url, FILE, PIECE)
         assert download(origin, url, tmp_path, sha256=FILE.sha256, **options) <= FILE.size + 4 * PIECE
 
 
@@ -81,9 +81,9 @@ def test_with_a_mirror_the_first_server_sends_nothing_again(tmp_path: Path) -> N
 def test_what_one_server_has_wrong_for_good_comes_from_another(tmp_path: Path, known: str) -> None:
     """The same piece is wrong however often it is asked for; the mirror has it right."""
     damaged = replace(FILE, wrong=frozenset({13 * MIB}))
-    options = piece_hashes(FILE, PIECE) if known == "hashes of pieces" else {}
     with Origin() as origin, Origin() as mirror:
         url, sources = origin.add(damaged), [mirror.add(FILE)]
+        options = with_pieces(tmp_path, url, FILE, PIECE) if known == "hashes of pieces" else {}
         sent = download(origin, url, tmp_path, sha256=FILE.sha256, sources=sources, **options)
         assert sent <= 2 * FILE.size + PIECE
         if options:
@@ -94,10 +94,10 @@ def test_what_one_server_has_wrong_for_good_comes_from_another(tmp_path: Path, k
 def test_what_is_wrong_for_good_is_never_published(tmp_path: Path, known: str) -> None:
     """And is not fetched without end; what it says is the truth."""
     damaged = replace(FILE, wrong=frozenset({13 * MIB}))
-    options = piece_hashes(FILE, PIECE) if known == "hashes of pieces" else {}
     downloads = Downloads(MemoryPersistence())
     with Origin() as origin:
         url = origin.add(damaged)
+        options = with_pieces(tmp_path, url, FILE, PIECE) if known == "hashes of pieces" else {}
         with pytest.raises(IntegrityError):
             downloads(url, tmp_path / "model.bin", sha256=FILE.sha256, **options)
         assert origin.settled().sent() <= 4 * FILE.size
@@ -117,9 +117,9 @@ def test_a_mirror_that_has_another_file_of_the_same_size_is_not_used(tmp_path: P
 @pytest.mark.parametrize("known", ["sha256", "hashes of pieces"])
 def test_a_mirror_that_is_wrong_in_one_place_is_found_out(tmp_path: Path, known: str) -> None:
     """Samples cannot tell; the checksum does, and the file comes from the server that was asked for."""
-    options = piece_hashes(FILE, PIECE) if known == "hashes of pieces" else {}
     with Origin() as origin, Origin() as liar:
         url = origin.add(FILE, act.script(act.drop(9 * MIB), act.refuse("503 Service Unavailable")))
+        options = with_pieces(tmp_path, url, FILE, PIECE) if known == "hashes of pieces" else {}
         sources = [liar.add(replace(FILE, wrong=frozenset({20 * MIB})))]
         sent = download(origin, url, tmp_path, sha256=FILE.sha256, sources=sources, **options)
         assert sent <= 2 * FILE.size

@@ -18,8 +18,10 @@ from tests.transfers import Downloads, durable_bytes, turn
 
 PIECE = 16 << 10
 SYNC_BYTES = 48 << 10
-RATE = 20_000_000
-"""So slow that pieces, syncs and commits come one after the other, as those of a large file do."""
+RATE = 8_000_000
+"""So slow, and written so soon, that pieces, syncs and commits come one after the other, as those of large files do."""
+
+KNOBS = {"piece": PIECE, "sync_bytes": SYNC_BYTES, "gather_s": 0.001}
 
 SIZES = {0: 1, 1: 1, PIECE: 2, 100_000: 5, 300_000: 8, 500_001: 8}
 """Bytes of files, and how often they are met."""
@@ -67,7 +69,7 @@ class Machine:
         tape = Tape(self.store, self.rng, lambda: disk.happens())
         with closing(Disk(self.disk, self.rng, is_due, tape.cut)) as disk:
             with closing(SQLitePersistence(self.store)) as store, disk.watched(), tape.watched():
-                owed = self.file.size - self._safe(store)
+                owed = self.file.size - self._safe(store, is_checked=bool(options))
                 Downloads(store, owner=f"boot {self.boots}")(url, self.destination, **options)
                 is_published = disk.image is None
             assert origin.settled().sent() - sent_before <= owed, "what was safe was fetched again"
@@ -79,12 +81,11 @@ class Machine:
 
     def _boot(self) -> None:
         self.boots += 1
-        turn({"piece": PIECE, "sync_bytes": SYNC_BYTES}, self._patch.setattr)
-        turn({"boot_id": lambda: bytes([self.boots]) * 16}, self._patch.setattr)
+        turn({**KNOBS, "boot_id": lambda: bytes([self.boots]) * 16}, self._patch.setattr)
 
-    def _safe(self, store: SQLitePersistence) -> int:
+    def _safe(self, store: SQLitePersistence, is_checked: bool) -> int:
         """Bytes that need not be fetched."""
-        if self.destination.exists() and self.destination.read_bytes() == self.file.content():
+        if is_checked and self.destination.exists() and self.destination.read_bytes() == self.file.content():
             return self.file.size
         return durable_bytes(store, self.destination)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery import SQLitePersistence
+from launcher_recovery import SQLitePersistence, transfer
 from launcher_recovery.signals import Event, recovery_updated
 from tests.origin import Authority, File, Origin, Request
 from tests.origin import behaviours as act
-from tests.transfers import Downloads, alone
+from tests.transfers import Downloads, integrator
 
 MIB = 1 << 20
 FILE = File(6 * MIB)
@@ -49,11 +49,16 @@ class Witness:
             self.downloads(url, destination, **options)
         self.told += [str(raised.value), repr(raised.value), *getattr(raised.value, "__notes__", [])]
 
+    def log_of(self, *names: str) -> str:
+        """What these loggers were told; without a name: all but urllib3's, which has each address that is asked for."""
+        records = [record for record in self._caplog.records if record.name.partition(".")[0] in names or not names]
+        records = [record for record in records if names or not record.name.startswith("urllib3")]
+        return "\n".join(f"{record.getMessage()} {vars(record)!r} {record.exc_text}" for record in records)
+
     def everything(self) -> str:
         """All of it, with every byte of the store's files, and what its own calls give."""
         operation_id = self.downloads.record.operation_id
-        told = [*self.told, self._caplog.text]
-        told += [repr(vars(record)) for record in self._caplog.records]
+        told = [*self.told, self.log_of()]
         told += [repr(self.downloads.record), repr(self.store.attempts(operation_id)), repr(self.store.events_since(0))]
         files = [path.read_bytes().decode("latin-1") for path in self.path.parent.glob("recovery.db*")]
         return "\n".join([*told, *files])
@@ -196,6 +201,17 @@ def test_no_error_tells_a_secret_when_nobody_is_there(tmp_path: Path, witness: W
     expect_silence(witness.everything())
 
 
+def test_the_debug_log_of_urllib3_has_no_secret_of_an_address_either(tmp_path: Path, witness: Witness) -> None:
+    """It tells every path with its query: the token of the given address, and the signature of where it leads to."""
+    signatures = act.Signatures()
+    with Origin() as origin:
+        bare = origin.add(FILE, signatures.required, path="/stored")
+        url = origin.add(FILE, act.redirect(signatures.sign(bare)))
+        witness.downloads(f"{url}?token={KEY}", tmp_path / "models" / "model.bin", headers=HEADERS)
+    assert "/stored" in witness.log_of("urllib3")
+    expect_silence(witness.log_of("urllib3"), *SECRETS, *signatures.issued)
+
+
 @pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
 def test_a_signed_address_that_a_redirect_gave_is_not_written_down(
     tmp_path: Path, witness: Witness, works: bool
@@ -224,7 +240,8 @@ def test_a_call_of_its_own_writes_no_secret_down(
     destination = tmp_path / "models" / "model.bin"
     with Origin() as origin:
         origin.add(FILE)
-        alone(origin.url(user=f"{USER}:{PASSWORD}"), destination, headers={"X-Api-Key": KEY})
+        with integrator(None):
+            transfer.download(origin.url(user=f"{USER}:{PASSWORD}"), destination, headers={"X-Api-Key": KEY})
         assert origin.requests()[0].headers["x-api-key"] == KEY
     assert destination.read_bytes() == FILE.content()
     files = [found.read_bytes().decode("latin-1") for found in path.parent.iterdir()]

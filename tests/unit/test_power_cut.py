@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery import SQLitePersistence
-from launcher_recovery.operation import Progress, RecoveryData, RecoveryState, utc_now
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState, utc_now
 from tests.powercut import Disk, Tape
 from tests.powercut.contents import SECTOR, Contents, Resize, Write
 from tests.torture.files import database
