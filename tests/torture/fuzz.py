@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 
 from tests.origin import Authority, Behaviour, End, File, Origin
 from tests.origin import behaviours as act
@@ -44,7 +46,8 @@ def _by_range(behaviour: Behaviour) -> Behaviour:
 
 def _retry_after(rng: random.Random, file: File) -> Behaviour:
     status = rng.choice(("429 Too Many Requests", "503 Service Unavailable"))
-    return act.refuse(status, retry_after=rng.choice((1, 120, "Fri, 01 Jan 2027 00:00:00 GMT", "soon", None)))
+    date = formatdate(time.time() + 60, usegmt=True)
+    return act.refuse(status, retry_after=rng.choice((1, 120, date, "Thu, 01 Jan 2026 00:00:00 GMT", "soon", None)))
 
 
 def _content_range(rng: random.Random, file: File) -> Behaviour:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
@@ -18,6 +19,9 @@ from tests.origin import behaviours as act
 from tests.support import wait_for
 from tests.torture import fuzz
 from tests.transfers import Downloads, turn
+
+# urllib3 leaves the socket of a handshake that broke off to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 
 KNOBS = {"piece": 64 << 10, "sync_bytes": 256 << 10, "silence_s": 0.3, "first_byte_s": 0.5, "answer_s": 1.0}
 LONGEST_S = 45.0
@@ -80,6 +84,7 @@ def face(folder: Path, seed: int, authority: Authority) -> None:
     assert seconds < LONGEST_S, story
     wait_for(lambda: {one for one in threading.enumerate() if one.name.startswith("recovery-")} <= threads, 10)
     assert open_files(folder) == [], story
+    gc.collect()  # a connection that was left open is complained of with the seed that left it
 
 
 @pytest.mark.timeout(90)

@@ -42,14 +42,13 @@ def test_silence_in_the_body_is_left_and_the_rest_fetched(tmp_path: Path) -> Non
 
 
 def test_silence_in_the_body_is_left_for_a_mirror(tmp_path: Path) -> None:
-    """Nothing more is asked of the silent server than it takes to see that the mirror has the same file."""
     with Origin() as origin, Origin() as mirror:
         url = origin.add(FILE, act.stall(3 * MIB, LONG_S))
         source = mirror.add(FILE)
         began = time.monotonic()
         Downloads(MemoryPersistence())(url, tmp_path / "model.bin", sha256=FILE.sha256, sources=[source])
-        first = min(one.request.at for one in mirror.exchanges())
-        assert first - began <= BACK_S + SLACK_S
+        assert mirror.exchanges(), "the mirror was not asked"
+        assert mirror.requests()[0].at - began <= BACK_S + SLACK_S
         assert time.monotonic() - began <= BACK_S + 2 * SLACK_S
     assert (tmp_path / "model.bin").read_bytes() == FILE.content()
 
@@ -68,6 +67,7 @@ def test_silence_on_one_connection_does_not_hold_up_the_others(tmp_path: Path) -
     assert (tmp_path / "model.bin").read_bytes() == file.content()
 
 
+@pytest.mark.timeout(40)
 def test_a_trickle_is_left_where_there_is_a_faster_source(tmp_path: Path) -> None:
     """A server that sends a few bytes a second is never silent, and still left for a mirror."""
     with Origin() as origin, Origin() as mirror:
