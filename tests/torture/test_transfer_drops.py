@@ -48,10 +48,10 @@ def test_ten_drops_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_drops_byte_by_byte(tmp_path: Path) -> None:
-    """Two hundred connections that each bring a byte or none: what moves the file counts as progress."""
+    """A hundred connections that each bring a byte or none: what moves the file counts as progress."""
     file = File(MIB)
     with Origin() as origin:
-        behaviours = [act.drop(number % 3 > 0) for number in range(200)]
+        behaviours = [act.drop(number % 3 > 0) for number in range(100)]
         Downloads(MemoryPersistence())(origin.add(file, act.script(*behaviours)), tmp_path / "model.bin")
         assert origin.settled().sent() == file.size
     assert (tmp_path / "model.bin").read_bytes() == file.content()

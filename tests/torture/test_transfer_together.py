@@ -28,8 +28,9 @@ def running(*children: Child) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("has_flock", [True, False], ids=["flock", "no flock"])
-@pytest.mark.parametrize("checked", [False, True], ids=["no sha256", "sha256"])
+@pytest.mark.parametrize(
+    ("checked", "has_flock"), [(True, True), (False, False)], ids=["sha256, flock", "no sha256, no flock"]
+)
 def test_eight_processes_fetch_one_file_once(tmp_path: Path, checked: bool, has_flock: bool) -> None:
     destination = tmp_path / "models" / "model.bin"
     options = {"sha256": FILE.sha256, "size": FILE.size} if checked else {}
