@@ -85,7 +85,9 @@ class HealedRequest:
 
     def send(self) -> requests.Response:
         """The response, healed if that can be."""
-        response = self._from_kept() or self._send(self._request, **self._kwargs)
+        response = self._from_kept()
+        if response is None:
+            response = self._send(self._request, **self._kwargs)
         if not isinstance(response.raw, HealedResponse):
             self._heal(response)
         if not self._is_streamed:

@@ -10,15 +10,13 @@ import urllib3
 from launcher_recovery.transfer.body_log import BodyLog
 from launcher_recovery.transfer.healed_body import HealedBody
 
-# In an answer with a part they are about the part, or about the connection.
+# In an answer with a part they are about the part, or about how it is sent.
 _ABOUT_THE_PART = frozenset(
     {
-        "connection",
         "content-digest",
         "content-length",
         "content-md5",
         "content-range",
-        "keep-alive",
         "transfer-encoding",
     }
 )
