@@ -8,7 +8,7 @@ import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
 import urllib3
@@ -178,6 +178,9 @@ class HealedBody:
         return True
 
     def _read_network(self) -> None:
+        if self._position == self._representation.size:
+            self._end()
+            return
         if self._connection is None:
             self._go_on(None)
             return
@@ -249,22 +252,35 @@ class HealedBody:
             if error is not None:
                 delay = min(self._backoff.calculate_delay(self._tries), LONGEST_WAIT_S)
                 self._wait(max(delay, asked_to_wait))
-            try:
-                response = self._ask(self._position, self._representation)
-            except BROKEN as problem:
-                error, asked_to_wait = error or problem, 0.0
+            answer = self._answer(error)
+            if not isinstance(answer, requests.Response):
+                error, asked_to_wait = error or answer, 0.0
                 continue
-            rest = rest_of(response.status_code, response.headers, self._position, self._representation)
+            rest = rest_of(answer.status_code, answer.headers, self._position, self._representation)
             if rest is not None:
                 self._representation = rest.representation
-                self._connection = Connection.of(response, rest.end, self._silence_s)
+                self._connection = Connection.of(answer, rest.end, self._silence_s)
                 return
-            response.close()
-            error = error or requests.HTTPError(f"{response.status_code} {response.reason}", response=response)
+            answer.close()
+            error = error or requests.HTTPError(f"{answer.status_code} {answer.reason}", response=answer)
             # The first 401 may be about a digest that is out of date; requests makes a new one for the next request.
-            if response.status_code not in _PASSING and not (response.status_code == 401 and self._tries == 1):
-                self._give_up(error, f"the server answered {response.status_code} to a request for the rest")
-            asked_to_wait = parse_retry_after(response.headers.get("Retry-After"), time.time()) or 0.0
+            if answer.status_code not in _PASSING and not (answer.status_code == 401 and self._tries == 1):
+                self._give_up(error, f"the server answered {answer.status_code} to a request for the rest")
+            asked_to_wait = parse_retry_after(answer.headers.get("Retry-After"), time.time()) or 0.0
+
+    def _answer(self, error: Exception | None) -> requests.Response | Exception:
+        """The answer to a request for the rest, or why there was none."""
+        try:
+            return self._ask(self._position, self._representation)
+        except RecoveryError as interruption:  # of a session of the handler that looks itself
+            self.interruption = interruption
+            raise
+        except requests.HTTPError as problem:  # of a hook of the handler
+            return problem if problem.response is None else problem.response
+        except BROKEN as problem:
+            return problem
+        except Exception as problem:
+            self._give_up(error or problem, f"a hook of the handler raised {type(problem).__name__}")
 
     def _wait(self, seconds: float) -> None:
         try:
@@ -273,7 +289,7 @@ class HealedBody:
             self.interruption = error
             raise
 
-    def _give_up(self, error: Exception | None, why: str) -> None:
+    def _give_up(self, error: Exception | None, why: str) -> NoReturn:
         """Raise `error`; what comes after it is read as the end of the body."""
         logger.warning("the response of %s cannot go on at byte %d: %s", redact_url(self._url), self._position, why)
         self._end()

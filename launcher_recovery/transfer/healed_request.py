@@ -143,7 +143,8 @@ class HealedRequest:
             response = self._session.send(request, **kwargs)
         for one in (*response.history, response):
             for name in ("Range", "If-Range"):
-                one.request.headers.pop(name, None)
+                if one.request is not None:
+                    one.request.headers.pop(name, None)
         return response
 
     def _heal(self, response: requests.Response) -> None:

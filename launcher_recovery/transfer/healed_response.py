@@ -101,7 +101,7 @@ class HealedResponse(urllib3.HTTPResponse):
 
 def headers_of_whole(log: BodyLog, of_part: Any) -> Any:
     """The headers of the answer that was kept, where those of the new one with a part of it say nothing else."""
-    headers = urllib3.HTTPHeaderDict()
+    headers = type(of_part)()
     told = {name.lower() for name in of_part} - _ABOUT_THE_PART
     for name, value in log.head.headers:
         if name.lower() not in told:

@@ -138,11 +138,12 @@ def _operation_of(request: requests.PreparedRequest) -> Operation | None:
     """The operation for which the response of a request is to be healed."""
     if not _installed or is_ours():
         return None
-    operation = current_operation()
-    if operation is None or OBSERVED in operation.metadata:
-        return None
+    # Looked at first: a call that is no operation yet becomes one when that is asked for.
     if getattr(request, "method", None) != "GET" or request.body is not None:
         return None
     if "Range" in request.headers or "If-Range" in request.headers:
         return None
-    return operation if str(request.url).lower().startswith(("http://", "https://")) else None
+    if not str(request.url).lower().startswith(("http://", "https://")):
+        return None
+    operation = current_operation()
+    return None if operation is None or OBSERVED in operation.metadata else operation

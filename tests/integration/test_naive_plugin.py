@@ -16,11 +16,12 @@ import pytest
 import requests
 import urllib3
 
-from launcher_recovery.transfer import healing
+from launcher_recovery.transfer import body_log, healing
 from launcher_recovery.transfer.kept_bodies import KeptBodies
 from launcher_recovery.transfer.representation import Representation
 from sample_launcher.hookspecs import hookimpl
 from sample_launcher.hub import Drop, Hub, Stall, Status
+from tests.disks import memory_disk
 from tests.launcher import ROOT
 from tests.naive import NaivePlugin
 from tests.support import Host, wait_for
@@ -137,6 +138,20 @@ def test_what_nobody_went_on_with_is_deleted_at_the_start(host: Host, cache: Pat
     host.attach()
     wait_for(lambda: not old.exists())
     assert new.exists()
+
+
+def test_a_full_disk_below_the_cache_harms_no_download(
+    host: Host, hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(body_log, "free_bytes", lambda folder: 1 << 40)  # as on a disk that others fill
+    host.manager.register(NaivePlugin())
+    url = hub.add_model("m", SIZE, [Drop(after=12 * MIB), Status(404)])
+    with memory_disk(cache, 8 * MIB):
+        host.attach()
+        destination = host.download("m.bin", url)
+        assert kept(cache) == []
+    assert Path(destination).read_bytes() == hub.content("m")
+    assert len([one for one in caplog.records if "is not kept" in one.getMessage()]) == 1
 
 
 # -- killed -------------------------------------------------------------------------------------------

@@ -268,6 +268,7 @@ def chunked(*pieces: bytes, ends: bool) -> list[bytes]:
     return [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces] + ([b"0\r\n\r\n"] if ends else [])
 
 
+@pytest.mark.skipif(not hasattr(PLAIN, "read1"), reason="this urllib3 cannot give chunks as they come")
 def test_a_body_in_chunks_goes_on_and_its_pieces_are_handed_out_as_they_come(kit: Kit) -> None:
     lines = [b'{"done": %d}\n' % number for number in range(6)]
     text = b"".join(lines)
@@ -374,6 +375,19 @@ def test_a_digest_that_is_out_of_date_is_made_anew(kit: Kit) -> None:
         assert server.asked[-1].headers["authorization"].startswith("Digest ")
 
 
+def test_an_empty_body_is_empty(kit: Kit) -> None:
+    with FaultServer(whole(b"", ETag=ETAG)) as server:
+        assert run(kit, lambda: (naively(server.url()), requests.get(server.url()).content)) == (b"", b"")
+        assert len(server.asked) == 2
+
+
+def test_a_hook_that_raises_for_an_error_does_not_end_it(kit: Kit, hub: Hub) -> None:
+    url = hub.add_model("m", SIZE, [Drop(after=MIB), Status(503, retry_after=5)])
+    hooks = {"response": lambda response, *_, **__: response.raise_for_status()}
+    assert run(kit, lambda: naively(url, hooks=hooks)) == hub.content("m")
+    assert kit.clock.slept == 1 + 5
+
+
 # -- when it cannot go on -----------------------------------------------------------------------------
 
 
@@ -453,6 +467,17 @@ def test_a_wait_of_an_hour_is_left_to_the_operation(kit: Kit, hub: Hub) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         run(kit, lambda: naively(url), ONCE)
     assert kit.clock.slept == 1
+
+
+def test_a_hook_that_refuses_a_part_has_the_handler_get_the_error_of_the_connection(kit: Kit, hub: Hub) -> None:
+    url = hub.add_model("m", SIZE, [Drop(after=MIB)])
+
+    def strict(response: requests.Response, *_: Any, **__: Any) -> None:
+        if response.status_code == 206:
+            raise Refused("that is no whole file")
+
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        run(kit, lambda: naively(url, hooks={"response": strict}), ONCE)
 
 
 def test_after_the_error_the_body_stays_at_its_end(kit: Kit) -> None:
@@ -638,7 +663,7 @@ def test_a_response_is_what_it_would_be_without_healing(kit: Kit, hub: Hub) -> N
                     raw.tell(),
                     raw.isclosed(),
                 ),
-                "url": (response.url, raw.geturl(), raw._request_url, raw.getheader("ETag"), raw.readable()),
+                "url": (response.url, raw.geturl(), raw._request_url, raw.headers["ETag"], raw.readable()),
                 "sent": dict(response.request.headers),
                 "about": (response.encoding, response.ok, response.history, response.is_redirect),
                 "connected": raw.connection is not None and raw.fileno() > 2,
@@ -914,6 +939,49 @@ def test_two_responses_of_one_address_at_a_time_are_both_right_and_one_is_kept(
 
     run(kit, handler)
     assert found == [hub.content("m")] * 2
+
+
+def _spoil(rng: random.Random, folder: Path) -> None:
+    """What a crash, or a bad disk, makes of what is kept."""
+    for path in kept(folder):
+        content = bytearray(path.read_bytes())
+        if rng.random() < 0.5:
+            del content[rng.randrange(len(content)) :]
+        else:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_a_handler_that_ends_well_has_all_of_one_version(
+    seed: int, kit: Kit, hub: Hub, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    size = rng.randrange(MIB, 2 * MIB)
+    makes: list[Callable[[], Any]] = [
+        lambda: Drop(after=rng.randrange(size), reset=rng.random() < 0.5, times=rng.randrange(1, 4)),
+        lambda: Status(rng.choice([404, 500, 503]), times=rng.randrange(1, 8)),
+        lambda: EtagChange(),
+        lambda: IgnoreRange(),
+        lambda: RateLimit(retry_after=rng.choice([0, 5, 3600])),
+    ]
+    url = hub.add_model("m", size, [rng.choice(makes)() for _ in range(rng.randrange(3, 20))])
+    shapes = [_iterated, _copied, _at_once, _in_a_buffer, _all_of_raw]
+
+    def handler() -> bytes:
+        if rng.random() < 0.3:
+            _spoil(rng, tmp_path)
+        with requests.get(url, stream=True) as response:
+            response.raise_for_status()
+            if rng.random() < 0.3:
+                response.raw.read(rng.randrange(size))
+                raise Refused("of the handler")
+        found = rng.choice(shapes)(url)
+        if len(found) != size:
+            raise Refused("an error document")
+        return found
+
+    assert in_attempts(kit, handler, 200) == hub.content("m")
 
 
 def test_small_bodies_are_healed_but_not_kept(kit: Kit, tmp_path: Path) -> None:
