@@ -133,7 +133,6 @@ class BodyLog:
             if offset != self.length:
                 return True  # it is there already
             if not self._has_room():
-                self._close()
                 return False
             try:
                 self._write(_RECORD.pack(offset, len(data), self._sum(data, offset)), data)
@@ -146,6 +145,7 @@ class BodyLog:
             return True
 
     def _has_room(self) -> bool:
+        """Whether there is room for more; else it is closed."""
         if self._looked_at is not None and self.length - self._looked_at < _LOOK_BYTES:
             return True
         self._looked_at = self.length
@@ -155,6 +155,7 @@ class BodyLog:
         if free >= needed:
             return True
         self._complain(f"{amount(free)} are free for {self.path.parent}, and {amount(needed)} should be")
+        self._close()
         if free < missing + SPARE_BYTES:
             self._unlink()
         return False

@@ -105,7 +105,8 @@ class HealedRequest:
         # Also when all of it is there: one byte, for the headers, and to know that it is still the same.
         start = min(log.length, log.head.size - 1)
         try:
-            response = self._ask(start, log.head.representation)
+            # Not by the session's `send`, in which this is already, if it has one of its own.
+            response = self._ask(start, log.head.representation, self._send)
         except (requests.ConnectionError, requests.Timeout):
             log.close()
             raise
@@ -127,7 +128,9 @@ class HealedRequest:
             return None
         return response
 
-    def _ask(self, start: int, representation: Representation) -> requests.Response:
+    def _ask(
+        self, start: int, representation: Representation, send: Callable[..., requests.Response] | None = None
+    ) -> requests.Response:
         """Ask for what begins at byte `start` of one version, with all that the handler asked with.
 
         It begins with the handler's address: where redirects led is often valid only for a while.
@@ -139,8 +142,7 @@ class HealedRequest:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_TIMEOUT_S, SILENCE_S)
         with ours():  # also when the handler reads the body, long after it was sent
-            # Not `original`: the session may be of a class that has a `send` of its own around it.
-            response = self._session.send(request, **kwargs)
+            response = (send or self._session.send)(request, **kwargs)
         for one in (*response.history, response):
             for name in ("Range", "If-Range"):
                 if one.request is not None:

@@ -121,14 +121,13 @@ class _Sending:
 
         @functools.wraps(original)
         def send(session: requests.Session, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-            operation = _operation_of(request)
+            installed = _installed
+            operation = _operation_of(request) if installed else None
             if operation is None:
                 return original(session, request, **kwargs)
+            kept, backoff = installed[-1].kept, installed[-1].backoff
             with ours():  # redirects, and what hooks send
-                healing = _installed[-1]
-                return HealedRequest(
-                    original, session, request, kwargs, operation, healing.kept, healing.backoff
-                ).send()
+                return HealedRequest(original, session, request, kwargs, operation, kept, backoff).send()
 
         setattr(send, "healed", self)
         self.function: Callable[..., requests.Response] = send
@@ -136,10 +135,8 @@ class _Sending:
 
 def _operation_of(request: requests.PreparedRequest) -> Operation | None:
     """The operation for which the response of a request is to be healed."""
-    if not _installed or is_ours():
-        return None
     # Looked at first: a call that is no operation yet becomes one when that is asked for.
-    if getattr(request, "method", None) != "GET" or request.body is not None:
+    if is_ours() or getattr(request, "method", None) != "GET" or request.body is not None:
         return None
     if "Range" in request.headers or "If-Range" in request.headers:
         return None
