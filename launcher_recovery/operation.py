@@ -153,6 +153,19 @@ class Operation:
             self._look_again()
         self.check_time()
 
+    def wait(self, seconds: float) -> None:
+        """Wait, and return if the code may go on; a pause, a cancel and the end of the time end the wait at once.
+
+        Raises:
+            OperationInterrupted, RecoveryTimeoutError, RecoveryStateError: as `check` does.
+        """
+        until = self._clock.monotonic() + seconds
+        self.check()
+        while (left := until - self._clock.monotonic()) > 0:
+            allowed = self.seconds_left()
+            self._clock.wait(self.wake, left if allowed is None else min(left, allowed))
+            self.check()
+
     def check_time(self) -> None:
         """Return if the time of the attempt is not over.
 
@@ -199,7 +212,7 @@ class Operation:
         """
         if done > self.data.watermark:
             self.data.watermark = done
-            self._has_moved()
+            self.has_moved()
         self._keeper.report_progress(self, done, total, unit, message)
         self.check()
 
@@ -239,7 +252,7 @@ class Operation:
     def finish_step(self, name: str, result: Any) -> None:
         """Keep that a step is done; see `step`."""
         self._keeper.finish_step(self, name, result)
-        self._has_moved()
+        self.has_moved()
 
     def kept_transfer(self, destination: str) -> Transfer | None:
         """What is kept of the file that is to be at `destination` (absolute, with links resolved); None also when the
@@ -256,7 +269,11 @@ class Operation:
         """
         return self._keeper.keep_transfer(self, transfer)
 
-    def _has_moved(self) -> None:
+    def has_moved(self) -> None:
+        """Tell that this attempt brought something that later ones need not bring again; `progress` tells it by itself.
+
+        Such an attempt, if it fails, begins the count of failed attempts anew (see `Policy.progress_renews`).
+        """
         if not self.moved:
             self.moved = True
             if self.on_moved is not None:

@@ -14,6 +14,7 @@ from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_secret_parameter
 from launcher_recovery.transfer import error_documents
+from launcher_recovery.transfer.healed_request import ours
 from launcher_recovery.transfer.sources import Source, same_origin
 
 CONNECT_TIMEOUT_S = 10.0
@@ -156,7 +157,8 @@ def _send(session: requests.Session, source: Source, url: str, headers: Mapping[
             options["auth"] = lambda request: request
     timeout = (CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S)
     try:
-        return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
+        with ours():
+            return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
     except requests.RequestException as error:
         raise _without_secrets(error, url) from error.__cause__ or error.__context__
 
