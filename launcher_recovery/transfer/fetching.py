@@ -124,6 +124,10 @@ class Fetching:
     def _fetch(self, worker: Worker, extent: Extent) -> None:
         worker.asked_at = time.monotonic()
         answer = self._ask(worker, extent)
+        if not self.can_be_divided(answer.validators) and not answer.is_whole and answer.end != answer.validators.size:
+            # Nothing would tell whether the parts are of one file: it comes in one answer, or not at all.
+            answer.close()
+            answer = self._ask_for_all(worker)
         worker.asked_at = None
         if worker.is_stopped:
             answer.close()
@@ -160,10 +164,17 @@ class Fetching:
         with self.lock:
             if len(self.workers) > 1:
                 raise SuperfluousError
+        return self._ask_for_all(worker)
+
+    def _ask_for_all(self, worker: Worker) -> Answer:
         try:
-            return ask(worker.session, source, 0, None, Validators(), trust_range=is_trusted)
+            return ask(worker.session, worker.source, 0, None, Validators(), trust_range=bool(self.wanted.proofs))
         except NotThatFile:
-            raise self._nothing_of_the_kind(source.url) from None
+            raise self._nothing_of_the_kind(worker.source.url) from None
+
+    def can_be_divided(self, validators: Validators | None) -> bool:
+        """Whether something proves that parts from several answers are of one version of the file."""
+        return bool(self.wanted.proofs) or (validators is not None and validators.condition is not None)
 
     def _nothing_of_the_kind(self, url: str) -> IntegrityError:
         return IntegrityError(f"{redact_url(url)} sent a part of the file that was not asked for")

@@ -68,7 +68,7 @@ def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None
         journal = kept.journal
     note = part.read_note(path)
     if note is None:
-        return _of_prefix(length, journal, is_proven, size)
+        return _of_journal(length, journal, size) or _of_prefix(length, journal, is_proven, size)
     if size is not None and note.size != size:
         return nothing()
     is_ours = journal.get("id") == note.transfer_id.hex()
@@ -104,6 +104,18 @@ def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None
         if index in known.unproven or (pieces.is_complete(index) and pieces.hashes[index] is None)
     ]
     return known
+
+
+def _of_journal(length: int, journal: Mapping[str, Any], size: int | None) -> Known | None:
+    """A partial whose note was torn by a power cut: what was synced, as far as it still has its hash."""
+    pieces = Pieces.from_journal(journal.get("pieces", {}))
+    if pieces is None or size not in (None, pieces.size):
+        return None
+    for index in range(pieces.count):
+        if pieces.end_of(index) > length or not pieces.is_complete(index):
+            pieces.drop(index)
+    again = [index for index in range(pieces.count) if pieces.is_complete(index)]
+    return Known(bytes.fromhex(journal["id"]), pieces, 0, _validators(journal), again, set(again))
 
 
 def _of_prefix(length: int, journal: Mapping[str, Any], is_proven: bool, size: int | None) -> Known:

@@ -202,6 +202,8 @@ class Part:
     def _close(self) -> None:
         if self._is_open:
             self._is_open = False
+            # Said before it is closed: a sync that is under way in another thread would keep the lock until it ends.
+            _unlock_file(self._fd)
             os.close(self._fd)
 
     def _check_open(self) -> None:
@@ -239,6 +241,17 @@ def _read_into(fd: int, view: memoryview, offset: int, lock: threading.Lock) -> 
         data = os.read(fd, len(view))
     view[: len(data)] = data
     return len(data)
+
+
+def _unlock_file(fd: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError:
+        return  # a file system without locks
 
 
 def _lock_file(fd: int, path: Path) -> None:

@@ -89,7 +89,10 @@ class Supervisor:
                 left = allotment_left(fetching)
                 worth = left > 2 * max(1, len(workers)) * fetching.layout.pieces.piece  # type: ignore[union-attr]
                 wanted = self._ramp.observe(time.monotonic(), received, working, worth)
-                if any(source.ignores_ranges for source in self._sources if not source.is_out):
+                given = [source for source in self._sources if source.is_given and not source.is_out]
+                if any(
+                    one.ignores_ranges or not fetching.can_be_divided(one.validators) for one in used if one.is_given
+                ):
                     wanted = 1
                 allotment.wanted = wanted
                 has_work = allotment.has_work(workers)
@@ -171,6 +174,9 @@ class Supervisor:
             status is not None and status not in _NOT_NOW
         )
         is_silence = isinstance(error, requests.Timeout) and worker.received > 0
+        is_silence = is_silence and self._fetching.can_be_divided(source.validators)
+        if any(other is not source and not other.is_out for other in self._sources):
+            is_silence = False  # another one is asked rather
         source.failed(error, is_final=is_final, is_forgiven=is_silence)
 
     def _give_up(self) -> BaseException:
