@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
     from launcher_recovery.errors import (
-        AddressExpiredError,
         BrowserCheckError,
         CaptivePortalError,
         CircuitBreakerOpenError,
@@ -77,7 +76,6 @@ _HOMES = {
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
     "errors": (
-        "AddressExpiredError",
         "BrowserCheckError",
         "CaptivePortalError",
         "CircuitBreakerOpenError",
@@ -126,7 +124,6 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CONFIG",
-    "AddressExpiredError",
     "BrowserCheckError",
     "Bulkhead",
     "CaptivePortalError",
