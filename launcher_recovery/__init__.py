@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
     from launcher_recovery.decorator import recoverable
     from launcher_recovery.errors import (
+        AddressExpiredError,
         BrowserCheckError,
         CaptivePortalError,
         CircuitBreakerOpenError,
@@ -76,6 +77,7 @@ _HOMES = {
     "config": ("DEFAULT_CONFIG", "RecoveryConfig", "load_config"),
     "decorator": ("recoverable",),
     "errors": (
+        "AddressExpiredError",
         "BrowserCheckError",
         "CaptivePortalError",
         "CircuitBreakerOpenError",
@@ -124,6 +126,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "AddressExpiredError",
     "BrowserCheckError",
     "Bulkhead",
     "CaptivePortalError",

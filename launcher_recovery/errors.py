@@ -157,6 +157,10 @@ class FolderGoneError(RecoveryError, OSError):
         return type(self), self.args, vars(self)
 
 
+class AddressExpiredError(RecoveryError):
+    """The address holds a signature that is not valid any more; somebody has to get a new one."""
+
+
 class RefusedError(RecoveryError, ValueError):
     """An argument was refused for safety: a destination outside the allowed folders, a bad URL."""
 

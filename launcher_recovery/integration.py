@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher_recovery import checks
 from launcher_recovery.backoff import ConfiguredBackoff
@@ -41,6 +41,9 @@ from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
 from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
+
+if TYPE_CHECKING:
+    from launcher_recovery.transfer.healing import Healing
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -91,6 +94,7 @@ class RecoveryIntegrator:
         self._slots = Slots(lambda: self.config.concurrency)
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
+        self._healing: Healing | None = None
 
     @property
     def is_durable(self) -> bool:
@@ -125,6 +129,7 @@ class RecoveryIntegrator:
         except TelemetryMissingError:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
+        self._heal()
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
         if rerun is None:
@@ -139,11 +144,19 @@ class RecoveryIntegrator:
         if self._resumer is not None:
             self._resumer.start()
 
+    def _heal(self) -> None:
+        """Heal what the code of operations gets with requests."""
+        from launcher_recovery.transfer import healing  # which loads requests
+
+        self._healing = healing.install(backoff=self._backoff)
+
     def _clean_up_transfers(self, older_than: datetime) -> None:
         try:
             from launcher_recovery.transfer import upkeep  # its package is loaded only where there is something to do
 
             upkeep.clean(self.persistence, older_than, self.lifecycle.kept_key)
+            if self._healing is not None:
+                self._healing.clean(older_than)
         except Exception:
             logger.exception("old partial files could not be cleaned up")
 
@@ -152,6 +165,10 @@ class RecoveryIntegrator:
         if self._resumer is not None:
             self._resumer.stop()
         self.tail.stop()
+        if self._healing is not None:
+            from launcher_recovery.transfer import healing
+
+            healing.uninstall(self._healing)
         self.metrics.detach()
         if self._telemetry is not None:
             self._telemetry.detach()

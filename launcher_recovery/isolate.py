@@ -199,6 +199,7 @@ class _Parent:
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._steps_here: dict[str, StepRecord] = {}
+        self.store: Any = None  # it is the parent's
 
     def receive(self) -> str:
         return self._answers.get()

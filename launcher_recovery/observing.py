@@ -13,7 +13,7 @@ from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation, running
 from launcher_recovery.policy import Classify
-from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.records import OBSERVED, RecoveryData, RecoveryState
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("launcher_recovery")
 
 NAMESPACE = "comfyui_launcher"
-OBSERVED = "observed"
-"""Among the metadata of an operation that was only observed."""
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 Around = Generator[None, Any, Any]

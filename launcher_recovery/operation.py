@@ -40,6 +40,9 @@ class Keeper(Protocol):
     def is_claimed(self, live: Operation) -> bool: ...
 
     @property
+    def store(self) -> Any: ...
+
+    @property
     def sees_others(self) -> bool: ...
 
     def watch(self, live: Operation) -> None: ...
@@ -99,6 +102,11 @@ class Operation:
         return self.data.operation_id
 
     @property
+    def store(self) -> Any:
+        """The store that keeps it (`launcher_recovery.persistence.base.Store`)."""
+        return self._keeper.store
+
+    @property
     def attempt(self) -> int:
         """Number of the running attempt; the first is 1."""
         return self.data.attempt
@@ -144,6 +152,19 @@ class Operation:
             self.wake.clear()
             self._look_again()
         self.check_time()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and return if the code may go on; a pause, a cancel and the end of the time end the wait at once.
+
+        Raises:
+            OperationInterrupted, RecoveryTimeoutError, RecoveryStateError: as `check` does.
+        """
+        until = self._clock.monotonic() + seconds
+        self.check()
+        while (left := until - self._clock.monotonic()) > 0:
+            allowed = self.seconds_left()
+            self._clock.wait(self.wake, left if allowed is None else min(left, allowed))
+            self.check()
 
     def check_time(self) -> None:
         """Return if the time of the attempt is not over.
@@ -191,7 +212,7 @@ class Operation:
         """
         if done > self.data.watermark:
             self.data.watermark = done
-            self._has_moved()
+            self.has_moved()
         self._keeper.report_progress(self, done, total, unit, message)
         self.check()
 
@@ -231,7 +252,7 @@ class Operation:
     def finish_step(self, name: str, result: Any) -> None:
         """Keep that a step is done; see `step`."""
         self._keeper.finish_step(self, name, result)
-        self._has_moved()
+        self.has_moved()
 
     def kept_transfer(self, destination: str) -> Transfer | None:
         """What is kept of the file that is to be at `destination` (absolute, with links resolved); None also when the
@@ -248,7 +269,11 @@ class Operation:
         """
         return self._keeper.keep_transfer(self, transfer)
 
-    def _has_moved(self) -> None:
+    def has_moved(self) -> None:
+        """Tell that this attempt brought something that later ones need not bring again; `progress` tells it by itself.
+
+        Such an attempt, if it fails, begins the count of failed attempts anew (see `Policy.progress_renews`).
+        """
         if not self.moved:
             self.moved = True
             if self.on_moved is not None:

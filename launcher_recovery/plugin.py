@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from launcher_recovery import observing
 from launcher_recovery.config import load_config
 from launcher_recovery.errors import (
     NoHandlerError,
@@ -26,7 +25,7 @@ from launcher_recovery.observing import Observer, hookimpl
 from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
-from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.records import OBSERVED, RecoveryData, RecoveryState
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -177,7 +176,7 @@ class LauncherPlugin:
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
         kind = self.integrator.kinds[data.kind]
-        if observing.OBSERVED in data.metadata:
+        if OBSERVED in data.metadata:
             error = RecoveryStateError("its process ended")
             self._fail(data, error, "Its process ended. It was only observed, so that nothing is done about it.", None)
             return None

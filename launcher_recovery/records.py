@@ -52,6 +52,9 @@ UNFINISHED = frozenset(RecoveryState) - FINAL
 RUNNABLE = frozenset({_S.PENDING, _S.RECOVERING})
 """States from which an attempt may begin."""
 
+OBSERVED = "observed"
+"""Among the metadata of an operation that was only observed: its code runs as if recovery were not there."""
+
 
 @functools.cache
 def sources_of(target: RecoveryState) -> frozenset[RecoveryState]:

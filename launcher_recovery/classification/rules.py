@@ -116,6 +116,16 @@ RULES: tuple[Rule, ...] = (
         "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "UnexpectedContentError"),
     ),
     Rule(
+        "address-expired", _C.PERMISSION, _R.NO, "The address is no longer valid: it was made for a while only. Get a "
+        "new one from where you have it, and start the download again; what has arrived is kept.",
+        "launcher_recovery.transfer", fix="update_url", types=_types(_OURS + "AddressExpiredError"),
+    ),
+    Rule(
+        "part-in-use", _C.RESOURCE, _R.YES, "Another program is writing to the same file; it is tried again when that "
+        "has ended.", "launcher_recovery.transfer", fix="close_other_program",
+        types=_types("launcher_recovery.transfer.part.PartInUseError"),
+    ),
+    Rule(
         "checksum", _C.INTEGRITY, _R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",
         "launcher_recovery.transfer", fix="redownload", types=_types(_OURS + "IntegrityError"),
     ),
@@ -229,6 +239,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "too-many-files", _C.RESOURCE, _R.YES, "Too many files are open at the moment.", "errno(3)",
         fix="close_other_program", errnos=frozenset({errno.EMFILE, errno.ENFILE}),
+    ),
+    Rule(
+        # Before "timeout": urllib3 has them under its class of that name.
+        "not-connected", _C.NETWORK, _R.YES, "{host} could not be reached.", "urllib3 documentation",
+        fix="check_connection",
+        types=_types("urllib3.exceptions.NewConnectionError", "urllib3.exceptions.NameResolutionError"),
     ),
     # -- exception types ------------------------------------------------------------------------------
     Rule(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,17 +35,10 @@ def recovery_operations() -> Sequence[OperationKind]:
 
 
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
-    from launcher_recovery.transfer import download  # requests is loaded only by those who download
+    from launcher_recovery.transfer.arguments import wanted_of
+    from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
 
-    url = arguments["url"]
-    destination = download(
-        operation,
-        url,
-        Path(os.path.realpath(arguments["destination"])),
-        sha256=arguments.get("sha256"),
-        size=arguments.get("size"),
-        sources=sources(url),
-    )
+    destination = attempt(operation, wanted_of(arguments, mirrors=sources(arguments["url"])))
     operation.metadata["size"] = destination.stat().st_size
     operation.save_metadata()
     return arguments["destination"]

@@ -151,6 +151,12 @@ class Digests:
         """All digits of the hasher of that name."""
         return self._hashers[name].hexdigest()
 
+    def has(self, checksum: Checksum) -> bool:
+        """Whether the bytes so far have a checksum, which need not be one of those that were given; False also when
+        its hasher was not fed."""
+        hasher = self._hashers.get(checksum.hashed_with)
+        return hasher is not None and checksum.matches(hasher.hexdigest())
+
     def wrong(self) -> tuple[Checksum, ...]:
         """The checksums that the bytes so far do not have."""
         digits = {name: hasher.hexdigest() for name, hasher in self._hashers.items()}

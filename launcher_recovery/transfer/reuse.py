@@ -13,7 +13,7 @@ from typing import Literal
 
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.partial import sync_folder
+from launcher_recovery.transfer.part import sync_folder
 
 How = Literal["reflink", "hardlink", "copy", "auto"]
 WAYS: tuple[How, ...] = ("reflink", "hardlink", "copy")

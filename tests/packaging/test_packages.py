@@ -68,6 +68,13 @@ def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     return python
 
 
+def test_the_command_is_installed_and_works_without_its_extra(stranger: Path) -> None:
+    """`launcher-recovery` and `python -m launcher_recovery` are the same."""
+    version = run(stranger.with_name("launcher-recovery"), "--version")
+    assert version == run(stranger, "-m", "launcher_recovery", "--version")
+    assert version.startswith("launcher-recovery 0.")
+
+
 PROBE = """
 import json, sys, tempfile, warnings
 from pathlib import Path

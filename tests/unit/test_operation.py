@@ -148,6 +148,55 @@ def test_check_raises_when_the_time_is_over(kit: Kit) -> None:
         live.check_time()
 
 
+def test_a_wait_lasts_as_long_as_it_should(kit: Kit) -> None:
+    """`wait` waits, also when a change wakes it that leaves the operation to this call."""
+    live = started(kit)
+    live.wait(3)
+    live.wait(0)
+    live.wake.set()
+    live.wait(4)
+    assert kit.clock.slept == 7
+
+
+@pytest.mark.parametrize(("control", "expected"), [("pause", OperationPaused), ("cancel", OperationCancelled)])
+def test_a_wait_ends_with_what_a_person_asked_for(kit: Kit, control: str, expected: type[Exception]) -> None:
+    """A pause or cancel ends a wait at once, also one that was asked for before it began."""
+    live = started(kit)
+    original = kit.clock.wait
+
+    def wait(wake: Any, seconds: float | None) -> bool:
+        getattr(kit.lifecycle, control)(live.operation_id)
+        return original(wake, seconds)
+
+    kit.clock.wait = wait  # type: ignore[method-assign]
+    with pytest.raises(expected):
+        live.wait(3600)
+    kit.clock.wait = original  # type: ignore[method-assign]
+    with pytest.raises(expected):
+        live.wait(3600)
+    assert kit.clock.slept == 0
+
+
+def test_a_wait_ends_when_the_time_is_over(kit: Kit) -> None:
+    """No longer than the attempt may take is waited."""
+    live = started(kit)
+    live.attempt_ends_at = kit.clock.monotonic() + 5
+    with pytest.raises(RecoveryTimeoutError):
+        live.wait(3600)
+    assert kit.clock.slept == 5
+
+
+def test_movement_without_a_figure_is_told_once(kit: Kit) -> None:
+    """`has_moved` makes the attempt one that moved, and is told on the first time only."""
+    live = started(kit)
+    told: list[bool] = []
+    live.on_moved = lambda: told.append(live.moved)
+    live.has_moved()
+    live.has_moved()
+    assert told == [True]
+    assert live.data.watermark == 0
+
+
 def test_progress_counts_only_beyond_the_furthest(each: Kit) -> None:
     """Only what lies beyond the furthest point ever reached, over attempts and restarts, is movement."""
     live = started(each)

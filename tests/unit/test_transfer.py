@@ -37,10 +37,12 @@ from launcher_recovery.records import AttemptRecord, RecoveryData, RecoveryState
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer import download
-from launcher_recovery.transfer import partial as partial_module
-from launcher_recovery.transfer import request as request_module
-from launcher_recovery.transfer.partial import Partial, digest_of, kept_bytes, path_for
+from launcher_recovery.transfer import part as part_module
+from launcher_recovery.transfer import worker as worker_module
+from launcher_recovery.transfer.arguments import wanted_of
+from launcher_recovery.transfer.attempt import attempt as run_attempt
+from launcher_recovery.transfer.naming import partial_path as path_for
+from launcher_recovery.transfer.part import read_note
 from launcher_recovery.transfer.request import NotThatFile, Validators, ask
 from sample_launcher.hub import (
     Drop,
@@ -58,7 +60,16 @@ from tests.faults import FaultServer, Reply, part, whole
 
 MIB = 1 << 20
 SIZE = 3 * MIB + 12_345
-NAME = "model.safetensors"
+NAME = "model.bin"
+
+
+def kept_bytes(destination: Path) -> int:
+    """Bytes that the partial has."""
+    path = path_for(destination)
+    note = read_note(path)
+    if note is not None:
+        return sum(note.filled)
+    return path.stat().st_size if path.exists() else 0
 
 
 class Downloads:
@@ -85,7 +96,8 @@ class Downloads:
         def attempt() -> Path:
             operation = current_operation()
             assert operation is not None
-            return download(operation, url, destination, **options)
+            arguments = {"url": url, "destination": str(destination), **options}
+            return run_attempt(operation, wanted_of(arguments))
 
         result: Path = self.engine.run(data, policy, attempt)
         return result
@@ -198,7 +210,7 @@ def test_a_connection_that_closes_at_two_random_bytes_costs_under_64_kib(
 def test_a_server_that_falls_silent_is_left_and_the_rest_fetched(
     hub: Hub, downloads: Downloads, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_module, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(worker_module, "SILENCE_S", 0.2)
     url = offer(hub, [Stall(after=MIB, seconds=600)])
     downloads(url, destination)
     expect_right(hub, destination)
@@ -821,16 +833,16 @@ def test_the_file_appears_only_when_it_is_whole_and_safe_on_the_disk(
         assert not destination.exists()
         real_replace(source, target)
 
-    monkeypatch.setattr(partial_module.os, "fsync", fsync)
-    monkeypatch.setattr(partial_module.os, "replace", replace)
+    monkeypatch.setattr(part_module.os, "fsync", fsync)
+    monkeypatch.setattr(part_module.os, "replace", replace)
     downloads(url, destination)
     assert order == ["fsync file", "replace", "fsync folder"]
 
 
 def test_where_folders_cannot_be_synced_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_module.os, "name", "nt")
-    monkeypatch.setattr(partial_module.os, "open", None)
-    partial_module.sync_folder(tmp_path)
+    monkeypatch.setattr(part_module.os, "name", "nt")
+    monkeypatch.setattr(part_module.os, "open", None)
+    part_module.sync_folder(tmp_path)
 
 
 # -- a person, and progress -----------------------------------------------------------------------------------

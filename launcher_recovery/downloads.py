@@ -1,0 +1,256 @@
+"""Downloads for everybody: within an operation one attempt of it, elsewhere an operation of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from launcher_recovery import checks
+from launcher_recovery.errors import RefusedError, StoreError
+from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator
+from launcher_recovery.operation import current_operation
+from launcher_recovery.owners import keep_alive
+from launcher_recovery.signals import RecoveryUpdate
+from launcher_recovery.transfer import metalink as metalinks
+from launcher_recovery.transfer.arguments import wanted_of
+from launcher_recovery.transfer.attempt import attempt
+from launcher_recovery.transfer.limits import BANDWIDTH
+from launcher_recovery.transfer.verifying import Verified, verify_file
+from launcher_recovery.transfer.wanted import Wanted
+
+if TYPE_CHECKING:
+    from launcher_recovery.kinds import OperationKind
+
+# How often what another process does to a download that was joined is looked at.
+_LOOK_S = 0.2
+
+logger = logging.getLogger("launcher_recovery")
+
+__all__ = ["download", "verify"]
+
+
+def download(
+    url: str | Sequence[str],
+    destination: str | os.PathLike[str],
+    *,
+    sha256: str | None = None,
+    checksum: str | Sequence[str] | None = None,
+    size: int | None = None,
+    sources: Sequence[str] = (),
+    metalink: str | os.PathLike[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    connections: int | None = None,
+    limit_rate: float | None = None,
+    priority: int = 0,
+    reuse: str | None = None,
+    session: requests.Session | None = None,
+    on_update: Callable[[Mapping[str, Any]], object] | None = None,
+) -> Path:
+    """Download a file, going on from what earlier calls, attempts and processes left.
+
+    Nothing appears at the destination but the whole file, verified as far as checksums and size are known. Within an
+    operation it is one attempt of that: whoever retries the operation goes on here. Elsewhere it is an operation of its
+    own, retried under the launcher's policy and kept in the store of this process's integrator; when another process
+    downloads to the same destination already, this call joins it.
+
+    Args:
+        url: the address, or several of the same file, best first.
+        destination: the file to write.
+        sha256: SHA-256 of the file, in hexadecimal.
+        checksum: further checksums, as `Checksum.parse` takes them, such as "blake3:…" or an AutoV2.
+        size: bytes of the file.
+        sources: mirrors, best first. One is used when the address fails or is slow, after it has shown that it has the
+            same file.
+        metalink: path of a Metalink file that tells more of the above, and the hashes of pieces.
+        headers: sent to the origin of the address, and nowhere else; not kept, so that another process cannot go on by
+            itself where they are needed.
+        connections: how many at most, to one host; default: 4. There is more than one only while that is faster.
+        limit_rate: bytes a second, of all downloads of this process, from now on; None: as it is.
+        priority: higher goes first where downloads wait for one another.
+        reuse: let a file on the disk with the same content serve: "reflink", "hardlink", "copy", "auto"; None: not.
+        session: what connections are made with; default: a session for each.
+        on_update: called with the payload of `recovery_update` for every change of the operation that this call is
+            about, and with `joined`: whether another process runs it; outside of operations. What it raises is logged.
+
+    Returns:
+        The destination.
+
+    Raises:
+        RefusedError: an address, a checksum or the destination is not usable.
+        RecoveryConfigError: another argument is not.
+        Exception: what the last attempt failed with.
+    """
+    urls = [url] if isinstance(url, str) else list(url)
+    arguments: dict[str, Any] = {
+        "url": urls[0] if urls else "",
+        "destination": os.path.abspath(os.fspath(destination)),
+        "sha256": sha256,
+        "size": size,
+        "project_id": None,
+        "checksum": checksum if checksum is None or isinstance(checksum, str) else list(checksum),
+        "sources": [*urls[1:], *sources],
+        "connections": None if connections is None else checks.whole("connections", connections, 1),
+        "priority": checks.whole("priority", priority, -(10**6)),
+        "reuse": _reuse(reuse),
+    }
+    if metalink is not None:
+        _add_metalink(arguments, Path(metalink))
+    if limit_rate is not None:
+        BANDWIDTH.rate = checks.number("limit_rate", limit_rate, 1)
+    integrator = get_recovery_integrator()
+    kind = _kind(integrator)
+    kind.check(arguments, ())
+    new_session = None if session is None else lambda: session
+
+    def wanted_with(mirrors: Sequence[str]) -> Wanted:
+        return wanted_of(arguments, mirrors=mirrors, headers=headers, new_session=new_session)
+
+    wanted = wanted_with(())
+    operation = current_operation()
+    if operation is not None:
+        return attempt(operation, wanted)
+    arguments["destination"] = str(wanted.destination)
+    keep_alive(integrator.persistence)
+    integrator.lifecycle.look_for_the_dead()
+    draft = integrator.draft(kind, arguments)
+    if priority:
+        draft.metadata["priority"] = priority
+    rules = integrator.rules_for(kind, draft, kind.scope(arguments), kind.place_of(arguments))
+    data, live = integrator.engine.enter(draft, rules, revive=True)
+
+    def run() -> str:
+        running = current_operation()
+        assert running is not None
+        mirrors = integrator.extensions.sources(wanted.url, running.data)
+        return str(attempt(running, wanted_with(mirrors)))
+
+    with _watched(integrator, data.operation_id, on_update):
+        integrator.engine.run(data, rules, run, live)
+    return wanted.destination
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    sha256: str | None = None,
+    checksum: str | Sequence[str] | None = None,
+    url: str | None = None,
+    repair: bool = False,
+    check: Callable[[], object] | None = None,
+) -> Verified:
+    """Look whether a file is as it should be: by checksums, and by the hashes that its pieces had.
+
+    Args:
+        path: the file.
+        sha256, checksum: what it is to have; what was known when it was downloaded is looked at as well.
+        url: where damaged pieces are fetched from; default: where the file was downloaded from.
+        repair: fetch the damaged pieces again, and no others.
+        check: called between blocks; may raise, to end it.
+
+    Raises:
+        RefusedError: an argument is not usable, or there is no such file.
+        Exception: the damaged pieces could not be fetched; those that could are repaired.
+    """
+    from launcher_recovery.transfer.arguments import checksums_of
+
+    integrator = get_recovery_integrator()
+    where = os.path.realpath(path)
+    if url is None:
+        kind = _kind(integrator)
+        found = integrator.persistence.latest_with_key(kind.key({"destination": where}))
+        url = None if found is None else found.kwargs.get("url")
+    return verify_file(
+        Path(where),
+        integrator.persistence,
+        checksums_of(sha256, checksum),
+        url=url,
+        repair=repair,
+        check=check or (lambda: None),
+    )
+
+
+def _kind(integrator: RecoveryIntegrator) -> OperationKind:
+    if not integrator.kinds:
+        integrator.load()
+    return integrator.kinds["download"]
+
+
+def _reuse(how: str | None) -> str | None:
+    if how not in (None, "reflink", "hardlink", "copy", "auto"):
+        raise checks.refused("reuse", how, "reflink, hardlink, copy, auto or None")
+    return how
+
+
+def _add_metalink(arguments: dict[str, Any], path: Path) -> None:
+    """Take what a Metalink file tells: of the file of the destination's name, else of its only one."""
+    files = metalinks.from_file(path)
+    name = Path(arguments["destination"]).name
+    found = [file for file in files if file.name == name] or list(files)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in files)
+        raise RefusedError(f"{path} tells of several files ({names}): name the destination like the one that is wanted")
+    file = found[0]
+    urls = [url for url in (arguments["url"], *file.urls) if url]
+    if not urls:
+        raise RefusedError(f"{path} has no web address of {file.name}")
+    given = arguments["checksum"]
+    arguments.update(
+        url=urls[0],
+        sources=list(dict.fromkeys((*urls[1:], *arguments["sources"]))),
+        size=arguments["size"] if arguments["size"] is not None else file.size,
+        checksum=[*([given] if isinstance(given, str) else given or ()), *map(str, file.checksums)],
+    )
+    if file.pieces is not None:
+        values = [checksum.value for checksum in file.pieces.checksums]
+        algorithm = file.pieces.checksums[0].hashed_with
+        arguments["pieces"] = {"algorithm": algorithm, "length": file.pieces.length, "values": values}
+
+
+@contextmanager
+def _watched(
+    integrator: RecoveryIntegrator, operation_id: str, on_update: Callable[[Mapping[str, Any]], object] | None
+) -> Iterator[None]:
+    """While it is entered, `on_update` is called with what becomes of the operation, in whichever process it runs."""
+    if on_update is None:
+        yield
+        return
+    is_over = threading.Event()
+    last: dict[str, Any] | None = None
+
+    def look() -> None:
+        nonlocal last
+        try:
+            data = integrator.persistence.get(operation_id)
+        except StoreError:
+            return
+        if data is None:
+            return
+        is_joined = data.owner not in (None, integrator.lifecycle.owner_id)
+        update = {**vars(RecoveryUpdate.of(data)), "joined": is_joined}
+        if update == last:
+            return
+        last = update
+        try:
+            on_update(update)
+        except Exception:
+            logger.exception("on_update raised")
+
+    def watch() -> None:
+        while not is_over.wait(_LOOK_S):
+            look()
+
+    thread = threading.Thread(target=watch, name="recovery-updates", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        look()

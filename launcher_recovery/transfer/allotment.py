@@ -1,0 +1,143 @@
+"""Which connection fetches what: extents from the front, shorter towards the end, and who helps whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher_recovery.transfer.pieces import Pieces
+
+if TYPE_CHECKING:
+    from launcher_recovery.transfer.worker import Extent, Worker
+
+EXTENT_S = 8.0
+"""An extent takes about so many seconds, so that asking for the next one costs next to nothing."""
+
+HELP_S = 4.0
+"""A connection that would need so much longer than others is helped by an idle one."""
+
+_FIRST = 32 << 20
+_BOUNDED = 16 << 20
+
+
+class Allotment:
+    """Gives extents to connections. Called with the lock of the pieces held.
+
+    Extents begin at the front, so that the whole file can be hashed while it arrives, and get shorter towards the end
+    (guided self-scheduling, Polychronopoulos and Kuck 1987), so that all connections end at about the same time and
+    none has to be cut off.
+
+    Args:
+        pieces: what is there.
+        connections: how many there may be.
+    """
+
+    def __init__(self, pieces: Pieces, connections: int) -> None:
+        self._pieces = pieces
+        self._connections = max(1, connections)
+        self._cursor: int | None = None
+        self._found: list[int] = []
+        self.wanted = 1
+        """How many connections there are to be at the moment."""
+
+    # -- what is missing ----------------------------------------------------------------------------
+
+    def next(self, worker: Worker, workers: Sequence[Worker]) -> Extent | None:
+        """The next extent for a connection; None: it is not needed any more."""
+        from launcher_recovery.transfer.worker import Extent
+
+        busy = [other for other in workers if other.extent is not None and other is not worker]
+        if self._cursor is not None and self._pieces.is_whole:
+            return None if busy else self._next_to_compare()
+        if len(busy) >= self.wanted:
+            return None
+        taken = [(other.extent.pos, other.extent.end) for other in busy if other.extent is not None]
+        gap = next(self._pieces.gaps(taken), None)
+        if gap is None:
+            return self._help(worker, busy)
+        return Extent(gap[0], self._end(gap, worker, taken))
+
+    def has_work(self, workers: Sequence[Worker]) -> bool:
+        """Whether there is something that no connection is about to fetch."""
+        taken = [(other.extent.pos, other.extent.end) for other in workers if other.extent is not None]
+        if self._cursor is not None and self._pieces.is_whole:
+            return not taken and self._cursor < self._pieces.size
+        return next(self._pieces.gaps(taken), None) is not None
+
+    def _end(self, gap: tuple[int, int], worker: Worker, taken: Sequence[tuple[int, int]]) -> int:
+        start, end = gap
+        length = _FIRST if not worker.rate else int(worker.rate * EXTENT_S)
+        if self._connections > 1:
+            left = self._pieces.size - self._pieces.have - sum(max(0, last - first) for first, last in taken)
+            length = min(length, left // (2 * self._connections))
+        length = max(length, self._pieces.piece)
+        # To the end of a piece.
+        return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)
+
+    def _help(self, worker: Worker, busy: Sequence[Worker]) -> Extent | None:
+        """The second half of what the connection has left that is going to be the last one, if that is far behind."""
+        from launcher_recovery.transfer.worker import Extent
+
+        slowest: Worker | None = None
+        longest = HELP_S
+        for other in busy:
+            if other.extent is None or not other.rate:
+                continue
+            seconds = other.extent.left / other.rate
+            if seconds > longest and other.extent.left >= 2 * self._pieces.piece:
+                slowest, longest = other, seconds
+        if slowest is None or slowest.extent is None:
+            return None
+        extent = slowest.extent
+        middle = -(-(extent.pos + extent.left // 2) // self._pieces.piece) * self._pieces.piece
+        if not extent.pos < middle < extent.end:
+            return None
+        helped = Extent(middle, extent.end)
+        extent.end = middle
+        return helped
+
+    # -- comparing what is there --------------------------------------------------------------------
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether what is there is being compared with what a source sends, to find a wrong piece."""
+        return self._cursor is not None
+
+    def compare_from(self, offset: int) -> None:
+        """From now on compare what is there, from `offset` on, until a difference is found."""
+        self._cursor = offset
+        self._found.clear()
+
+    def found(self, index: int) -> None:
+        """A piece is another one at the source; nothing behind it is compared for now."""
+        self._found.append(index)
+
+    @property
+    def differing(self) -> int | None:
+        """The piece that was found to be another one, and was replaced."""
+        return self._found[0] if self._found else None
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the comparison has come to the end, or to a difference."""
+        return bool(self._found) or (self._cursor is not None and self._cursor >= self._pieces.size)
+
+    @property
+    def cursor(self) -> int:
+        """How far the comparison has come."""
+        return self._cursor or 0
+
+    def end_comparing(self) -> None:
+        """Only what is missing is fetched again."""
+        self._cursor = None
+
+    def _next_to_compare(self) -> Extent | None:
+        from launcher_recovery.transfer.worker import Extent
+
+        assert self._cursor is not None
+        if self.is_compared:
+            return None
+        length = max(_BOUNDED // self._pieces.piece, 1) * self._pieces.piece
+        extent = Extent(self._cursor, min(self._pieces.size, self._cursor + length))
+        self._cursor = extent.end
+        return extent

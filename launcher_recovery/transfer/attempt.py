@@ -1,0 +1,396 @@
+"""One attempt of a download: go on with what is there, verify, publish."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from launcher_recovery.errors import IntegrityError, StoreError
+from launcher_recovery.operation import Operation
+from launcher_recovery.persistence.base import keeps_transfers
+from launcher_recovery.records import Transfer
+from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer import journal, reuse
+from launcher_recovery.transfer.checksums import Checksum, Digests
+from launcher_recovery.transfer.disk import (
+    RESERVATIONS,
+    allocated_bytes,
+    explained,
+    folder_for,
+    partial_path,
+    preallocate,
+    queued_bytes,
+)
+from launcher_recovery.transfer.fetching import ChangedError, Fetching
+from launcher_recovery.transfer.journal import Known
+from launcher_recovery.transfer.layout import Layout
+from launcher_recovery.transfer.part import Part, PartClosedError
+from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.request import Validators
+from launcher_recovery.transfer.reservations import Reservation
+from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.supervisor import Supervisor
+from launcher_recovery.transfer.wanted import Wanted
+
+logger = logging.getLogger("launcher_recovery")
+
+# How often a file may change while it is downloaded before this attempt gives up.
+_MOST_CHANGES = 3
+
+
+def attempt(operation: Operation, wanted: Wanted) -> Path:
+    """Have the file at its place, going on from what earlier attempts left.
+
+    Nothing appears at the destination but the whole file, verified as far as checksums and size are known.
+
+    Raises:
+        IntegrityError: what can be had is not what was asked for.
+        NoSpaceError, FolderGoneError: there is no room for it, or its disk is gone.
+        requests.RequestException, OSError: the transfer broke; what arrived is kept.
+    """
+    destination = wanted.destination
+    if is_there(destination, wanted.checksums, wanted.size, operation.check):
+        return destination
+    if wanted.reuse is not None and _reused(operation, wanted):
+        return destination
+    for _ in range(_MOST_CHANGES):
+        one = _Attempt(operation, wanted)
+        try:
+            one.run()
+            return destination
+        except ChangedError:
+            logger.info("%s changed on the server, and is downloaded anew", destination.name)
+            one.discard()
+        finally:
+            one.close()
+    raise IntegrityError(f"{redact_url(wanted.url)} keeps changing while it is downloaded")
+
+
+def is_there(destination: Path, checksums: tuple[Checksum, ...], size: int | None, check: Callable[[], object]) -> bool:
+    """Whether the file is at its place already, as far as size and checksums tell."""
+    if not destination.is_file() or (size is None and not checksums):
+        return False
+    if size is not None and destination.stat().st_size != size:
+        return False
+    return not wrong_checksums(destination, checksums, check)
+
+
+def wrong_checksums(path: Path, checksums: tuple[Checksum, ...], check: Callable[[], object]) -> tuple[Checksum, ...]:
+    """The checksums that a file does not have; `check` is called between blocks."""
+    if not checksums:
+        return ()
+    digests = Digests(checksums)
+    block = memoryview(bytearray(1 << 20))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digests.update(block[:count])
+            check()
+    return digests.wrong()
+
+
+def _reused(operation: Operation, wanted: Wanted) -> bool:
+    """Whether a file with the same content that is on the disk already could serve."""
+    store = operation.store
+    assert wanted.reuse is not None
+    if not keeps_transfers(store):
+        return False
+    for checksum in wanted.proofs:
+        try:
+            found = store.transfers_of(str(checksum))
+        except StoreError:
+            return False
+        for other in found:
+            source = Path(other.destination)
+            try:
+                if source == wanted.destination or not reuse.verified(source, checksum, operation.check):
+                    continue
+                folder_for(wanted.destination, False)
+                how = reuse.place(source, wanted.destination, wanted.reuse, operation.check)
+            except OSError as error:
+                logger.info("%s cannot serve as %s: %s", source, wanted.destination.name, error)
+                continue
+            logger.info("%s has the same content and serves as %s (%s)", source, wanted.destination.name, how)
+            size = wanted.destination.stat().st_size
+            operation.resume_at(size, size, "bytes")
+            operation.keep_transfer(journal.of_file(wanted.destination, None, {}, str(checksum), size))
+            return True
+    return False
+
+
+class _Attempt:
+    """The partial of one attempt, and everything that works on it."""
+
+    def __init__(self, operation: Operation, wanted: Wanted) -> None:
+        self._operation = operation
+        self._wanted = wanted
+        kept = operation.kept_transfer(str(wanted.destination))
+        had_before = kept is not None and kept.partial is not None
+        try:
+            folder = folder_for(wanted.destination, had_before)
+            path = partial_path(wanted.destination, wanted.staging)
+            self._part = Part(path)
+        except OSError as error:
+            raise explained(error, wanted.destination.parent, wanted.size) from error
+        self._folder = folder
+        self._reservation: Reservation | None = None
+        self._is_reserved = False
+        try:
+            self._begin(kept, path)
+        except BaseException:
+            self._part.close()
+            raise
+
+    def _begin(self, kept: Transfer | None, path: Path) -> None:
+        wanted = self._wanted
+        known = journal.load(path, kept, is_proven=bool(wanted.proofs), size=wanted.size)
+        self._sources = [Source(wanted.url, wanted.headers)]
+        self._sources += [Source(url, is_given=False) for url in dict.fromkeys(wanted.mirrors) if url != wanted.url]
+        for source in self._sources:
+            source.validators = known.validators.get(source.key)
+        given = self._sources[0]
+        if known.have and not wanted.proofs and not self._can_go_on(given, known):
+            known = journal.nothing()
+            for source in self._sources:
+                source.validators = None
+        if known.pieces is None and wanted.size is not None and known.prefix > wanted.size:
+            known = journal.nothing()
+        self._known = known
+        self._fetching = Fetching(wanted, self._part, known, self._lay_out)
+        self._supervisor = Supervisor(self._operation, self._fetching, self._sources)
+        if known.pieces is None and not known.prefix:
+            self._part.cut(0)
+        if known.pieces is not None:
+            self._fetching.adopt(known.pieces.size)
+        self._operation.resume_at(known.have, known.pieces.size if known.pieces else wanted.size, "bytes")
+
+    def _can_go_on(self, given: Source, known: Known) -> bool:
+        """Whether something tells that what the server has is still the same file, where no checksum is going to."""
+        if given.validators is not None:
+            return given.validators.condition is not None
+        if known.validators and known.pieces is not None:
+            given.is_proven = False  # another address: it proves itself as a mirror does
+            return True
+        return False
+
+    def _lay_out(self, size: int) -> Layout:
+        """The size of the file is known."""
+        known, wanted = self._known, self._wanted
+        if known.pieces is None:
+            proofs = wanted.piece_hashes
+            known.pieces = Pieces(size, None if proofs is None else proofs.length)
+            if known.prefix and known.prefix <= size:
+                known.pieces.add(0, known.prefix)
+                known.again = [index for index in range(known.pieces.count) if known.pieces.is_complete(index)]
+        self._reserve(size)
+        return Layout(
+            self._part,
+            known,
+            wanted.destination,
+            self._fetching.lock,
+            self._fetching.buffers,
+            (lambda: Digests(self._checksums())) if self._checksums() else None,
+            wanted.piece_hashes,
+            self._validators,
+            self._operation.keep_transfer,
+            self._on_wrong,
+        )
+
+    def _validators(self) -> dict[str, Validators]:
+        """What identifies the version of the file at each source, as far as that is known by now."""
+        return {source.key: source.validators for source in self._sources if source.validators is not None}
+
+    def _checksums(self) -> tuple[Checksum, ...]:
+        """What was asked for, else what the server itself says of the file."""
+        told = self._sources[0].checksums
+        return self._wanted.checksums or tuple(checksum for checksum in told if checksum.is_proof)
+
+    def _reserve(self, size: int) -> None:
+        """See to it that there is room for the rest, beside what other downloads need."""
+        assert self._known.pieces is not None
+        missing = size - self._known.pieces.have
+        store, operation_id = self._operation.store, self._operation.operation_id
+
+        def queued() -> int:
+            try:
+                return (
+                    0
+                    if store is None
+                    else queued_bytes(store, self._folder, operation_id, staging=self._wanted.staging)
+                )
+            except StoreError:
+                return 0
+
+        had = allocated_bytes(self._part.fd)
+        self._reservation = RESERVATIONS.claim(self._part.path.parent, max(0, min(missing, size - had)), queued)
+        try:
+            if preallocate(self._part.fd, size):
+                self._reservation.release()
+                self._is_reserved = True
+        except OSError as error:
+            raise explained(error, self._part.path.parent, missing) from error
+
+    def _on_wrong(self, index: int, before: bool) -> None:
+        """A piece turned out to be wrong: those that were there before are lost, those that came are the server's."""
+        if before:
+            logger.warning("a piece of %s was damaged on the disk and is fetched again", self._wanted.destination.name)
+            return
+        with self._fetching.lock:
+            self._fetching.wrong[index] = self._fetching.wrong.get(index, 0) + 1
+            source = self._fetching.brought_by.get(index)
+            if source is not None:
+                source.wrong_pieces += 1
+                if source.wrong_pieces >= 3 or self._fetching.wrong[index] > 1:
+                    source.is_out = True
+                    source.error = IntegrityError(
+                        f"{redact_url(source.url)} sent piece {index + 1} of the file wrong "
+                        f"{self._fetching.wrong[index]} times"
+                    )
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        fetching, supervisor = self._fetching, self._supervisor
+        while True:
+            supervisor.tick()
+            layout = fetching.layout
+            self._check_threads(layout)
+            if fetching.streamed is not None:
+                return self._finish_stream(fetching.streamed)
+            if layout is None or not self._is_complete(layout):
+                supervisor.fill_up()
+                if self._reservation is not None and layout is not None and not self._is_reserved:
+                    self._reservation.update(layout.pieces.size - layout.pieces.have)
+                continue
+            if not layout.hashing.is_finished:
+                layout.hashing.finish()
+                continue
+            if not layout.pieces.size:
+                fetching.look_at_nothing()
+            if self._is_right(layout):
+                return self._publish(layout.pieces, layout)
+
+    def _is_complete(self, layout: Layout) -> bool:
+        """Whether all bytes are there, and nobody is about to change any."""
+        with self._fetching.lock:
+            is_busy = any(worker.extent is not None for worker in self._fetching.workers)
+            allotment = self._fetching.allotment
+            is_comparing = allotment is not None and allotment.is_comparing and not allotment.is_compared
+            return layout.pieces.is_whole and not is_busy and not is_comparing
+
+    def _check_threads(self, layout: Layout | None) -> None:
+        if layout is None:
+            return
+        for error in (layout.hashing.error, layout.durability.error):
+            if error is not None and not isinstance(error, PartClosedError):
+                if isinstance(error, OSError):
+                    raise explained(error, self._part.path.parent) from error
+                raise error
+
+    def _is_right(self, layout: Layout) -> bool:
+        """Whether the whole has its checksums. If not, a wrong piece is looked for by comparing with the source.
+
+        From the front, in bounded ranges; the first piece that differs is replaced, and the whole is looked at again.
+
+        Raises:
+            IntegrityError: the sources have what is there, and it is not what was asked for.
+        """
+        digests, allotment = layout.hashing.digests, self._fetching.allotment
+        assert allotment is not None
+        wrong = digests.wrong() if digests is not None else ()
+        if not wrong:
+            return True
+        if allotment.is_comparing and allotment.differing is None:
+            self._refuse(wrong[0], "the server sends it so")
+        if self._is_as_told(digests):
+            self._refuse(wrong[0], "it arrived as the server says it should be")
+        at = 0 if allotment.differing is None else layout.pieces.end_of(allotment.differing)
+        if at >= layout.pieces.size:
+            self._refuse(wrong[0], "the server sends it so")
+        if all(source.ignores_ranges or source.is_out for source in self._sources):
+            self._refuse(wrong[0], "its damaged piece cannot be fetched by itself")
+        logger.info("%s is damaged; its wrong piece is looked for", self._wanted.destination.name)
+        with self._fetching.lock:
+            # Another source first: it did not send what is wrong.
+            for source in self._sources:
+                source.rate = 0.0 if source.is_given and len(self._sources) > 1 else source.rate
+            allotment.compare_from(at)
+        return False
+
+    def _is_as_told(self, digests: Digests | None) -> bool:
+        """Whether the server itself says of the file what was computed here: then nothing was damaged on the way."""
+        return digests is not None and any(digests.has(checksum) for checksum in self._sources[0].checksums)
+
+    def _refuse(self, wrong: Checksum, why: str) -> None:
+        layout = self._fetching.layout
+        assert layout is not None
+        assert layout.hashing.digests is not None
+        computed = layout.hashing.digests.hexdigest(wrong.hashed_with)[: len(wrong.value)]
+        self.discard()
+        # What this attempt won is lost again.
+        self._operation.moved = False
+        self._operation.resume_at(0, layout.pieces.size, "bytes")
+        raise IntegrityError(
+            f"{redact_url(self._wanted.url)}: the {wrong.algorithm} is {computed}, but {wrong.value} was expected; "
+            f"{why}, and the file was deleted"
+        )
+
+    def _publish(self, pieces: Pieces, layout: Layout) -> None:
+        layout.stop(wait=True)
+        self._check_threads(layout)
+        if not layout.keep():
+            # Somebody else has the operation: it is theirs to publish.
+            self._operation.wake.set()
+            self._operation.check()
+        self._supervisor.stop()
+        content = next((str(checksum) for checksum in self._checksums() if checksum.is_proof), None)
+        self._operation.progress(pieces.size, pieces.size, "bytes")
+        self._move(journal.of_file(self._wanted.destination, pieces, self._validators(), content, pieces.size))
+
+    def _finish_stream(self, digests: Digests) -> None:
+        size = self._fetching.stream_size
+        assert size is not None
+        problem = None
+        if self._wanted.size is not None and size != self._wanted.size:
+            problem = f"{size} bytes arrived, but {self._wanted.size} bytes were expected"
+        for checksum in digests.wrong():
+            computed = digests.hexdigest(checksum.hashed_with)[: len(checksum.value)]
+            problem = f"the {checksum.algorithm} is {computed}, but {checksum.value} was expected"
+        if problem is not None:
+            self.discard()
+            self._operation.moved = False
+            self._operation.resume_at(0, self._wanted.size, "bytes")
+            raise IntegrityError(f"{redact_url(self._wanted.url)}: {problem}; the damaged file was deleted")
+        content = next((str(checksum) for checksum in self._wanted.checksums if checksum.is_proof), None)
+        self._operation.progress(size, size, "bytes")
+        self._move(journal.of_file(self._wanted.destination, None, self._validators(), content, size))
+
+    def _move(self, transfer: Transfer) -> None:
+        try:
+            self._part.publish(self._wanted.destination)
+        except OSError as error:
+            raise explained(error, self._wanted.destination.parent) from error
+        self._operation.keep_transfer(transfer)
+
+    def discard(self) -> None:
+        """Delete the partial, and forget what is known of it."""
+        self._end_threads()
+        self._part.discard()
+
+    def close(self) -> None:
+        """End everything; what arrived is kept."""
+        self._end_threads()
+        self._part.close()
+
+    def _end_threads(self) -> None:
+        self._supervisor.stop()
+        if self._fetching.layout is not None:
+            self._fetching.layout.stop()
+        if self._reservation is not None:
+            self._reservation.release()
+
+
+def real_path(destination: str | os.PathLike[str]) -> Path:
+    """The destination with links resolved."""
+    return Path(os.path.realpath(destination))

@@ -1,0 +1,80 @@
+"""Reads the body of a response into buffers, as fast as the socket gives it, and ends it from another thread."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import Any
+
+import requests
+
+# Read at a time where only the slow way is open.
+_SLOW_READ = 1 << 16
+
+
+class Body:
+    """The body of a response.
+
+    Bytes come straight from the socket into the buffer where that can be done: a body that is neither compressed nor
+    sent in chunks. `raw.read` would copy them once more, and wait until all that was asked for has arrived.
+
+    Args:
+        response: an open response of requests.
+        silence_s: after so many seconds without a byte the connection has failed.
+    """
+
+    def __init__(self, response: requests.Response, silence_s: float) -> None:
+        self._raw: Any = response.raw
+        fp: Any = getattr(self._raw, "_fp", None)
+        is_plain = isinstance(fp, http.client.HTTPResponse) and not fp.chunked and fp.length is not None
+        self._plain: Any = fp if is_plain and hasattr(fp.fp, "readinto1") else None
+        self._socket = _socket_of(fp)
+        if self._socket is not None:
+            self._socket.settimeout(silence_s)
+        self._rest = b""
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what there is, at least a byte, into `view`; 0 when the body is over.
+
+        Raises:
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed.
+        """
+        if self._plain is None:
+            return self._read_slowly(view)
+        fp = self._plain
+        if not fp.length or fp.fp is None:
+            return 0
+        count = int(fp.fp.readinto1(view[: min(len(view), fp.length)]))
+        if count:
+            fp.length -= count
+        if not fp.length:
+            # All of it was read: the connection may be used for the next request.
+            fp._close_conn()
+            self._raw.release_conn()
+        return count
+
+    def _read_slowly(self, view: memoryview) -> int:
+        if not self._rest:
+            read1 = getattr(self._raw, "read1", None)
+            self._rest = read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)
+        count = min(len(view), len(self._rest or b""))
+        if count:
+            view[:count] = self._rest[:count]
+            self._rest = self._rest[count:]
+        return count
+
+    def shut(self) -> None:
+        """End it from another thread: whoever waits for bytes gets an error, or the end of the body, at once."""
+        if self._socket is not None:
+            try:
+                # Not the method of a TLS socket, which would go on without decrypting.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            except (OSError, ValueError):
+                pass  # it is closed already
+
+
+def _socket_of(fp: Any) -> Any:
+    """The socket under a response of http.client; None when there is none (in tests)."""
+    reader = getattr(getattr(fp, "fp", None), "raw", None)
+    found = getattr(reader, "_sock", None)
+    return found if isinstance(found, socket.socket) else None

@@ -1,0 +1,256 @@
+"""Hashes bytes in a thread of their own: each piece by itself, and the whole file in order."""
+
+from __future__ import annotations
+
+import mmap
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from launcher_recovery.transfer.buffers import BUFFER, Buffers
+from launcher_recovery.transfer.checksums import Digests, Hasher, piece_hasher
+from launcher_recovery.transfer.hashers import HASHERS
+from launcher_recovery.transfer.part import Part
+from launcher_recovery.transfer.pieces import PieceHashes, Pieces
+
+_WAKE = None
+# Where it was written, the bytes, and the buffer they are in; without bytes: what was hashed from there on is void.
+_Item = tuple[int, memoryview | None, memoryview | None]
+
+
+@dataclass
+class _Open:
+    """A piece of which only the first `done` bytes were hashed so far."""
+
+    hasher: Any
+    proof: Hasher | None
+    done: int = 0
+
+    def update(self, data: memoryview) -> None:
+        self.hasher.update(data)
+        if self.proof is not None:
+            self.proof.update(data)
+        self.done += len(data)
+
+
+class Hashing:
+    """The thread that hashes a partial while it is filled.
+
+    What arrives is hashed from memory; the whole file, which has to be hashed in order, from the disk where it did
+    not arrive in order. What was there before is hashed again when there is time for it.
+
+    Args:
+        part, pieces: what is filled; `lock` is held while `pieces` is looked at or changed.
+        new_digests: makes the hashers of the whole file; None: none are wanted.
+        buffers: where the buffers go that were hashed.
+        proofs: hashes of pieces that somebody who knows the file has told.
+        on_wrong: called with the index of a piece that turned out to be wrong, after it was dropped, and whether it was
+            on the disk before (True) or has just arrived (False).
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        pieces: Pieces,
+        lock: threading.RLock,
+        new_digests: Callable[[], Digests] | None,
+        buffers: Buffers,
+        proofs: PieceHashes | None,
+        on_wrong: Callable[[int, bool], None],
+    ) -> None:
+        self.error: Exception | None = None
+        """What ended the thread early."""
+        self._part = part
+        self._pieces = pieces
+        self._lock = lock
+        self._new_digests = new_digests
+        self._digests = None if new_digests is None else new_digests()
+        self._buffers = buffers
+        self._proofs = proofs
+        self._on_wrong = on_wrong
+        self._front = 0
+        self._open: dict[int, _Open] = {}
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._again: deque[int] = deque()
+        self._block = memoryview(mmap.mmap(-1, BUFFER))
+        self._is_stopped = False
+        self._has_to_finish = False
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recovery-hashing", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, offset: int, data: memoryview, buffer: memoryview | None) -> None:
+        """Hash `data`, which was written at `offset` and lies in `buffer`; that, if any, is given back afterwards."""
+        self._queue.put((offset, data, buffer))
+
+    def again(self, index: int) -> None:
+        """Hash a piece that is on the disk: it is wrong when it has another hash than it had."""
+        self._again.append(index)
+        self._queue.put(_WAKE)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of what was given has still to be hashed."""
+        return self._queue.empty() and not self._again
+
+    def finish(self) -> None:
+        """Hash what is left, then end; `is_finished` says when, unless a piece turned out to be wrong."""
+        self._has_to_finish = True
+        self._queue.put(_WAKE)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._finished.is_set()
+
+    @property
+    def hashed(self) -> int:
+        """Bytes from the front that are in the whole file's hash."""
+        return self._front
+
+    @property
+    def digests(self) -> Digests | None:
+        """The hashers of the whole file; of use only when it is finished."""
+        return self._digests
+
+    def rewind(self, offset: int) -> None:
+        """Bytes from `offset` on have changed, or are going to: what was hashed of them does not count."""
+        self._has_to_finish = False
+        self._finished.clear()
+        self._queue.put((offset, None, None))
+
+    def stop(self) -> None:
+        """End at once."""
+        self._is_stopped = True
+        self._queue.put(_WAKE)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # -- in the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopped:
+                self._step()
+        except Exception as error:
+            self.error = error
+            while not self._is_stopped:  # whoever waits for a buffer is not to wait for ever
+                self._give_back(self._queue.get())
+
+    def _step(self) -> None:
+        has_work = bool(self._again) or self._can_catch_up() or (self._has_to_finish and not self.is_finished)
+        try:
+            item = self._queue.get(block=not has_work)
+        except queue.Empty:
+            self._step_behind()
+            return
+        if item is None:
+            return
+        offset, data, _ = item
+        if data is None:
+            self._rewind(offset)
+            return
+        try:
+            self._take(offset, data)
+        finally:
+            self._give_back(item)
+
+    def _give_back(self, item: _Item | None) -> None:
+        if item is not None and item[2] is not None:
+            self._buffers.give_back(item[2])
+
+    def _step_behind(self) -> None:
+        """One piece of what is on the disk."""
+        if self._again:
+            self._hash_again(self._again.popleft())
+        elif self._can_catch_up():
+            self._catch_up(self._front // self._pieces.piece)
+        elif self._has_to_finish:
+            self._finished.set()
+
+    def _take(self, offset: int, data: memoryview) -> None:
+        pieces = self._pieces
+        while data:
+            index = offset // pieces.piece
+            part = data[: pieces.end_of(index) - offset]
+            within = offset - pieces.start_of(index)
+            piece = self._open.get(index)
+            if piece is None or piece.done != within:
+                piece = self._open[index] = self._begin(index, within)
+            piece.update(part)
+            if self._digests is not None and self._front == offset:
+                self._digests.update(part)
+                self._front += len(part)
+            if piece.done == pieces.length_of(index):
+                del self._open[index]
+                self._end(index, piece, before=False)
+            offset, data = offset + len(part), data[len(part) :]
+
+    def _begin(self, index: int, within: int) -> _Open:
+        """A piece whose first bytes arrived earlier."""
+        piece = _Open(piece_hasher(), None if self._proofs is None else HASHERS[self._proofs.algorithm]())
+        start = self._pieces.start_of(index)
+        while piece.done < within and not self._is_stopped:
+            block = self._block[: min(BUFFER, within - piece.done)]
+            self._part.read(block, start + piece.done)
+            if self._digests is not None and self._front == start + piece.done:
+                self._digests.update(block)
+                self._front += len(block)
+            piece.update(block)
+        return piece
+
+    def _hash_again(self, index: int) -> None:
+        with self._lock:
+            if not self._pieces.is_complete(index):
+                return
+        piece = self._begin(index, self._pieces.length_of(index))
+        if not self._is_stopped:
+            self._end(index, piece, before=True)
+
+    def _end(self, index: int, piece: _Open, before: bool) -> None:
+        digest = piece.hasher.digest()
+        with self._lock:
+            if not self._pieces.is_complete(index):
+                return  # it was dropped meanwhile
+            is_wrong = piece.proof is not None and self._proofs is not None
+            is_wrong = is_wrong and piece.proof.hexdigest() != self._proofs.values[index]  # type: ignore[union-attr]
+            if before and self._pieces.hashes[index] not in (None, digest):
+                is_wrong = True
+            if not is_wrong:
+                self._pieces.hashes[index] = digest
+                if before:
+                    self._part.note([(index, self._pieces.length_of(index))])
+                return
+            self._pieces.drop(index)
+            self._part.note([(index, 0)])
+        if self._front > self._pieces.start_of(index):
+            self._begin_anew()
+        self._on_wrong(index, before)
+
+    def _rewind(self, offset: int) -> None:
+        self._open = {index: one for index, one in self._open.items() if self._pieces.end_of(index) <= offset}
+        if self._front > offset:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._front = 0
+        self._digests = None if self._new_digests is None else self._new_digests()
+
+    def _can_catch_up(self) -> bool:
+        """Whether what comes next of the whole file is on the disk and was not in the queue just now."""
+        if self._digests is None or self._front >= self._pieces.size:
+            return False
+        return self._pieces.hashes[self._front // self._pieces.piece] is not None
+
+    def _catch_up(self, index: int) -> None:
+        assert self._digests is not None
+        end = self._pieces.end_of(index)
+        while self._front < end and not self._is_stopped:
+            block = self._block[: min(BUFFER, end - self._front)]
+            self._part.read(block, self._front)
+            self._digests.update(block)
+            self._front += len(block)

@@ -1,0 +1,83 @@
+"""A partial that is open: its pieces, and the threads that hash it and make it durable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from launcher_recovery.transfer.buffers import Buffers
+from launcher_recovery.transfer.checksums import Digests
+from launcher_recovery.transfer.durability import Durability
+from launcher_recovery.transfer.hashing import Hashing
+from launcher_recovery.transfer.journal import Known, of_partial
+from launcher_recovery.transfer.part import Part
+from launcher_recovery.transfer.pieces import PieceHashes, Pieces
+from launcher_recovery.transfer.request import Validators
+
+Keep = Callable[..., bool]
+
+
+class Layout:
+    """The partial of a file of known size while it is filled.
+
+    Args:
+        part: the open partial.
+        known: what is there of it; its `pieces` are filled.
+        destination: where the file is to be in the end.
+        lock: guards the pieces.
+        new_digests: makes the hashers of the whole file; None: none are wanted.
+        proofs: hashes of its pieces from somebody who knows the file.
+        validators: gives what identifies the version at each source; kept with every mark.
+        keep: writes a `Transfer` to the store; False when the operation is somebody else's by now.
+        on_wrong: see `Hashing`.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        known: Known,
+        destination: Path,
+        lock: threading.RLock,
+        buffers: Buffers,
+        new_digests: Callable[[], Digests] | None,
+        proofs: PieceHashes | None,
+        validators: Callable[[], Mapping[str, Validators]],
+        keep: Keep,
+        on_wrong: Callable[[int, bool], None],
+    ) -> None:
+        assert known.pieces is not None
+        self.part = part
+        self.pieces: Pieces = known.pieces
+        self._known = known
+        self._destination = destination
+        self._lock = lock
+        self._validators = validators
+        self._keep = keep
+        noted = [0 if index in known.unproven else filled for index, filled in enumerate(self.pieces.filled)]
+        part.lay_out(known.transfer_id, self.pieces.size, self.pieces.piece, noted)
+        self.hashing = Hashing(part, self.pieces, lock, new_digests, buffers, proofs, on_wrong)
+        self.durability = Durability(part, self.pieces, lock, self.keep)
+        self.is_kept = True
+
+    def start(self) -> None:
+        """Keep what identifies the version, before any byte of it is written; then begin to hash and sync."""
+        self.keep()
+        for index in self._known.again:
+            self.hashing.again(index)
+        self.hashing.start()
+        self.durability.start()
+
+    def keep(self) -> bool:
+        """Write the journal; False when the operation is somebody else's by now."""
+        with self._lock:
+            transfer = of_partial(
+                self._destination, self.part.path, self._known.transfer_id, self.pieces, self._validators()
+            )
+        self.is_kept = self._keep(transfer)
+        return self.is_kept
+
+    def stop(self, wait: bool = False) -> None:
+        """End the threads; `wait` for a sync that is under way."""
+        self.durability.stop(wait)
+        self.hashing.stop()

@@ -1,0 +1,269 @@
+"""The partial file: written at any place, with a note behind the data of how far each piece is filled.
+
+The note is written right after the data, so that after kill -9 it says what is there to the byte: what a process has
+given to the kernel stays as long as that runs. It holds the id of the boot; after a power cut it says nothing, and the
+journal in the store does, which is written only after the data was synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+import sys
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from launcher_recovery.errors import RecoveryError
+
+# Magic, id of the transfer, digest of the boot's id, size, bytes of a piece; a checksum of these follows.
+_FOOTER = struct.Struct("<8s16s16sQQ")
+_CHECK = struct.Struct("<I")
+_COUNT = struct.Struct("<I")
+_MAGIC = b"LRPART1\n"
+_FOOTER_BYTES = _FOOTER.size + _CHECK.size
+
+Data = Union[bytes, bytearray, memoryview]
+
+
+class PartInUseError(RecoveryError, BlockingIOError):
+    """Another program writes to the partial."""
+
+
+class PartClosedError(RecoveryError):
+    """The attempt that the partial was opened for is over; nothing is written any more."""
+
+
+def boot_id() -> bytes:
+    """16 bytes that differ from one start of the machine to the next."""
+    return hashlib.sha256(_boot().encode()).digest()[:16]
+
+
+def _boot() -> str:
+    if sys.platform == "linux":
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return os.urandom(16).hex()  # nothing that was noted is trusted then
+    import psutil  # everywhere else
+
+    return f"{psutil.boot_time():.0f}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What stands behind the data: how far each piece is filled."""
+
+    transfer_id: bytes
+    boot: bytes
+    size: int
+    piece: int
+    filled: tuple[int, ...]
+
+
+def read_note(path: Path) -> Note | None:
+    """The note in a partial; None when there is none that can be read."""
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            if length < _FOOTER_BYTES:
+                return None
+            file.seek(length - _FOOTER_BYTES)
+            footer = file.read(_FOOTER_BYTES)
+            magic, transfer_id, boot, size, piece = _FOOTER.unpack_from(footer)
+            if magic != _MAGIC or _CHECK.unpack_from(footer, _FOOTER.size)[0] != zlib.crc32(footer[: _FOOTER.size]):
+                return None
+            count = -(-size // piece)
+            if length != size + count * _COUNT.size + _FOOTER_BYTES:
+                return None
+            file.seek(size)
+            filled = struct.unpack(f"<{count}I", file.read(count * _COUNT.size))
+    except OSError:
+        return None
+    if any(number > min(piece, size - index * piece) for index, number in enumerate(filled)):
+        return None
+    return Note(transfer_id, boot, size, piece, filled)
+
+
+class Part:
+    """An open partial. Safe to use from several threads; nothing is written once it is closed.
+
+    Args:
+        path: where it lies; its folder is there.
+
+    Raises:
+        PartInUseError: another program has it open to write. Where file locks do not work (some network file
+            systems), that is not noticed here; the claim in the store keeps others away as well.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._size: int | None = None
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(path, flags, 0o666)
+        try:
+            _lock_file(self._fd, path)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._is_open = True
+
+    @property
+    def fd(self) -> int:
+        return self._fd
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file, the note included."""
+        return os.fstat(self._fd).st_size
+
+    def lay_out(self, transfer_id: bytes, size: int, piece: int, filled: Sequence[int]) -> None:
+        """Make it a partial of a file of `size` bytes: cut off what is behind, and write the note."""
+        footer = _FOOTER.pack(_MAGIC, transfer_id, boot_id(), size, piece)
+        note = struct.pack(f"<{len(filled)}I", *filled) + footer + _CHECK.pack(zlib.crc32(footer))
+        with self._lock:
+            self._check_open()
+            self._size = size
+            if self.length > size:
+                os.ftruncate(self._fd, size)
+            _write(self._fd, note, size)
+
+    def write(self, data: Data, offset: int, filled: Sequence[tuple[int, int]] = ()) -> None:
+        """Write `data` at `offset`, then note for each (piece, bytes) how far it is filled."""
+        with self._lock:
+            self._check_open()
+            _write(self._fd, data, offset)
+            for index, number in filled:
+                assert self._size is not None
+                _write(self._fd, _COUNT.pack(number), self._size + index * _COUNT.size)
+
+    def note(self, filled: Sequence[tuple[int, int]]) -> None:
+        """Note for each (piece, bytes) how far it is filled, without writing data."""
+        self.write(b"", 0, filled)
+
+    def read(self, view: memoryview, offset: int) -> None:
+        """Fill `view` with what is there from `offset` on.
+
+        Raises:
+            EOFError: there is less.
+        """
+        done = 0
+        while done < len(view):
+            count = _read_into(self._fd, view[done:], offset + done, self._lock)
+            if not count:
+                raise EOFError(f"{self.path} ends before byte {offset + len(view)}")
+            done += count
+
+    def cut(self, length: int) -> None:
+        """Cut off what is behind `length` bytes."""
+        with self._lock:
+            self._check_open()
+            os.ftruncate(self._fd, length)
+
+    def sync(self) -> None:
+        """Have what was written so far survive a power cut."""
+        getattr(os, "fdatasync", os.fsync)(self._fd)
+
+    def publish(self, destination: Path) -> None:
+        """Make it the destination, durably and at once: nobody ever sees half a file there."""
+        with self._lock:
+            self._check_open()
+            if self._size is not None:
+                os.ftruncate(self._fd, self._size)
+            os.fsync(self._fd)
+            if os.name == "nt":  # a file that is open cannot be renamed there
+                self._close()
+            os.replace(self.path, destination)
+        sync_folder(destination.parent)
+        if self.path.parent != destination.parent:
+            sync_folder(self.path.parent)
+        self.close()
+
+    def discard(self) -> None:
+        """Delete it."""
+        with self._lock:
+            if os.name == "nt":
+                self._close()
+            self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """End; whoever is in the middle of a write finishes it first."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            # Said before it is closed: a sync that is under way in another thread would keep the lock until it ends.
+            _unlock_file(self._fd)
+            os.close(self._fd)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise PartClosedError("the attempt is over")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where folders can be synced."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(fd: int, data: Data, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        if hasattr(os, "pwrite"):
+            done = os.pwrite(fd, view, offset)
+        else:  # Windows; the lock of the partial keeps others from moving the position
+            os.lseek(fd, offset, os.SEEK_SET)
+            done = os.write(fd, view)
+        view, offset = view[done:], offset + done
+
+
+def _read_into(fd: int, view: memoryview, offset: int, lock: threading.Lock) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [view], offset)
+    with lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, len(view))
+    view[: len(data)] = data
+    return len(data)
+
+
+def _unlock_file(fd: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError:
+        return  # a file system without locks
+
+
+def _lock_file(fd: int, path: Path) -> None:
+    """Keep other programs from writing to it, where that can be done."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"another program is writing to {path}; it is tried again when that has ended"
+        raise PartInUseError(errno.EWOULDBLOCK, message) from None
+    except OSError:
+        return  # a file system without locks

@@ -1,0 +1,78 @@
+"""A mirror proves that it has the same file before a byte of it is used: same size, and two samples agree."""
+
+from __future__ import annotations
+
+import requests
+
+from launcher_recovery.errors import IntegrityError
+from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer.body import Body
+from launcher_recovery.transfer.layout import Layout
+from launcher_recovery.transfer.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.sources import Source
+
+SAMPLE = 256 << 10
+"""Bytes of a sample."""
+
+_SILENCE_S = 5.0
+
+
+def prove(source: Source, session: requests.Session, layout: Layout | None, has_checksum: bool) -> None:
+    """Return when the source may be used.
+
+    Args:
+        layout: what is there to compare with; None: nothing yet.
+        has_checksum: whether a checksum is going to prove the whole. Without one, and without two pieces to compare,
+            nothing would tell that a mirror has the same file.
+
+    Raises:
+        IntegrityError: it has another file, or nothing can prove that it has the same.
+        requests.RequestException: it could not be asked.
+    """
+    samples = [] if layout is None else _samples(layout)
+    if len(samples) < 2:
+        if not has_checksum:
+            raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
+        source.is_proven = True
+        return
+    assert layout is not None
+    for start, end in samples:
+        there = memoryview(bytearray(end - start))
+        layout.part.read(there, start)
+        if _sample(source, session, start, end, layout.pieces.size) != there:
+            raise IntegrityError(f"the mirror {redact_url(source.url)} has another file")
+    source.is_proven = True
+
+
+def _samples(layout: Layout) -> list[tuple[int, int]]:
+    """The first and the last part that is there and was hashed, as far apart as can be had."""
+    pieces = layout.pieces
+    complete = [index for index, value in enumerate(pieces.hashes) if value is not None and pieces.is_complete(index)]
+    if not complete:
+        return []
+    first = pieces.start_of(complete[0])
+    last = pieces.end_of(complete[-1])
+    head = (first, min(first + SAMPLE, pieces.end_of(complete[0])))
+    tail = (max(last - SAMPLE, pieces.start_of(complete[-1])), last)
+    return [head, tail] if len(complete) > 1 else []
+
+
+def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview | None:
+    """What the source has there; None when it has a file of another size, or gives no ranges."""
+    try:
+        answer = ask(session, source, start, end, source.validators or Validators(), trust_range=True)
+    except NotThatFile:
+        return None
+    try:
+        if answer.is_whole or answer.validators.size != size or answer.response is None:
+            return None
+        source.validators = source.validators or answer.validators
+        body, view, done = Body(answer.response, _SILENCE_S), memoryview(bytearray(end - start)), 0
+        while done < len(view):
+            count = body.read_into(view[done:])
+            if not count:
+                raise requests.ConnectionError(f"{redact_url(source.url)} closed the connection before the end")
+            done += count
+        return view
+    finally:
+        answer.close()

@@ -1,0 +1,70 @@
+"""How many connections: one to begin with, one more as long as each makes the whole faster."""
+
+from __future__ import annotations
+
+GROWTH = 1.2
+"""How many times faster the whole has to be with one connection more."""
+
+_SHORTEST_S = 0.1
+_LONGEST_S = 1.0
+_ENOUGH_BYTES = 8 << 20
+_AGAIN_S = 30.0
+
+
+class Ramp:
+    """Decides from measurements how many connections there should be; a pure state machine.
+
+    A measurement takes until `_ENOUGH_BYTES` have come, at least 0.1 s and at most 1 s. When one more connection did
+    not help, it is taken back, and after half a minute tried again.
+
+    Args:
+        most: how many connections at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = max(1, most)
+        self.wanted = 1
+        self._since: tuple[float, int] | None = None
+        self._before = 0.0
+        self._rests_until = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further connection is being tried at the moment."""
+        return self.wanted >= self.most or self._rests_until > 0
+
+    def observe(self, now: float, received: int, working: int, worth: bool) -> int:
+        """How many connections there should be.
+
+        Args:
+            now: monotonic time in seconds.
+            received: bytes that have arrived over all connections so far.
+            working: how many connections are receiving at the moment.
+            worth: whether there is enough left for another connection.
+        """
+        if self._rests_until > now or (self.wanted >= self.most and not self._before) or working < self.wanted:
+            self._since = None
+            return self.wanted
+        if self._since is None:
+            self._since = now, received
+            return self.wanted
+        began, had = self._since
+        seconds, count = now - began, received - had
+        if seconds < _SHORTEST_S or (count < _ENOUGH_BYTES and seconds < _LONGEST_S):
+            return self.wanted
+        self._since = None
+        rate = count / seconds
+        if self._before and rate < GROWTH * self._before:
+            self.wanted = max(1, self.wanted - 1)
+            self._before, self._rests_until = 0.0, now + _AGAIN_S
+        elif self.wanted < self.most and worth:
+            self._before, self._rests_until = rate, 0.0
+            self.wanted += 1
+        else:
+            self._before = 0.0
+        return self.wanted
+
+    def fall_back(self, working: int, now: float) -> None:
+        """A connection could not be had, or was taken away: so many work, and no more are tried for a while."""
+        self.wanted = max(1, working)
+        self._before, self._since, self._rests_until = 0.0, None, now + _AGAIN_S

@@ -1,0 +1,53 @@
+"""What a caller asks for: the file, where it is to be, and how it is to be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from launcher_recovery.transfer.checksums import Checksum
+from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.pieces import PieceHashes
+from launcher_recovery.transfer.reuse import How
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file.
+
+    Args:
+        url: where it is asked for first.
+        destination: where it is to be, with links resolved.
+        checksums: what it is to have.
+        size: bytes; None: not known.
+        mirrors: further addresses, best first.
+        piece_hashes: hashes of its pieces, from somebody who knows the file.
+        headers: sent to the origin of `url` alone.
+        connections: how many at most, to one host.
+        priority: higher goes first where downloads share something.
+        staging: a folder for the partial; None: beside the destination.
+        reuse: how a file with the same content that is on the disk already may serve instead of a download:
+            "reflink", "hardlink", "copy", "auto"; None: not at all.
+        new_session: makes what each connection is made with.
+    """
+
+    url: str
+    destination: Path
+    checksums: tuple[Checksum, ...] = ()
+    size: int | None = None
+    mirrors: tuple[str, ...] = ()
+    piece_hashes: PieceHashes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connections: int = CONNECTIONS_PER_HOST
+    priority: int = 0
+    staging: Path | None = None
+    reuse: How | None = None
+    new_session: Callable[[], requests.Session] = requests.Session
+
+    @property
+    def proofs(self) -> tuple[Checksum, ...]:
+        """The checksums that prove that bytes from different places and times are one file."""
+        return tuple(checksum for checksum in self.checksums if checksum.is_proof)

@@ -1,0 +1,201 @@
+"""One connection: fetches one extent after the other, and writes what it gets at its place."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests
+import urllib3
+
+from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer.body import Body
+from launcher_recovery.transfer.buffers import BUFFER
+from launcher_recovery.transfer.request import Answer
+from launcher_recovery.transfer.sources import Source
+
+if TYPE_CHECKING:
+    from launcher_recovery.transfer.fetching import Fetching
+
+SILENCE_S = 5.0
+_GATHER_S = 0.05
+_LEAST_READ = 16 << 10
+_RATE_S = 1.0
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
+
+@dataclass
+class Extent:
+    """A part of the file that a connection is to fetch: bytes `pos` to `end`; `end` may come nearer meanwhile."""
+
+    pos: int
+    end: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.end - self.pos)
+
+
+class LocalError(Exception):
+    """Something here failed, not the other side; `args[0]` is what."""
+
+
+class Worker(threading.Thread):
+    """A connection to one source, in a thread of its own.
+
+    Args:
+        fetching: gives extents, and takes what comes.
+        source: where to.
+        session: the connection is made with it.
+    """
+
+    def __init__(self, fetching: Fetching, source: Source, session: requests.Session) -> None:
+        super().__init__(name="recovery-connection", daemon=True)
+        self.source = source
+        self.extent: Extent | None = None
+        self.asked_at: float | None = None
+        """When it began to wait for an answer; None while it receives."""
+        self.content_type: str | None = None
+        self.received = 0
+        self.rate = 0.0
+        self.slow_since: float | None = None
+        """Bytes a second over the last second or so."""
+        self.began_at = time.monotonic()
+        self.is_stopped = False
+        self._fetching = fetching
+        self._session = session
+        self._body: Body | None = None
+        self._since = (self.began_at, 0)
+
+    def run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._fetching.work(self)
+        except BaseException as problem:
+            error = problem
+        finally:
+            self._body = None
+            self._session.close()
+        self._fetching.left(self, error)
+
+    def stop(self) -> None:
+        """End at once; nothing is written any more after the bytes that are on their way to the disk."""
+        self.is_stopped = True
+        body = self._body
+        if body is not None:
+            body.shut()
+
+    def receive(self, answer: Answer, extent: Extent) -> None:
+        """Take the body of an answer as far as the extent goes.
+
+        Raises:
+            requests.ConnectionError: it broke, or ended early; what came was handed over before.
+            LocalError: the disk, or what was taken for the file, was not right.
+        """
+        assert answer.response is not None
+        body = self._body = Body(answer.response, SILENCE_S)
+        self.content_type = answer.response.headers.get("Content-Type")
+        where = redact_url(answer.response.url)
+        first_byte = extent.pos
+        try:
+            while extent.pos < extent.end and not self.is_stopped:
+                buffer = self._fetching.buffers.take(0.05)
+                if buffer is None:
+                    continue  # the hashes, or the disk, are slower than the network
+                count, problem = self._gather(body, buffer, extent)
+                if count:
+                    self._fetching.take(self, extent, buffer, count)
+                else:
+                    self._fetching.buffers.give_back(buffer)
+                if problem is not None:
+                    if isinstance(problem, EOFError):
+                        missing = (answer.end if answer.end is not None else extent.end) - extent.pos
+                        text = f"{where} closed the connection {missing} bytes before the end"
+                        raise requests.ConnectionError(text)
+                    raise _broken(where, extent.pos - first_byte, problem) from problem
+        finally:
+            self._body = None
+            if answer.end is None or extent.pos < answer.end:
+                answer.close()  # more would come that nobody wants
+
+    def stream(self, answer: Answer) -> Iterator[memoryview]:
+        """The body of an answer of unknown length as it comes; each part is of use until the next one.
+
+        Raises:
+            requests.ConnectionError: it broke off.
+        """
+        assert answer.response is not None
+        body = self._body = Body(answer.response, SILENCE_S)
+        self.content_type = answer.response.headers.get("Content-Type")
+        where, buffer = redact_url(answer.response.url), memoryview(bytearray(BUFFER))
+        received = 0
+        while not self.is_stopped:
+            try:
+                count = body.read_into(buffer)
+            except (*BROKEN, ValueError, AttributeError) as error:
+                raise _broken(where, received, error) from error
+            if not count:
+                return
+            received += count
+            self._fetching.bandwidth.take(count, self._fetching.wanted.priority, lambda: self.is_stopped)
+            self._measure(count)
+            yield buffer[:count]
+
+    def _gather(self, body: Body, buffer: memoryview, extent: Extent) -> tuple[int, Exception | None]:
+        """Fill the buffer for a twentieth of a second at most; how much came, and what ended it."""
+        most = min(BUFFER, extent.end - extent.pos)
+        rate = self._fetching.bandwidth.rate
+        if rate:
+            most = min(most, max(_LEAST_READ, int(rate * _GATHER_S)))
+        count, until = 0, None
+        while count < most and not self.is_stopped:
+            try:
+                got = body.read_into(buffer[count:most])
+            except (*BROKEN, ValueError, AttributeError) as error:
+                # The last two: it was closed in this moment, from another thread.
+                return count, error
+            if not got:
+                return count, EOFError()
+            count += got
+            now = time.monotonic()
+            if until is None:
+                until = now + _GATHER_S
+            elif now >= until:
+                break
+        if rate:
+            self._fetching.bandwidth.take(count, self._fetching.wanted.priority, lambda: self.is_stopped)
+        self._measure(count)
+        return count, None
+
+    def _measure(self, count: int) -> None:
+        self.received += count
+        now = time.monotonic()
+        began, had = self._since
+        if now - began >= _RATE_S:
+            self.rate = (self.received - had) / (now - began)
+            self._since = now, self.received
+        elif not self.rate and now - self.began_at > 0.2:
+            self.rate = self.received / (now - self.began_at)
+        self.source.worked(self.rate if now - began >= _RATE_S else 0.0)
+
+    def silent_rate(self, now: float) -> float:
+        """Bytes a second since the last measurement: lower than `rate` when little has come since."""
+        began, had = self._since
+        return (self.received - had) / max(now - began, 1e-3)
+
+    @property
+    def session(self) -> requests.Session:
+        return self._session
+
+
+def _broken(where: str, received: int, error: Exception) -> Exception:
+    """Said again with the address, which those below do not know."""
+    cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+    text = f"the connection to {where} broke after {received} bytes: {cause}"
+    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        return requests.ReadTimeout(f"{where} sent nothing for {SILENCE_S:g} s after {received} bytes")
+    return requests.ConnectionError(text)

@@ -1,0 +1,63 @@
+"""Behaviours of a server: each makes of the answer that was due the one that is given."""
+
+from .bodies import drop, drops, flip, slow, stall
+from .contents import (
+    another_part,
+    changed,
+    changed_carelessly,
+    chunked,
+    content_length,
+    content_range,
+    gzipped,
+    ignores_range,
+    longer,
+    multipart,
+    said,
+    shorter,
+    unsatisfiable,
+)
+from .heads import cut_head, dribbled, endless_headers, endless_interim, endless_line, garbage, no_answer, silence
+from .refusals import Signatures, chain, disguised_page, json_error, login_page, loop, needs_token, redirect, refuse
+from .when import combined, script, since, when
+
+__all__ = [
+    "Signatures",
+    "another_part",
+    "chain",
+    "changed",
+    "changed_carelessly",
+    "chunked",
+    "combined",
+    "content_length",
+    "content_range",
+    "cut_head",
+    "disguised_page",
+    "dribbled",
+    "drop",
+    "drops",
+    "endless_headers",
+    "endless_interim",
+    "endless_line",
+    "flip",
+    "garbage",
+    "gzipped",
+    "ignores_range",
+    "json_error",
+    "login_page",
+    "longer",
+    "loop",
+    "multipart",
+    "needs_token",
+    "no_answer",
+    "redirect",
+    "refuse",
+    "said",
+    "script",
+    "shorter",
+    "silence",
+    "since",
+    "slow",
+    "stall",
+    "unsatisfiable",
+    "when",
+]
