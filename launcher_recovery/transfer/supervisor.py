@@ -90,9 +90,7 @@ class Supervisor:
                 worth = left > 2 * max(1, len(workers)) * fetching.layout.pieces.piece  # type: ignore[union-attr]
                 wanted = self._ramp.observe(time.monotonic(), received, working, worth)
                 given = [source for source in self._sources if source.is_given and not source.is_out]
-                if any(
-                    one.ignores_ranges or not fetching.can_be_divided(one.validators) for one in used if one.is_given
-                ):
+                if any(one.ignores_ranges or not fetching.can_be_divided(one.validators) for one in given):
                     wanted = 1
                 allotment.wanted = wanted
                 has_work = allotment.has_work(workers)
