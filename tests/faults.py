@@ -13,6 +13,11 @@ from typing import Any
 SEND_BUFFER = 64 << 10
 
 
+def first_of(range_: str | None) -> int:
+    """The first byte that a Range header asks for; without one it is that of the file."""
+    return int(range_.removeprefix("bytes=").partition("-")[0]) if range_ else 0
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request: the path, and the headers by their names in lower case."""
@@ -23,6 +28,11 @@ class Asked:
     @property
     def range(self) -> str | None:
         return self.headers.get("range")
+
+    @property
+    def first(self) -> int:
+        """The first byte that is asked for."""
+        return first_of(self.range)
 
     @property
     def if_range(self) -> str | None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher_recovery.errors import IntegrityError, StoreError
+from launcher_recovery.errors import IntegrityError, StoreError, UnexpectedContentError
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import keeps_transfers
 from launcher_recovery.records import Transfer
@@ -70,7 +70,7 @@ def attempt(operation: Operation, wanted: Wanted) -> Path:
 
 def is_there(destination: Path, checksums: tuple[Checksum, ...], size: int | None, check: Callable[[], object]) -> bool:
     """Whether the file is at its place already, as far as size and checksums tell."""
-    if not destination.is_file() or (size is None and not checksums):
+    if not destination.is_file():
         return False
     if size is not None and destination.stat().st_size != size:
         return False
@@ -157,7 +157,7 @@ class _Attempt:
         if known.pieces is None and wanted.size is not None and known.prefix > wanted.size:
             known = journal.nothing()
         self._known = known
-        self._fetching = Fetching(wanted, self._part, known, self._lay_out)
+        self._fetching = Fetching(wanted, self._part, known, self._lay_out, self._keep_stream)
         self._supervisor = Supervisor(self._operation, self._fetching, self._sources)
         if known.pieces is None and not known.prefix:
             self._part.cut(0)
@@ -195,6 +195,14 @@ class _Attempt:
             self._validators,
             self._operation.keep_transfer,
             self._on_wrong,
+        )
+
+    def _keep_stream(self) -> None:
+        """The journal of a partial whose size is not known: what tells whether the rest belongs to it."""
+        self._operation.keep_transfer(
+            journal.of_partial(
+                self._wanted.destination, self._part.path, self._known.transfer_id, None, self._validators()
+            )
         )
 
     def _validators(self) -> dict[str, Validators]:
@@ -302,12 +310,12 @@ class _Attempt:
         if not wrong:
             return True
         if allotment.is_comparing and allotment.differing is None:
-            self._refuse(wrong[0], "the server sends it so")
+            self._refuse(wrong[0], "the server sends it so", UnexpectedContentError)
         if self._is_as_told(digests):
-            self._refuse(wrong[0], "it arrived as the server says it should be")
+            self._refuse(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
         at = 0 if allotment.differing is None else layout.pieces.end_of(allotment.differing)
         if at >= layout.pieces.size:
-            self._refuse(wrong[0], "the server sends it so")
+            self._refuse(wrong[0], "the server sends it so", UnexpectedContentError)
         if all(source.ignores_ranges or source.is_out for source in self._sources):
             self._refuse(wrong[0], "its damaged piece cannot be fetched by itself")
         logger.info("%s is damaged; its wrong piece is looked for", self._wanted.destination.name)
@@ -322,7 +330,7 @@ class _Attempt:
         """Whether the server itself says of the file what was computed here: then nothing was damaged on the way."""
         return digests is not None and any(digests.has(checksum) for checksum in self._sources[0].checksums)
 
-    def _refuse(self, wrong: Checksum, why: str) -> None:
+    def _refuse(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> None:
         layout = self._fetching.layout
         assert layout is not None
         assert layout.hashing.digests is not None
@@ -331,7 +339,7 @@ class _Attempt:
         # What this attempt won is lost again.
         self._operation.moved = False
         self._operation.resume_at(0, layout.pieces.size, "bytes")
-        raise IntegrityError(
+        raise error(
             f"{redact_url(self._wanted.url)}: the {wrong.algorithm} is {computed}, but {wrong.value} was expected; "
             f"{why}, and the file was deleted"
         )

@@ -24,6 +24,7 @@ class Body:
     """
 
     def __init__(self, response: requests.Response, silence_s: float) -> None:
+        self._response = response
         self._raw: Any = response.raw
         fp: Any = getattr(self._raw, "_fp", None)
         is_plain = isinstance(fp, http.client.HTTPResponse) and not fp.chunked and fp.length is not None
@@ -32,6 +33,23 @@ class Body:
         if self._socket is not None:
             self._socket.settimeout(silence_s)
         self._rest = b""
+
+    def is_of(self, response: requests.Response) -> bool:
+        """Whether it is the body of that response."""
+        return self._response is response
+
+    def peek(self) -> bytes:
+        """The first bytes that there are, some KiB of them, as soon as there are any; they are read again later.
+
+        Raises:
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed.
+        """
+        if self._plain is not None:
+            fp = self._plain
+            return bytes(fp.fp.peek()[: fp.length]) if fp.length and fp.fp is not None else b""
+        if not self._rest:
+            self._rest = self._read_more()
+        return self._rest
 
     def read_into(self, view: memoryview) -> int:
         """Read what there is, at least a byte, into `view`; 0 when the body is over.
@@ -55,13 +73,16 @@ class Body:
 
     def _read_slowly(self, view: memoryview) -> int:
         if not self._rest:
-            read1 = getattr(self._raw, "read1", None)
-            self._rest = read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)
-        count = min(len(view), len(self._rest or b""))
+            self._rest = self._read_more()
+        count = min(len(view), len(self._rest))
         if count:
             view[:count] = self._rest[:count]
             self._rest = self._rest[count:]
         return count
+
+    def _read_more(self) -> bytes:
+        read1 = getattr(self._raw, "read1", None)
+        return (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
 
     def shut(self) -> None:
         """End it from another thread: whoever waits for bytes gets an error, or the end of the body, at once."""

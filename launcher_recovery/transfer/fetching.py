@@ -46,9 +46,17 @@ class Fetching:
         part: the open partial.
         known: what is there of it.
         on_layout: called, with the lock held, when the size is known; gives the layout.
+        on_stream: called before the first byte of a body whose length is not known is written.
     """
 
-    def __init__(self, wanted: Wanted, part: Part, known: Known, on_layout: Callable[[int], Layout]) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        part: Part,
+        known: Known,
+        on_layout: Callable[[int], Layout],
+        on_stream: Callable[[], object],
+    ) -> None:
         self.wanted = wanted
         self.part = part
         self.known = known
@@ -69,7 +77,7 @@ class Fetching:
         self.brought_by: dict[int, Source] = {}
         """By piece, the source that sent the end of it."""
         self._on_layout = on_layout
-        self._is_looked_at = False
+        self._on_stream = on_stream
 
     @property
     def pieces(self) -> Pieces | None:
@@ -133,6 +141,8 @@ class Fetching:
             answer.close()
             return
         try:
+            if answer.start == 0 and answer.response is not None:
+                self._look_at(worker, answer)
             self._accept(worker, extent, answer)
         except BaseException:
             answer.close()
@@ -230,8 +240,6 @@ class Fetching:
         layout = self.layout
         assert layout is not None
         view, offset = buffer[:count], extent.pos
-        if offset == 0 and not self._is_looked_at:
-            self._look_at(worker, view, layout.pieces.size)
         if time.monotonic() - self.checked_at > _STALE_S:
             self._wait_for_check(worker)
         written: list[tuple[int, int]] = []
@@ -326,17 +334,24 @@ class Fetching:
         self.layout.part.note(list(enumerate(pieces.filled)))
         self.layout.hashing.rewind(offset)
 
-    def _look_at(self, worker: Worker, first: memoryview, size: int | None) -> None:
-        """Refuse what is no file, by its first bytes."""
-        self._is_looked_at = True
-        answer_url = worker.source.resolved or worker.source.url
+    def _look_at(self, worker: Worker, answer: Answer) -> None:
+        """Refuse what is no file, by its first bytes, before anything is believed of the answer.
+
+        Raises:
+            UnexpectedContentError: see `refuse_what_is_no_file`.
+            requests.RequestException: the connection broke before there were any.
+        """
+        assert answer.response is not None
+        first = worker.first_bytes(answer)
+        if worker.is_stopped or (not first and not answer.validators.size):
+            return  # an empty file is looked at when it is there
         try:
             refuse_what_is_no_file(
-                bytes(first[: 1 << 16]),
-                content_type=worker.content_type,
+                first,
+                content_type=answer.response.headers.get("Content-Type"),
                 name=self.wanted.destination.name,
-                size=size,
-                where=answer_url,
+                size=answer.validators.size,
+                where=worker.source.resolved or worker.source.url,
                 asked=worker.source.url,
             )
         except UnexpectedContentError as error:
@@ -346,8 +361,7 @@ class Fetching:
 
     def look_at_nothing(self) -> None:
         """The file is empty: refuse that where it cannot be."""
-        if not self._is_looked_at and not self.wanted.proofs:
-            self._is_looked_at = True
+        if not self.wanted.proofs:
             name, url = self.wanted.destination.name, self.wanted.url
             refuse_what_is_no_file(b"", content_type=None, name=name, size=0, where=url)
 
@@ -366,10 +380,9 @@ class Fetching:
         try:
             if self.part.length != extent.pos:
                 self.part.cut(extent.pos)
+            self._on_stream()
             self._hash_prefix(digests, extent.pos, worker)
             for data in worker.stream(answer):
-                if extent.pos == 0 and not self._is_looked_at:
-                    self._look_at(worker, data, None)
                 self._append(data, extent.pos)
                 digests.update(data)
                 with self.lock:

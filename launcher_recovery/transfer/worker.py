@@ -59,7 +59,6 @@ class Worker(threading.Thread):
         self.extent: Extent | None = None
         self.asked_at: float | None = None
         """When it began to wait for an answer; None while it receives."""
-        self.content_type: str | None = None
         self.received = 0
         self.rate = 0.0
         self.slow_since: float | None = None
@@ -89,6 +88,25 @@ class Worker(threading.Thread):
         if body is not None:
             body.shut()
 
+    def first_bytes(self, answer: Answer) -> bytes:
+        """The first bytes of a body, some KiB of it at most, which `receive` or `stream` give again.
+
+        Raises:
+            requests.ConnectionError: it broke before there were any.
+        """
+        body = self._open(answer)
+        try:
+            return body.peek()
+        except (*BROKEN, ValueError, AttributeError) as error:
+            assert answer.response is not None
+            raise _broken(redact_url(answer.response.url), 0, error) from error
+
+    def _open(self, answer: Answer) -> Body:
+        assert answer.response is not None
+        if self._body is None or not self._body.is_of(answer.response):
+            self._body = Body(answer.response, SILENCE_S)
+        return self._body
+
     def receive(self, answer: Answer, extent: Extent) -> None:
         """Take the body of an answer as far as the extent goes.
 
@@ -97,8 +115,7 @@ class Worker(threading.Thread):
             LocalError: the disk, or what was taken for the file, was not right.
         """
         assert answer.response is not None
-        body = self._body = Body(answer.response, SILENCE_S)
-        self.content_type = answer.response.headers.get("Content-Type")
+        body = self._open(answer)
         where = redact_url(answer.response.url)
         first_byte = extent.pos
         try:
@@ -129,8 +146,7 @@ class Worker(threading.Thread):
             requests.ConnectionError: it broke off.
         """
         assert answer.response is not None
-        body = self._body = Body(answer.response, SILENCE_S)
-        self.content_type = answer.response.headers.get("Content-Type")
+        body = self._open(answer)
         where, buffer = redact_url(answer.response.url), memoryview(bytearray(BUFFER))
         received = 0
         while not self.is_stopped:
