@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
+import ssl
 from typing import Any
 
 import requests
@@ -83,6 +85,21 @@ class Body:
     def _read_more(self) -> bytes:
         read1 = getattr(self._raw, "read1", None)
         return (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is something to read, its end included; False when there is nothing yet after `seconds`."""
+        if self._rest or self._socket is None:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll() if hasattr(select, "poll") else None
+        try:
+            if poll is None:
+                return bool(select.select([self._socket], [], [], seconds)[0])
+            poll.register(self._socket, select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        except (OSError, ValueError):
+            return True  # it is closed already: reading tells
 
     def shut(self) -> None:
         """End it from another thread: whoever waits for bytes gets an error, or the end of the body, at once."""

@@ -180,7 +180,8 @@ class Worker(threading.Thread):
             now = time.monotonic()
             if until is None:
                 until = now + _GATHER_S
-            elif now >= until:
+            # What is here already does not wait for what may be long in coming.
+            if now >= until or (count < most and not body.wait(until - now)):
                 break
         if rate:
             self._fetching.bandwidth.take(count, self._fetching.wanted.priority, lambda: self.is_stopped)
