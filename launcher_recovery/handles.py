@@ -205,8 +205,8 @@ class Handles:
             if self._looks:
                 self._there_is_work.notify()
             else:
-                self._looks = True
                 threading.Thread(target=self._look, name="recovery-watch", daemon=True).start()
+                self._looks = True
         live.wake.set()  # for what came before
 
     def made_here(self, events: Collection[Event]) -> None:
@@ -216,6 +216,7 @@ class Handles:
                 self._own.update(event.seq for event in events)
 
     def _look(self) -> None:
+        is_told = False
         while True:
             with self._lock:
                 if not self._watched and not self._there_is_work.wait_for(lambda: self._watched, _LINGER_S):
@@ -224,9 +225,15 @@ class Handles:
             time.sleep(_LOOK_S)
             try:
                 self._look_once()
+                is_told = False
+                continue
             except StoreError as error:
                 logger.debug("changes of other processes cannot be looked for at the moment: %s", error)
-                time.sleep(_PATIENCE_S)
+            except Exception:  # a store of one's own may raise anything, and nobody else looks
+                if not is_told:
+                    logger.exception("changes of other processes cannot be looked for at the moment")
+                is_told = True
+            time.sleep(_PATIENCE_S)
 
     def _look_once(self) -> None:
         store, seen = self._store(), self._seen

@@ -140,6 +140,8 @@ class Heartbeat:
                 handles_of(self.store).do_what_is_left()
             except StoreError:
                 continue  # the store says so itself; the next beat may work
+            except Exception:  # a store of one's own may raise anything; without beats this process counts as dead
+                logger.exception("this process could not be kept among the owners; tried again in %g s", HEARTBEAT_S)
 
     def stop(self) -> None:
         """End, and take the owner out: what it had not finished is free for others."""

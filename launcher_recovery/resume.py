@@ -68,6 +68,8 @@ class Resumer:
                 self.sweep()
             except StoreError as error:
                 logger.warning("interrupted operations cannot be looked for at the moment: %s", error)
+            except Exception:  # of a store of one's own, or what cleans up besides
+                logger.exception("interrupted operations cannot be looked for at the moment")
             self._stop.wait(_SWEEP_S)
 
     def sweep(self) -> None:

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from launcher_recovery import stores
 from sample_launcher.hub import Hub
+from tests.support import watched_operations
+
+# Threads that were told to end may take so long to do it; one that only looks for work ends by itself.
+_ENDS_WITHIN_S = 5.0
+_LOOKS_FOR_WORK = "recovery-watch"
+
+
+@pytest.fixture(autouse=True)
+def _a_test_ends_what_it_began() -> Iterator[None]:
+    """No thread of ours goes on after its test: it would meet what the next ones replace, and they would be blamed."""
+    threads, watched = set(threading.enumerate()), watched_operations()
+    yield
+    stores.stop()  # a thread of the whole process
+    until = time.monotonic() + _ENDS_WITHIN_S
+    begun = [thread for thread in threading.enumerate() if thread not in threads]
+    ours = [thread for thread in begun if thread.name.startswith("recovery-") and thread.name != _LOOKS_FOR_WORK]
+    for thread in ours:
+        thread.join(max(0.0, until - time.monotonic()))
+    left = sorted(thread.name for thread in ours if thread.is_alive())
+    assert not left, f"{', '.join(left)} still run: stop what was started, or `tests.support.let_go` of the store"
+    names = sorted(live.data.title for live in watched_operations() - watched)
+    assert not names, f"{', '.join(names)} still run: end them, detach them, or `tests.support.let_go` of the store"
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 import pluggy
 
+from launcher_recovery import handles, owners
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.plugin import LauncherPlugin
@@ -34,6 +37,24 @@ def recovery_threads() -> list[str]:
     """Names of recovery's threads that were begun since `forget_threads`."""
     begun = [thread for thread in threading.enumerate() if thread not in _earlier]
     return sorted(thread.name for thread in begun if thread.name.startswith("recovery-"))
+
+
+def but_for(module: ModuleType, **replaced: object) -> SimpleNamespace:
+    """What stands for `module` in one module under test: replaced there alone, not for other threads."""
+    return SimpleNamespace(**{**vars(module), **replaced})
+
+
+def watched_operations() -> set[Operation]:
+    """Handles of operations for whose sake a thread looks for what other processes change, on any store."""
+    return {live for handles in list(handles._of_store.values()) for live in list(handles._watched)}
+
+
+def let_go(store: Store) -> None:
+    """End what goes on for `store` where a test works with bare handles of operations, which an engine would end."""
+    owners.let_go(store)
+    of_store = handles.handles_of(store)
+    for live in list(of_store._watched):
+        of_store.detach(live)
 
 
 def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:

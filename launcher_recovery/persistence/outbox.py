@@ -51,6 +51,9 @@ class OutboxTail:
             except StoreError as error:
                 logger.warning("events cannot be read at the moment: %s", error)
                 self._stop.wait(_WAIT_S)
+            except Exception:  # a store of one's own may raise anything
+                logger.exception("events cannot be read at the moment")
+                self._stop.wait(_WAIT_S)
 
     def _deliver(self) -> None:
         events = self._store.events_since(self._seq)

@@ -24,7 +24,7 @@ from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.web import init_app
 from launcher_recovery.web.security import MAX_BODY, HostNames, same_site
 from sample_launcher.app import create_app
-from tests.support import Ticking
+from tests.support import Ticking, let_go
 
 BASE = "/api/recovery"
 SENT = {"X-Launcher-Recovery": "1"}
@@ -99,6 +99,7 @@ def site() -> Iterator[Site]:
     made = Site()
     yield made
     made.integrator.stop()
+    let_go(made.store)
 
 
 def error_of(answer: TestResponse) -> tuple[int, str]:

@@ -231,17 +231,22 @@ def checking(store: SQLitePersistence) -> Call:
     return call
 
 
+@pytest.mark.parametrize("error", [StoreError("busy"), AttributeError("a fault of the store")])
 def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
-    store: SQLitePersistence, elsewhere: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    store: SQLitePersistence,
+    elsewhere: Callable[[str], str],
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What changed meanwhile is noticed then."""
+    """What changed meanwhile is noticed then, whatever the store raised; a fault is told once."""
     monkeypatch.setattr("launcher_recovery.handles._PATIENCE_S", 0.0)
     event_range = store.event_range
     failures = iter([True] * 3)
 
     def failing() -> tuple[int, int]:
         if next(failures, False):
-            raise StoreError("busy")
+            raise error
         return event_range()
 
     call = checking(store)
@@ -249,6 +254,7 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_looked_at_later(
     assert elsewhere("cancel") == "cancelled"
     assert isinstance(call.result, OperationCancelled)
     assert next(failures, "all were met") == "all were met"
+    assert caplog.text.count("AttributeError: a fault of the store") == (not isinstance(error, StoreError))
 
 
 def test_more_events_than_can_be_read(

@@ -20,6 +20,7 @@ from launcher_recovery.persistence import ResilientPersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.persistence.fallback import RETRY_S
 from launcher_recovery.records import UNFINISHED
+from tests.support import let_go
 from tests.torture.files import database
 from tests.torture.kinds import run_examples
 from tests.torture.model import Walks
@@ -221,6 +222,7 @@ def opened(path: Path) -> Iterator[tuple[Disk, Kit]]:
     try:
         yield disk, kit
     finally:
+        let_go(disk)
         disk.close()
 
 

@@ -22,6 +22,7 @@ from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.policy import Policy
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.testing import VirtualClock
+from tests.support import let_go
 
 S = RecoveryState
 
@@ -145,6 +146,7 @@ class Successor:
 def store(tmp_path: Path) -> Iterator[SQLitePersistence]:
     made = SQLitePersistence(tmp_path / "recovery.db")
     yield made
+    let_go(made)
     made.close()
 
 

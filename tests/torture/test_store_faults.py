@@ -19,7 +19,6 @@ from launcher_recovery import (
     SQLitePersistence,
     StoreError,
     current_operation,
-    owners,
     recoverable,
 )
 from launcher_recovery.handles import handles_of
@@ -27,7 +26,7 @@ from launcher_recovery.persistence import MemoryPersistence, ResilientPersistenc
 from launcher_recovery.persistence.base import Change, Changed, RenewableStore, Store
 from launcher_recovery.stores import store_for
 from launcher_recovery.testing import VirtualClock
-from tests.support import wait_for
+from tests.support import let_go, wait_for
 from tests.torture.files import database
 from tests.torture.model import Walks
 
@@ -75,7 +74,7 @@ def opened(path: Path) -> Iterator[FailingStore]:
         yield made
     finally:
         made.fails_from = float("inf")
-        owners.let_go(made)
+        let_go(made)
         made.close()
 
 
@@ -206,6 +205,7 @@ def test_an_end_that_cannot_be_recorded(caplog: pytest.LogCaptureFixture) -> Non
     assert [data.state.value for data in store.find()] == ["in_progress"] * 2
     told = [record.getMessage().partition(" could")[2] for record in caplog.records]
     assert [text for text in told if "recorded" in text] == [" not be recorded: it is gone"] * 2
+    let_go(store)
 
 
 def test_calls_go_on_together(tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery import owners
 from launcher_recovery.logs import disable_logging
 from launcher_recovery.persistence import MemoryPersistence, PostgresPersistence, SQLitePersistence
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.signals import circuit_breaker_updated, recovery_completed, recovery_updated
 from tests import postgres
-from tests.support import forget_threads
+from tests.support import forget_threads, let_go
 from tests.unit.kit import Kit
 
 
@@ -51,7 +50,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     else:
         made = PostgresPersistence(request.getfixturevalue("postgres_url"))
     yield made
-    owners.let_go(made)
+    let_go(made)
     made.close()
 
 

@@ -19,6 +19,7 @@ from launcher_recovery.room import free_bytes
 from launcher_recovery.transfer import allocation
 from launcher_recovery.transfer.allocation import allocated_bytes, preallocate
 from tests.disks import limited_disk, memory_disk, real_disk
+from tests.support import but_for
 
 MIB = 1 << 20
 
@@ -220,7 +221,7 @@ def test_other_systems(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "sys", SimpleNamespace(platform="win32"))
     assert not preallocate(part.descriptor, MIB)
     stat: Any = SimpleNamespace(st_size=77)
-    monkeypatch.setattr(allocation.os, "stat", lambda file: stat)
+    monkeypatch.setattr(allocation, "os", but_for(os, stat=lambda file: stat))
     assert allocated_bytes("m.part") == 77
 
 
@@ -232,5 +233,5 @@ def test_allocated_bytes_of_nothing(tmp_path: Path) -> None:
 def test_unknown_file_systems(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kind of file system is looked up by its device; one that is not listed has none."""
     assert allocation._file_system_of(part.descriptor) is not None
-    monkeypatch.setattr(allocation.os, "major", lambda device: 4095)
+    monkeypatch.setattr(allocation, "os", but_for(os, major=lambda device: 4095))
     assert allocation._file_system_of(part.descriptor) is None

@@ -574,6 +574,7 @@ def test_a_change_made_by_another_process_wakes_the_call_here(make: Callable[...
     RecoveryIntegrator(RecoveryConfig(), persistence=elsewhere).cancel(data.operation_id)
     elsewhere.close()
     assert live.wake.wait(30)
+    integrator.lifecycle.detach(live)
 
 
 # -- the one of this process --------------------------------------------------------------------------

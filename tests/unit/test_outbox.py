@@ -100,8 +100,17 @@ def test_subscriber_that_raises(store: Store, tail: OutboxTail, caplog: pytest.L
     assert "broken subscriber" in caplog.text
 
 
-def test_store_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """When events cannot be read the tail says so and tries again; nothing is lost."""
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreError("the disk is full"), "events cannot be read at the moment: the disk is full"),
+        (KeyError("a fault of the store"), "KeyError: 'a fault of the store'"),
+    ],
+)
+def test_store_that_fails_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    """When events cannot be read, for whatever reason, the tail says so and tries again; nothing is lost."""
     monkeypatch.setattr(outbox, "_WAIT_S", 0)
 
     class Flaky(MemoryPersistence):
@@ -110,7 +119,7 @@ def test_store_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: p
         def wait_for_events(self, seq: int, timeout: float) -> bool:
             if self.failures:
                 self.failures -= 1
-                raise StoreError("the disk is full")
+                raise error
             return super().wait_for_events(seq, 1)
 
     store = Flaky()
@@ -119,7 +128,7 @@ def test_store_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch, caplog: p
     tail.start()
     store.append_event(NAME, {})
     assert seen.until(1) == [1]
-    assert "events cannot be read at the moment: the disk is full" in caplog.text
+    assert said in caplog.text
     tail.stop()
 
 

@@ -14,6 +14,7 @@ from launcher_recovery import StoreError, owners
 from launcher_recovery.owners import LEASE_S, OWNER, Heartbeat, dead_owners, is_alive, keep_alive, let_go, start_time
 from launcher_recovery.persistence import MemoryPersistence, Store
 from launcher_recovery.persistence.base import Owner, OwnerRow
+from tests.support import but_for
 
 
 def test_this_process() -> None:
@@ -69,7 +70,7 @@ def test_host_without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> str:
         raise OSError
 
-    monkeypatch.setattr(os, "readlink", refuse)
+    monkeypatch.setattr(owners, "os", but_for(os, readlink=refuse))
     assert owners._host() == owners.socket.gethostname()
 
 
@@ -96,7 +97,7 @@ def test_start_time_elsewhere(monkeypatch: pytest.MonkeyPatch, status: str | Non
 
     Psutil.NoSuchProcess, Psutil.Process = NoSuchProcess, Process
     monkeypatch.setitem(sys.modules, "psutil", Psutil)
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(owners, "sys", but_for(sys, platform="darwin"))
     assert start_time(1) == ("1234" if status == "running" else None)
 
 
@@ -112,8 +113,11 @@ def test_keep_alive_once(store: Store) -> None:
     assert [row.owner for row in store.owners()] == [OWNER]
 
 
-def test_heartbeat_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A heartbeat that fails is followed by the next one."""
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), KeyError("a fault of the store")])
+def test_heartbeat_goes_on_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """A heartbeat that fails, for whatever reason, is followed by the next one; a fault of the store is told."""
     monkeypatch.setattr(owners, "HEARTBEAT_S", 0)
     again = threading.Event()
 
@@ -123,7 +127,7 @@ def test_heartbeat_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
         def heartbeat(self, owner: Owner, at: float) -> None:
             self.beats += 1
             if self.beats == 2:
-                raise StoreError("the disk is full")
+                raise error
             if self.beats > 2:
                 again.set()
 
@@ -135,6 +139,7 @@ def test_heartbeat_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
     assert again.wait(20)
     heartbeat.stop()
     assert not heartbeat._thread.is_alive()
+    assert ("a fault of the store" in caplog.text) is isinstance(error, KeyError)
 
 
 def test_heartbeat_that_never_began_can_be_stopped() -> None:

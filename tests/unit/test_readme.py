@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery import FixedDelayStrategy, RecoveryData
+from launcher_recovery import FixedDelayStrategy, RecoveryData, owners
 from launcher_recovery.config import DEFAULT_CONFIG, KINDS
 from launcher_recovery.manager import Extensions
 
@@ -24,6 +24,9 @@ def test_the_function_of_the_readme_runs_and_keeps_its_state(tmp_path: Path, mon
     assert callable(fetch)
     assert fetch("model") == "model: 3 parts"
     assert (tmp_path / "recovery.db").exists()
+    for store in list(owners._beating):
+        owners.let_go(store)
+        store.close()
 
 
 def test_the_extension_of_the_readme_is_accepted_and_chooses_its_strategy() -> None:

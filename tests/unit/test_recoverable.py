@@ -28,8 +28,8 @@ from launcher_recovery import (
     SQLitePersistence,
     StatePersistence,
     current_operation,
+    owners,
     recoverable,
-    stores,
 )
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.owners import OWNER
@@ -37,6 +37,7 @@ from launcher_recovery.persistence import MemoryPersistence, ResilientPersistenc
 from launcher_recovery.signals import recovery_updated
 from launcher_recovery.stores import MirroredStore, store_for
 from launcher_recovery.testing import VirtualClock
+from tests.support import let_go
 
 
 @pytest.fixture
@@ -44,10 +45,12 @@ def clock() -> VirtualClock:
     return VirtualClock()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_thread_is_left() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _no_heart_beats_on() -> Iterator[None]:
+    """What keeps a decorated function's store alive ends with the process, not before."""
     yield
-    stores.stop()
+    for store in list(owners._beating):
+        let_go(store)
 
 
 @dataclass

@@ -176,8 +176,20 @@ def test_rerun_that_fails_is_logged(
     assert str(error) in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreError("the disk is full"), "interrupted operations cannot be looked for at the moment: the disk is full"),
+        (KeyError("a fault of the store"), "KeyError: 'a fault of the store'"),
+    ],
+)
 def test_thread_sweeps_until_stopped(
-    each: Kit, reruns: Reruns, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    each: Kit,
+    reruns: Reruns,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
 ) -> None:
     """The thread sweeps at once and again, also after the store failed for a while; after `stop` nothing begins."""
     monkeypatch.setattr(resume, "_SWEEP_S", 0)
@@ -187,7 +199,7 @@ def test_thread_sweeps_until_stopped(
     def flaky() -> None:
         sweeps.append(1)
         if len(sweeps) == 1:
-            raise StoreError("the disk is full")
+            raise error
         sweep()
 
     monkeypatch.setattr(resumer, "sweep", flaky)
@@ -197,7 +209,7 @@ def test_thread_sweeps_until_stopped(
     reruns.wait()
     resumer.stop()
     settle()
-    assert "interrupted operations cannot be looked for at the moment: the disk is full" in caplog.text
+    assert said in caplog.text
     count = len(reruns.seen)
     resumer.dispatch(data)
     settle()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from launcher_recovery import room
 from launcher_recovery.room import FolderThere, QuotaThere, RoomThere, amount, device_of, free_bytes, nearest
+from tests.support import but_for
 
 MB = 1_000_000
 END = "It goes on by itself as soon as there is room."
@@ -36,7 +40,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Disk]:
     def made(*given: Any, **more: Any) -> Disk:
         disk = Disk(*given, **more)
-        monkeypatch.setattr(room.os, "statvfs", disk)
+        monkeypatch.setattr(room, "os", but_for(os, statvfs=disk))
         return disk
 
     return made
@@ -72,8 +76,11 @@ def test_free_bytes_are_those_that_this_user_may_use(tmp_path: Path, disk: Calla
 def test_free_bytes_where_there_is_no_statvfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows the standard library is asked."""
     expected = free_bytes(tmp_path)
-    monkeypatch.delattr(room.os, "statvfs")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 3, "total": 5})())
+    without = but_for(os)
+    del without.statvfs
+    monkeypatch.setattr(room, "os", without)
+    usage = SimpleNamespace(free=3, total=5)
+    monkeypatch.setitem(sys.modules, "shutil", but_for(shutil, disk_usage=lambda path: usage))
     assert expected > 3
     assert free_bytes(tmp_path / "new") == 3
     assert RoomThere(str(tmp_path), 3)() is None
@@ -147,7 +154,7 @@ def test_a_quota_is_found_out_by_a_small_file(
         written.append(os.fstat(descriptor).st_size)
         fsync(descriptor)
 
-    monkeypatch.setattr(room.os, "fsync", told)
+    monkeypatch.setattr(room, "os", but_for(os, fsync=told))
     wait = QuotaThere(str(tmp_path / "new"), needed)
     assert wait() is None
     assert written == [size]
@@ -173,7 +180,7 @@ def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             refuse(0)
 
     if when == "fsync":
-        monkeypatch.setattr(room.os, "fsync", refuse)
+        monkeypatch.setattr(room, "os", but_for(os, fsync=refuse))
     else:
         monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: Refusing())
     wait = QuotaThere(str(tmp_path))
@@ -187,7 +194,7 @@ def test_another_error_of_the_probe_is_not_a_quota(tmp_path: Path, monkeypatch: 
     def refuse(descriptor: int) -> None:
         raise OSError(errno.EROFS, "read only")
 
-    monkeypatch.setattr(room.os, "fsync", refuse)
+    monkeypatch.setattr(room, "os", but_for(os, fsync=refuse))
     with pytest.raises(OSError, match="read only"):
         QuotaThere(str(tmp_path))()
 

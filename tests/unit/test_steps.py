@@ -17,6 +17,7 @@ from launcher_recovery.decorator import recoverable
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation
 from launcher_recovery.testing import VirtualClock
+from tests.support import let_go
 from tests.unit import isolated
 from tests.unit.kit import Kit
 from tests.unit.test_operation import started
@@ -92,12 +93,14 @@ def test_awaited_step_is_kept_over_a_restart(tmp_path: Path, way: str) -> None:
 
         assert asyncio.run(step(True)) == "made"
         assert calls == expected
+        let_go(store)
         store.close()
     kit = Kit(SQLitePersistence(tmp_path / "recovery.db"))
     again = Operation(kit.store.find()[0], kit.lifecycle, kit.clock)
     kit.lifecycle.attach(again)
     assert asyncio.run(step(False, again)) == "made"
     assert calls == ["ran", "ran"]
+    let_go(kit.store)
     kit.store.close()
 
 
@@ -194,6 +197,7 @@ def test_event_loop_goes_on_while_a_step_is_kept(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert threads == {"load": {False}, "finish": {False}}
+    let_go(store)
     store.close()
 
 

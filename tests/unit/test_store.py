@@ -22,7 +22,7 @@ import pytest
 
 from launcher_recovery import SQLitePersistence, StoreError
 from launcher_recovery.operation import Operation
-from launcher_recovery.persistence import MemoryPersistence, Store, connections, schema, sqlite
+from launcher_recovery.persistence import MemoryPersistence, Store, connections, file, schema, sqlite
 from launcher_recovery.persistence.access import IS_FINISHED
 from launcher_recovery.persistence.base import Change, Owner
 from launcher_recovery.persistence.codec import NotStorableError
@@ -30,6 +30,7 @@ from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.file import refusal
 from launcher_recovery.persistence.statements import PlannedEvent
 from launcher_recovery.records import Progress, RecoveryData, RecoveryState
+from tests.support import but_for
 from tests.unit.kit import WRITER, killed_while_it_writes
 
 S = RecoveryState
@@ -513,5 +514,5 @@ def test_full_disk_is_said(
             raise OSError("not there")
         return SimpleNamespace(free=free)
 
-    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(file, "shutil", but_for(shutil, disk_usage=usage))
     assert expected in str(refusal(str(path), peewee.OperationalError(said)))

@@ -20,6 +20,7 @@ from launcher_recovery.resume import Resumer
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer import upkeep
 from launcher_recovery.transfer.upkeep import clean
+from tests.support import but_for
 from tests.unit.kit import Kit
 
 S = RecoveryState
@@ -138,7 +139,7 @@ def test_published_file_that_is_gone_is_forgotten(folder: Folder, monkeypatch: p
     def refuse(path: str) -> os.stat_result:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(upkeep.os, "stat", refuse)
+    monkeypatch.setattr(upkeep, "os", but_for(os, stat=refuse))
     clean(folder.store, NOW)
     assert folder.store.published(NOW) == left
 
@@ -155,7 +156,7 @@ def test_partial_that_cannot_be_deleted(
             raise PermissionError(13, "Permission denied")
         unlink(path)
 
-    monkeypatch.setattr(upkeep.os, "unlink", refuse)
+    monkeypatch.setattr(upkeep, "os", but_for(os, unlink=refuse))
     assert clean(folder.store, WEEK_AGO) == [f"{second}.part"]
     assert f"{first}.part cannot be deleted ([Errno 13] Permission denied): delete it yourself" in caplog.text
     monkeypatch.undo()
