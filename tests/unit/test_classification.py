@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
+from urllib3.connection import HTTPConnection
 
 from launcher_recovery import errors as ours
 from launcher_recovery.classification import RULES, ErrorCategory, ErrorClassifier, Retry, Rule
@@ -22,6 +24,7 @@ from launcher_recovery.classification.facts import chain_of, parse_retry_after, 
 from launcher_recovery.errors import CommandError, StoredError
 from launcher_recovery.records import RecoveryData, WaitingFor
 from launcher_recovery.room import FolderThere, QuotaThere, RoomThere
+from launcher_recovery.transfer.part import PartInUseError
 
 NOW = 1_800_000_000.0
 
@@ -50,6 +53,8 @@ CASES: list[tuple[BaseException, str, str]] = [
     (ours.ErrorDocumentError("json"), "error-document", "no"),
     (ours.UnexpectedContentError("header"), "unexpected-content", "no"),
     (ours.IntegrityError("sha"), "checksum", "once"),
+    (ours.AddressExpiredError("signed"), "address-expired", "no"),
+    (PartInUseError("in use"), "part-in-use", "yes"),
     (ours.OperationCancelled("x"), "cancelled", "no"),
     (asyncio.CancelledError(), "cancelled", "no"),
     (ours.CircuitBreakerOpenError("x", 5), "breaker-open", "yes"),
@@ -87,6 +92,8 @@ CASES: list[tuple[BaseException, str, str]] = [
     (asyncio.TimeoutError(), "timeout", "yes"),
     (subprocess.TimeoutExpired("git", 5), "timeout", "yes"),
     (requests.exceptions.ConnectionError("x"), "connection", "yes"),
+    (urllib3.exceptions.NewConnectionError(HTTPConnection("h"), "x"), "not-connected", "yes"),
+    (urllib3.exceptions.NameResolutionError("h", HTTPConnection("h"), socket.gaierror()), "not-connected", "yes"),
     (requests.exceptions.ChunkedEncodingError("x"), "connection", "yes"),
     (ConnectionResetError(errno.ECONNRESET, "x"), "connection", "yes"),
     (socket.gaierror(1, "x"), "connection", "yes"),

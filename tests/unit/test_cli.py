@@ -609,7 +609,7 @@ def http_error(status: int) -> requests.HTTPError:
         (requests.ConnectionError("HTTPSConnectionPool(host='x')…"), "broke off"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/models/m.part"),
-            "The disk is full: /models/m.part (No space",
+            "The disk with /models is full: /models/m.part (No space",
         ),
         (IntegrityError("the file\nhas 3 bytes."), "the file has 3 bytes."),
         (RecoveryConfigError("RECOVERY_TIMEOUT='x' is not usable"), "RECOVERY_TIMEOUT='x' is not usable"),

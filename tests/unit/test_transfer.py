@@ -834,14 +834,10 @@ def test_cancel_in_the_middle_ends_the_handler_and_keeps_the_partial(downloads: 
         downloads.lifecycle.cancel(downloads.data.operation_id)
         ended_first.append(ended.wait(30))
 
-    with (
-        FaultServer(held_in_the_middle(body, MIB, cancel)) as server,
-        pytest.raises(OperationCancelled, match="was cancelled"),
-    ):
-        try:
+    with FaultServer(held_in_the_middle(body, MIB, cancel)) as server:
+        with pytest.raises(OperationCancelled, match="was cancelled"):
             downloads(server.url(), destination)
-        finally:
-            ended.set()
+        ended.set()
     assert ended_first == [True]
     assert kept_part(destination) == body[:MIB]
     assert not destination.exists()
