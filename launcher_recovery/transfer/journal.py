@@ -115,6 +115,8 @@ def _of_journal(length: int, journal: Mapping[str, Any], size: int | None) -> Kn
         if pieces.end_of(index) > length or not pieces.is_complete(index):
             pieces.drop(index)
     again = [index for index in range(pieces.count) if pieces.is_complete(index)]
+    if not again:
+        return None
     return Known(bytes.fromhex(journal["id"]), pieces, 0, _validators(journal), again, set(again))
 
 
