@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from launcher_recovery.transfer.pieces import Pieces
@@ -18,6 +18,7 @@ HELP_S = 4.0
 
 _FIRST = 32 << 20
 _BOUNDED = 16 << 20
+_BOUNDS = 32
 
 
 class Allotment:
@@ -36,14 +37,21 @@ class Allotment:
         self._pieces = pieces
         self._connections = max(1, connections)
         self._cursor: int | None = None
-        self._found: list[int] = []
+        self._compared: Extent | None = None
+        self._found: int | None = None
         self.wanted = 1
         """How many connections there are to be at the moment."""
 
     # -- what is missing ----------------------------------------------------------------------------
 
-    def next(self, worker: Worker, workers: Sequence[Worker]) -> Extent | None:
-        """The next extent for a connection; None: it is not needed any more."""
+    def next(self, worker: Worker, workers: Sequence[Worker], avoided: Iterable[int] = ()) -> Extent | None:
+        """The next extent for a connection; None: it is not needed any more.
+
+        Args:
+            worker: the connection.
+            workers: all there are.
+            avoided: pieces that this one is not to fetch.
+        """
         from launcher_recovery.transfer.worker import Extent
 
         busy = [other for other in workers if other.extent is not None and other is not worker]
@@ -52,17 +60,20 @@ class Allotment:
         if len(busy) >= self.wanted:
             return None
         taken = [(other.extent.pos, other.extent.end) for other in busy if other.extent is not None]
-        gap = next(self._pieces.gaps(taken), None)
+        gap = next(self._pieces.gaps([*taken, *map(self._range_of, avoided)]), None)
         if gap is None:
             return self._help(worker, busy)
         return Extent(gap[0], self._end(gap, worker, taken))
 
-    def has_work(self, workers: Sequence[Worker]) -> bool:
-        """Whether there is something that no connection is about to fetch."""
+    def has_work(self, workers: Sequence[Worker], avoided: Iterable[int] = ()) -> bool:
+        """Whether there is something that no connection is about to fetch, beside the pieces that are avoided."""
         taken = [(other.extent.pos, other.extent.end) for other in workers if other.extent is not None]
         if self._cursor is not None and self._pieces.is_whole:
-            return not taken and self._cursor < self._pieces.size
-        return next(self._pieces.gaps(taken), None) is not None
+            return not taken and not self.is_compared
+        return next(self._pieces.gaps([*taken, *map(self._range_of, avoided)]), None) is not None
+
+    def _range_of(self, index: int) -> tuple[int, int]:
+        return self._pieces.start_of(index), self._pieces.end_of(index)
 
     def _end(self, gap: tuple[int, int], worker: Worker, taken: Sequence[tuple[int, int]]) -> int:
         start, end = gap
@@ -105,39 +116,39 @@ class Allotment:
 
     def compare_from(self, offset: int) -> None:
         """From now on compare what is there, from `offset` on, until a difference is found."""
-        self._cursor = offset
-        self._found.clear()
+        self._cursor, self._compared, self._found = offset, None, None
 
-    def found(self, index: int) -> None:
+    def found(self, index: int, extent: Extent) -> None:
         """A piece is another one at the source; nothing behind it is compared for now."""
-        self._found.append(index)
+        self._found = index
+        extent.end = min(extent.end, self._pieces.end_of(index))
 
     @property
     def differing(self) -> int | None:
         """The piece that was found to be another one, and was replaced."""
-        return self._found[0] if self._found else None
+        return self._found
 
     @property
     def is_compared(self) -> bool:
         """Whether the comparison has come to the end, or to a difference."""
-        return bool(self._found) or (self._cursor is not None and self._cursor >= self._pieces.size)
+        return self._found is not None or (self.is_comparing and self.cursor >= self._pieces.size)
 
     @property
     def cursor(self) -> int:
         """How far the comparison has come."""
-        return self._cursor or 0
+        return self._compared.pos if self._compared is not None else self._cursor or 0
 
     def end_comparing(self) -> None:
         """Only what is missing is fetched again."""
-        self._cursor = None
+        self._cursor = self._compared = self._found = None
 
     def _next_to_compare(self) -> Extent | None:
+        """In bounded ranges: what a source sends behind the first difference is of no use."""
         from launcher_recovery.transfer.worker import Extent
 
-        assert self._cursor is not None
         if self.is_compared:
             return None
-        length = max(_BOUNDED // self._pieces.piece, 1) * self._pieces.piece
-        extent = Extent(self._cursor, min(self._pieces.size, self._cursor + length))
-        self._cursor = extent.end
-        return extent
+        piece, start = self._pieces.piece, self.cursor
+        length = max(min(_BOUNDED, self._pieces.size // _BOUNDS) // piece, 1) * piece
+        self._compared = Extent(start, min(self._pieces.size, start + length))
+        return self._compared

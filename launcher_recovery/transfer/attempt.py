@@ -157,7 +157,7 @@ class _Attempt:
         if known.pieces is None and wanted.size is not None and known.prefix > wanted.size:
             known = journal.nothing()
         self._known = known
-        self._fetching = Fetching(wanted, self._part, known, self._lay_out, self._keep_stream)
+        self._fetching = Fetching(wanted, self._sources, self._part, known, self._lay_out, self._keep_stream)
         self._supervisor = Supervisor(self._operation, self._fetching, self._sources)
         if known.pieces is None and not known.prefix:
             self._part.cut(0)
@@ -245,16 +245,7 @@ class _Attempt:
             logger.warning("a piece of %s was damaged on the disk and is fetched again", self._wanted.destination.name)
             return
         with self._fetching.lock:
-            self._fetching.wrong[index] = self._fetching.wrong.get(index, 0) + 1
-            source = self._fetching.brought_by.get(index)
-            if source is not None:
-                source.wrong_pieces += 1
-                if source.wrong_pieces >= 3 or self._fetching.wrong[index] > 1:
-                    source.is_out = True
-                    source.error = IntegrityError(
-                        f"{redact_url(source.url)} sent piece {index + 1} of the file wrong "
-                        f"{self._fetching.wrong[index]} times"
-                    )
+            self._fetching.arrived_wrong(index)
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -309,28 +300,26 @@ class _Attempt:
         wrong = digests.wrong() if digests is not None else ()
         if not wrong:
             return True
-        if allotment.is_comparing and allotment.differing is None:
-            self._refuse(wrong[0], "the server sends it so", UnexpectedContentError)
         if self._is_as_told(digests):
-            self._refuse(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
-        at = 0 if allotment.differing is None else layout.pieces.end_of(allotment.differing)
-        if at >= layout.pieces.size:
-            self._refuse(wrong[0], "the server sends it so", UnexpectedContentError)
-        if all(source.ignores_ranges or source.is_out for source in self._sources):
-            self._refuse(wrong[0], "its damaged piece cannot be fetched by itself")
-        logger.info("%s is damaged; its wrong piece is looked for", self._wanted.destination.name)
+            raise self._refusal(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
         with self._fetching.lock:
-            # Another source first: it did not send what is wrong.
-            for source in self._sources:
-                source.rate = 0.0 if source.is_given and len(self._sources) > 1 else source.rate
-            allotment.compare_from(at)
-        return False
+            found = allotment.differing
+            if found is not None and layout.pieces.end_of(found) < layout.pieces.size:
+                allotment.compare_from(layout.pieces.end_of(found))  # another piece is wrong as well
+                return False
+            is_confirmed = allotment.is_comparing
+            if self._fetching.compare_with_another():
+                logger.info("%s is damaged; its wrong piece is looked for", self._wanted.destination.name)
+                return False
+        if is_confirmed:
+            raise self._refusal(wrong[0], "the server sends it so", UnexpectedContentError)
+        raise self._refusal(wrong[0], "its damaged piece cannot be fetched by itself")
 
     def _is_as_told(self, digests: Digests | None) -> bool:
         """Whether the server itself says of the file what was computed here: then nothing was damaged on the way."""
         return digests is not None and any(digests.has(checksum) for checksum in self._sources[0].checksums)
 
-    def _refuse(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> None:
+    def _refusal(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> IntegrityError:
         layout = self._fetching.layout
         assert layout is not None
         assert layout.hashing.digests is not None
@@ -339,7 +328,7 @@ class _Attempt:
         # What this attempt won is lost again.
         self._operation.moved = False
         self._operation.resume_at(0, layout.pieces.size, "bytes")
-        raise error(
+        return error(
             f"{redact_url(self._wanted.url)}: the {wrong.algorithm} is {computed}, but {wrong.value} was expected; "
             f"{why}, and the file was deleted"
         )

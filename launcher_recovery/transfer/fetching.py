@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.redaction import redact_url
@@ -28,6 +29,8 @@ FIRST_BYTES = 32 << 20
 """What is asked for first of a file of which the size is not known, and so much is a file that is asked for whole."""
 
 _STALE_S = 10.0
+# How often a source may send a piece wrong, where there is no other; and how many pieces, where there is.
+_MOST_WRONG = 2
 
 
 class ChangedError(Exception):
@@ -43,6 +46,7 @@ class Fetching:
 
     Args:
         wanted: what is asked for.
+        sources: where it can be had from.
         part: the open partial.
         known: what is there of it.
         on_layout: called, with the lock held, when the size is known; gives the layout.
@@ -52,12 +56,14 @@ class Fetching:
     def __init__(
         self,
         wanted: Wanted,
+        sources: Sequence[Source],
         part: Part,
         known: Known,
         on_layout: Callable[[int], Layout],
         on_stream: Callable[[], object],
     ) -> None:
         self.wanted = wanted
+        self.sources = sources
         self.part = part
         self.known = known
         self.lock = threading.RLock()
@@ -72,10 +78,14 @@ class Fetching:
         self.streamed: Digests | None = None
         """The hashers of a file of unknown size, which is there when they are."""
         self.stream_size: int | None = None
-        self.wrong: dict[int, int] = {}
-        """By piece, how often it arrived wrong."""
+        self.wrong: Counter[tuple[int, Source]] = Counter()
+        """By piece and source, how often it arrived wrong."""
         self.brought_by: dict[int, Source] = {}
         """By piece, the source that sent the end of it."""
+        self.compared_with: Source | None = None
+        """The source with which what is there is being compared."""
+        self.exhausted: set[Source] = set()
+        """Sources that have nothing else to offer than what is there, which is wrong."""
         self._on_layout = on_layout
         self._on_stream = on_stream
 
@@ -100,7 +110,8 @@ class Fetching:
         if not worker.source.is_proven:
             with self.lock:
                 layout = self.layout
-            prove(worker.source, worker.session, layout, bool(self.wanted.proofs))
+            is_comparing = self.allotment is not None and self.allotment.is_comparing
+            prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
         while not worker.is_stopped and (extent := self._next(worker)) is not None:
             try:
                 self._fetch(worker, extent)
@@ -125,7 +136,7 @@ class Fetching:
                     return None
                 extent: Extent | None = Extent(self.known.prefix, self.known.prefix + FIRST_BYTES)
             else:
-                extent = self.allotment.next(worker, self.workers)
+                extent = self.allotment.next(worker, self.workers, self.avoided(worker.source))
             worker.extent = extent
             return extent
 
@@ -229,6 +240,53 @@ class Fetching:
         self.allotment = Allotment(self.layout.pieces, self.wanted.connections)
         self.layout.start()
 
+    # -- who is to send what ------------------------------------------------------------------------
+
+    def avoided(self, source: Source) -> set[int]:
+        """Pieces that a source sent wrong: nobody sends one twice if another source can, and nobody thrice."""
+        others = [other for other in self.sources if other is not source and not other.is_out]
+        return {
+            index
+            for (index, who), times in self.wrong.items()
+            if who is source and (times >= _MOST_WRONG or any(not self.wrong[index, other] for other in others))
+        }
+
+    def arrived_wrong(self, index: int) -> None:
+        """A piece that has just come does not have its hash."""
+        source = self.brought_by.get(index)
+        if source is None:
+            return
+        self.wrong[index, source] += 1
+        source.wrong_pieces += 1
+        source.error = IntegrityError(f"{redact_url(source.url)} sent piece {index + 1} of the file wrong")
+        if source.wrong_pieces > _MOST_WRONG and any(one is not source and not one.is_out for one in self.sources):
+            source.is_out = True
+
+    def can_serve(self, source: Source) -> bool:
+        """Whether there is something that the source is still to send."""
+        if self.allotment is None:
+            return True
+        if self.allotment.is_comparing and self.layout is not None and self.layout.pieces.is_whole:
+            return source is self.compared_with
+        return self.allotment.has_work(self.workers, self.avoided(source))
+
+    def compare_with_another(self) -> bool:
+        """Begin to compare what is there with what a source has; False: all of them have been asked.
+
+        One that sent little of what is there goes first, since it is not what sent the wrong bytes.
+        """
+        assert self.allotment is not None
+        if self.compared_with is not None:
+            self.exhausted.add(self.compared_with)
+        left = [one for one in self.sources if not (one.is_out or one.ignores_ranges or one in self.exhausted)]
+        if not left:
+            self.compared_with = None
+            return False
+        brought = Counter(self.brought_by.values())
+        self.compared_with = min(left, key=lambda source: brought[source])
+        self.allotment.compare_from(0)
+        return True
+
     # -- bytes --------------------------------------------------------------------------------------
 
     def take(self, worker: Worker, extent: Extent, buffer: memoryview, count: int) -> None:
@@ -254,7 +312,7 @@ class Fetching:
                         at = self._first_difference(layout, data, start)
                         if at is None:
                             continue
-                        self._differs(layout, at)
+                        self._differs(layout, at, extent)
                         start, data = at, data[at - start :]
                         end = start + len(data)
                     changed = layout.pieces.add(start, len(data))
@@ -312,13 +370,13 @@ class Fetching:
                 high = middle
         return start + low
 
-    def _differs(self, layout: Layout, at: int) -> None:
+    def _differs(self, layout: Layout, at: int, extent: Extent) -> None:
         """Bytes that were there are others now: without a repair under way, what follows them is void as well."""
         assert self.allotment is not None
         pieces = layout.pieces
         index = at // pieces.piece
         if self.allotment.is_comparing:
-            self.allotment.found(index)
+            self.allotment.found(index, extent)
             pieces.fill(index, at - pieces.start_of(index))
             layout.part.note([(index, pieces.filled[index])])
             layout.hashing.rewind(pieces.start_of(index))

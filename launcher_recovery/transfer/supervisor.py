@@ -126,7 +126,11 @@ class Supervisor:
     def _choose(self, workers: list[Worker]) -> Source | None:
         """The best source of those that are of use now: the fastest one, the given one while nothing is known."""
         in_use = {worker.source for worker in workers}
-        usable = [source for source in self._sources if source.is_usable(source in in_use)]
+        usable = [
+            source
+            for source in self._sources
+            if source.is_usable(source in in_use) and self._fetching.can_serve(source)
+        ]
         proven = [source for source in usable if source.is_proven]
         if proven:
             return max(proven, key=lambda source: (source.rate, source.is_given))

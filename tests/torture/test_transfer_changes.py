@@ -64,7 +64,7 @@ def test_between_two_runs_with_the_checksum_of_the_old_file_it_is_none(tmp_path:
         with pytest.raises(IntegrityError):
             downloads(url, destination, sha256=old.sha256)
     assert not destination.exists()
-    assert downloads.record.fix == "redownload"
+    assert downloads.record.fix == "update_url"
 
 
 @pytest.mark.parametrize("careless", [False, True], ids=["If-Range", "no If-Range"])
