@@ -401,8 +401,8 @@ class Fetching:
         """
         assert answer.response is not None
         first = worker.first_bytes(answer)
-        if worker.is_stopped or (not first and not answer.validators.size):
-            return  # an empty file is looked at when it is there
+        if not first:
+            return  # it broke at once, or is empty, which is looked at when it is there
         try:
             refuse_what_is_no_file(
                 first,
