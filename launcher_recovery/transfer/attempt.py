@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 from launcher_recovery.errors import IntegrityError, StoreError, UnexpectedContentError
 from launcher_recovery.operation import Operation
-from launcher_recovery.persistence.base import keeps_transfers
 from launcher_recovery.records import Transfer
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer import journal, reuse
+from launcher_recovery.transfer import journal
 from launcher_recovery.transfer.checksums import Checksum, Digests
 from launcher_recovery.transfer.disk import (
     RESERVATIONS,
@@ -23,6 +20,7 @@ from launcher_recovery.transfer.disk import (
     preallocate,
     queued_bytes,
 )
+from launcher_recovery.transfer.existing import is_there, reused
 from launcher_recovery.transfer.fetching import ChangedError, Fetching
 from launcher_recovery.transfer.journal import Known
 from launcher_recovery.transfer.layout import Layout
@@ -53,7 +51,7 @@ def attempt(operation: Operation, wanted: Wanted) -> Path:
     destination = wanted.destination
     if is_there(destination, wanted.checksums, wanted.size, operation.check):
         return destination
-    if wanted.reuse is not None and _reused(operation, wanted):
+    if wanted.reuse is not None and reused(operation, wanted):
         return destination
     for _ in range(_MOST_CHANGES):
         one = _Attempt(operation, wanted)
@@ -66,57 +64,6 @@ def attempt(operation: Operation, wanted: Wanted) -> Path:
         finally:
             one.close()
     raise IntegrityError(f"{redact_url(wanted.url)} keeps changing while it is downloaded")
-
-
-def is_there(destination: Path, checksums: tuple[Checksum, ...], size: int | None, check: Callable[[], object]) -> bool:
-    """Whether the file is at its place already, as far as size and checksums tell."""
-    if not destination.is_file():
-        return False
-    if size is not None and destination.stat().st_size != size:
-        return False
-    return not wrong_checksums(destination, checksums, check)
-
-
-def wrong_checksums(path: Path, checksums: tuple[Checksum, ...], check: Callable[[], object]) -> tuple[Checksum, ...]:
-    """The checksums that a file does not have; `check` is called between blocks."""
-    if not checksums:
-        return ()
-    digests = Digests(checksums)
-    block = memoryview(bytearray(1 << 20))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            digests.update(block[:count])
-            check()
-    return digests.wrong()
-
-
-def _reused(operation: Operation, wanted: Wanted) -> bool:
-    """Whether a file with the same content that is on the disk already could serve."""
-    store = operation.store
-    assert wanted.reuse is not None
-    if not keeps_transfers(store):
-        return False
-    for checksum in wanted.proofs:
-        try:
-            found = store.transfers_of(str(checksum))
-        except StoreError:
-            return False
-        for other in found:
-            source = Path(other.destination)
-            try:
-                if source == wanted.destination or not reuse.verified(source, checksum, operation.check):
-                    continue
-                folder_for(wanted.destination, False)
-                how = reuse.place(source, wanted.destination, wanted.reuse, operation.check)
-            except OSError as error:
-                logger.info("%s cannot serve as %s: %s", source, wanted.destination.name, error)
-                continue
-            logger.info("%s has the same content and serves as %s (%s)", source, wanted.destination.name, how)
-            size = wanted.destination.stat().st_size
-            operation.resume_at(size, size, "bytes")
-            operation.keep_transfer(journal.of_file(wanted.destination, None, {}, str(checksum), size))
-            return True
-    return False
 
 
 class _Attempt:
@@ -386,8 +333,3 @@ class _Attempt:
             self._fetching.layout.stop()
         if self._reservation is not None:
             self._reservation.release()
-
-
-def real_path(destination: str | os.PathLike[str]) -> Path:
-    """The destination with links resolved."""
-    return Path(os.path.realpath(destination))
