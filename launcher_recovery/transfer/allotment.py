@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,14 @@ class Allotment:
         busy = [other for other in workers if other.extent is not None and other is not worker]
         if self._cursor is not None and self._pieces.is_whole:
             return None if busy else self._next_to_compare()
+        if worker.rival is not None:
+            return self._part_of(worker.rival)
         if len(busy) >= self.wanted:
             return None
         taken = [(other.extent.pos, other.extent.end) for other in busy if other.extent is not None]
         gap = next(self._pieces.gaps([*taken, *map(self._range_of, avoided)]), None)
         if gap is None:
-            return self._help(worker, busy)
+            return self._help(busy)
         return Extent(gap[0], self._end(gap, worker, taken))
 
     def has_work(self, workers: Sequence[Worker], avoided: Iterable[int] = ()) -> bool:
@@ -85,24 +88,32 @@ class Allotment:
         # To the end of a piece.
         return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)
 
-    def _help(self, worker: Worker, busy: Sequence[Worker]) -> Extent | None:
+    def _help(self, busy: Sequence[Worker]) -> Extent | None:
         """The second half of what the connection has left that is going to be the last one, if that is far behind."""
+        slowest = self.slowest(busy, time.monotonic())
+        if slowest is None or slowest.extent is None or slowest.extent.left < 2 * self._pieces.piece:
+            return None
+        return self._part_of(slowest)
+
+    def slowest(self, workers: Sequence[Worker], now: float) -> Worker | None:
+        """The connection that is going to be the last one, if it is far from done."""
+        found, longest = None, HELP_S
+        for worker in workers:
+            rate = worker.rate_at(now)
+            if worker.extent is not None and rate is not None and worker.extent.left / max(rate, 1.0) > longest:
+                found, longest = worker, worker.extent.left / max(rate, 1.0)
+        return found
+
+    def _part_of(self, rival: Worker) -> Extent | None:
+        """The second half of what the rival has left; what is not worth dividing is fetched twice."""
         from launcher_recovery.transfer.worker import Extent
 
-        slowest: Worker | None = None
-        longest = HELP_S
-        for other in busy:
-            if other.extent is None or not other.rate:
-                continue
-            seconds = other.extent.left / other.rate
-            if seconds > longest and other.extent.left >= 2 * self._pieces.piece:
-                slowest, longest = other, seconds
-        if slowest is None or slowest.extent is None:
+        extent = rival.extent
+        if extent is None or not extent.left:
             return None
-        extent = slowest.extent
         middle = -(-(extent.pos + extent.left // 2) // self._pieces.piece) * self._pieces.piece
-        if not extent.pos < middle < extent.end:
-            return None
+        if extent.left < 2 * self._pieces.piece or not extent.pos < middle < extent.end:
+            return Extent(extent.pos, extent.end)
         helped = Extent(middle, extent.end)
         extent.end = middle
         return helped

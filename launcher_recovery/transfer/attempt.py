@@ -218,12 +218,14 @@ class _Attempt:
                 return self._publish(layout.pieces, layout)
 
     def _is_complete(self, layout: Layout) -> bool:
-        """Whether all bytes are there, and nobody is about to change any."""
+        """Whether all bytes are there; then nobody is about to change any."""
         with self._fetching.lock:
-            is_busy = any(worker.extent is not None for worker in self._fetching.workers)
             allotment = self._fetching.allotment
             is_comparing = allotment is not None and allotment.is_comparing and not allotment.is_compared
-            return layout.pieces.is_whole and not is_busy and not is_comparing
+            if not layout.pieces.is_whole or is_comparing:
+                return False
+            self._supervisor.dismiss()
+            return True
 
     def _check_threads(self, layout: Layout | None) -> None:
         if layout is None:

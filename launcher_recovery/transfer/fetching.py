@@ -320,6 +320,10 @@ class Fetching:
                     self.brought_by.update(dict.fromkeys(changed, worker.source))
                     written.append((start, end))
                 extent.pos = offset + count
+                # With the lock held, so that what two connections write into one piece is hashed in order.
+                for number, (start, end) in enumerate(written):
+                    is_last = number == len(written) - 1
+                    layout.hashing.put(start, view[start - offset : end - offset], buffer if is_last else None)
         except PartClosedError:
             self.buffers.give_back(buffer)
             return
@@ -331,9 +335,6 @@ class Fetching:
         layout.durability.wrote(sum(end - start for start, end in written))
         if not written:
             self.buffers.give_back(buffer)
-        for number, (start, end) in enumerate(written):
-            is_last = number == len(written) - 1
-            layout.hashing.put(start, view[start - offset : end - offset], buffer if is_last else None)
 
     def _parts(self, pieces: Pieces, offset: int, count: int) -> Iterator[tuple[int, int, bool]]:
         """What arrived, as (start, end, is_missing), without what cannot be kept: it lies behind a gap in its piece."""

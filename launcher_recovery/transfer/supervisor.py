@@ -10,6 +10,7 @@ import requests
 
 from launcher_recovery.errors import AddressExpiredError, IntegrityError
 from launcher_recovery.operation import Operation
+from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.fetching import ChangedError, Fetching, SuperfluousError
 from launcher_recovery.transfer.limits import CONNECTIONS, Connections
 from launcher_recovery.transfer.ramp import Ramp
@@ -107,6 +108,28 @@ class Supervisor:
             workers.append(worker)
             if allotment is not None and len(workers) > 1:
                 return  # one at a time: the next look says whether there is work for another one
+        if workers and not has_work and allotment is not None and not allotment.is_comparing:
+            self._race(allotment, workers)
+
+    def _race(self, allotment: Allotment, workers: list[Worker]) -> None:
+        """Have another source fetch as well what the last connection would be long with; the faster one wins."""
+        if any(worker.rival is not None for worker in workers):
+            return
+        rival = allotment.slowest(workers, time.monotonic())
+        if rival is None:
+            return
+        source = self._choose(workers, but=rival.source)
+        if source is not None:
+            self._begin(source, is_first=False, rival=rival)
+
+    def dismiss(self) -> None:
+        """End the connections that fetch what has come meanwhile by another one."""
+        with self._fetching.happened:
+            for worker in [worker for worker in self._fetching.workers if worker.extent is not None]:
+                self._fetching.workers.remove(worker)
+                worker.stop()
+                worker.extent = None
+                self._fetching.ended.append((worker, None))
 
     def stop(self) -> None:
         """End every connection at once, and give back what they had."""
@@ -123,24 +146,25 @@ class Supervisor:
 
     # -- connections --------------------------------------------------------------------------------
 
-    def _choose(self, workers: list[Worker]) -> Source | None:
-        """The best source of those that are of use now: the fastest one, the given one while nothing is known."""
+    def _choose(self, workers: list[Worker], but: Source | None = None) -> Source | None:
+        """The best source that is of use now, `but` for one: the fastest, the given one while nothing is known."""
         in_use = {worker.source for worker in workers}
         usable = [
             source
             for source in self._sources
-            if source.is_usable(source in in_use) and self._fetching.can_serve(source)
+            if source is not but and source.is_usable(source in in_use) and (but or self._fetching.can_serve(source))
         ]
         proven = [source for source in usable if source.is_proven]
         if proven:
             return max(proven, key=lambda source: (source.rate, source.is_given))
         return usable[0] if usable else None
 
-    def _begin(self, source: Source, *, is_first: bool) -> Worker | None:
+    def _begin(self, source: Source, *, is_first: bool, rival: Worker | None = None) -> Worker | None:
         if not self._connections.enter(source.host, is_first=is_first):
             return None
         session = self._fetching.wanted.new_session()
         worker = Worker(self._fetching, source, session)
+        worker.rival = rival
         with self._fetching.lock:
             self._fetching.workers.append(worker)
         worker.start()

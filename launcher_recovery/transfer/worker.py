@@ -65,6 +65,8 @@ class Worker(threading.Thread):
         """Bytes a second over the last second or so."""
         self.began_at = time.monotonic()
         self.is_stopped = False
+        self.rival: Worker | None = None
+        """The connection that it is to be faster than; None: it fetches what no other one does."""
         self._fetching = fetching
         self._session = session
         self._body: Body | None = None
@@ -203,6 +205,12 @@ class Worker(threading.Thread):
         """Bytes a second since the last measurement: lower than `rate` when little has come since."""
         began, had = self._since
         return (self.received - had) / max(now - began, 1e-3)
+
+    def rate_at(self, now: float) -> float | None:
+        """Bytes a second that can be counted on, the last moments included; None: it is too early to tell."""
+        if self.asked_at is not None or now - self.began_at < _RATE_S:
+            return None
+        return min(self.rate, self.silent_rate(now)) if now - self._since[0] > _RATE_S else self.rate
 
     @property
     def session(self) -> requests.Session:
