@@ -12,7 +12,7 @@ import requests
 
 from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
-from launcher_recovery.secret_names import is_secret_parameter
+from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer import error_documents
 from launcher_recovery.transfer.healed_request import ours
 from launcher_recovery.transfer.sources import Source, same_origin
@@ -264,6 +264,6 @@ def _error_of(response: requests.Response, source: Source) -> Exception:
 
 
 def is_signed(url: str) -> bool:
-    """Whether the address has a signature or a key among its parameters."""
+    """Whether the address has a signature among its parameters; a token there does not expire by itself."""
     names = (pair.partition("=")[0] for pair in urlsplit(url).query.split("&"))
-    return any(is_secret_parameter(name) for name in names if name)
+    return any(is_signature_parameter(name) for name in names if name)
