@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -258,8 +259,8 @@ def test_headers_are_read() -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """And each of them has help of its own; the version is told."""
     for arguments, expected in (
-        (["--help"], [command.name for command in COMMANDS]),
-        (["download", "--help"], ["--sha256", "--mirror", "DEST"]),
+        (["--help"], [*(command.name for command in COMMANDS), "130  Ctrl-C"]),
+        (["download", "--help"], ["--sha256", "--mirror", "DEST", "2    it was typed wrongly"]),
         (["verify", "--help"], ["--repair", "FILE"]),
         (["--version"], ["launcher-recovery 0."]),
     ):
@@ -658,6 +659,26 @@ def test_a_warning_is_a_sentence_too(
         "launcher-recovery download: RECOVERY_TIMEOUTS is not a setting; did you mean RECOVERY_TIMEOUT?"
     )
     assert warnings.showwarning is shown
+
+
+def test_what_is_logged_is_a_sentence_too(stand_in: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without what happens to the operation, which is shown anyway; with --quiet only errors; and in no other way."""
+    logger = logging.getLogger("launcher_recovery")
+    before = list(logger.handlers)
+
+    def log() -> None:
+        logger.info("a step")
+        logger.warning("m.bin: attempt 1 failed: %s", "gone", extra={"event": "attempt_failed"})
+        logger.warning("a piece of %s was damaged", "m.bin")
+        logger.error("the store\nfails")
+
+    stand_in.then = log
+    assert main(["download", URL, "m.bin"]) == 0
+    said = "launcher-recovery download: a piece of m.bin was damaged.\nlauncher-recovery download: the store fails.\n"
+    assert capsys.readouterr().err.startswith(said)
+    assert main(["download", URL, "m.bin", "--quiet"]) == 0
+    assert sentence(capsys) == "launcher-recovery download: the store fails."
+    assert logger.handlers == before
 
 
 def test_a_cancelled_download_says_so(stand_in: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
