@@ -149,18 +149,25 @@ def _send(session: requests.Session, source: Source, url: str, headers: Mapping[
     options: dict[str, Any] = {}
     if same_origin(url, source.url):
         given = {**source.headers, **given}
+        if session.auth is None and any(name.lower() == "authorization" for name in source.headers):
+            options["auth"] = _as_it_is  # else requests puts what a .netrc has in its place
     else:
         # What the caller's session would send with everything is for the given address alone.
         secret = ("authorization", "cookie", "proxy-authorization")
         given.update({name: None for name in session.headers if name.lower() in secret or name.lower()[:2] == "x-"})
         if session.auth is not None:
-            options["auth"] = lambda request: request
+            options["auth"] = _as_it_is
     timeout = (CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S)
     try:
         with ours():
             return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
     except requests.RequestException as error:
         raise _without_secrets(error, url) from error.__cause__ or error.__context__
+
+
+def _as_it_is(request: Any) -> Any:
+    """Authenticates nobody."""
+    return request
 
 
 def _without_secrets(error: requests.RequestException, url: str) -> requests.RequestException:

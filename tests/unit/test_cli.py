@@ -136,6 +136,7 @@ def test_everything_that_is_typed_reaches_the_download(stand_in: StandIn, folder
         "connections": 3,
         "limit_rate": 10 << 20,
         "priority": -3,
+        "resume": True,
     }
 
 
@@ -148,6 +149,7 @@ def test_what_is_not_typed_is_left_to_the_download(stand_in: StandIn, folder: Pa
         **dict.fromkeys(("sha256", "checksum", "size", "metalink", "headers", "connections", "limit_rate")),
         "sources": [],
         "priority": 0,
+        "resume": True,
     }
 
 
@@ -729,8 +731,8 @@ def test_a_pause_by_somebody_else_ends_it(stand_in: StandIn, folder: Path, capsy
     stand_in.then = lambda: pytest.fail("it waited")
     assert main(["download", URL, "m.bin", "--quiet"]) == 1
     assert sentence(capsys) == (
-        "launcher-recovery download: m.bin was paused by somebody, and goes on when it is resumed; "
-        "what has arrived (1.2 GB of 4 GB) is kept."
+        "launcher-recovery download: m.bin was paused by somebody; what has arrived (1.2 GB of 4 GB) is kept: "
+        "the same command goes on."
     )
 
 
@@ -778,6 +780,7 @@ def test_a_right_file_is_told_with_what_it_was_checked_by(
         "sha256": DIGEST,
         "checksum": None,
         "url": None,
+        "headers": None,
         "repair": False,
     }
     assert main(["verify", "m.bin", "--quiet"]) == 0
@@ -787,9 +790,10 @@ def test_a_right_file_is_told_with_what_it_was_checked_by(
 def test_a_repaired_file_is_right_again(verifier: Verifier, capsys: pytest.CaptureFixture[str]) -> None:
     """The address and the wish reach the transfer."""
     verifier.found = Found(repaired=True)
-    assert main(["verify", "--repair", "m.bin", "--url", URL, "--checksum", f"blake3:{DIGEST}"]) == 0
+    typed = ["verify", "--repair", "m.bin", "--url", URL, "--checksum", f"blake3:{DIGEST}", "--header", "X-Key: 1"]
+    assert main(typed) == 0
     assert capsys.readouterr().out.startswith("m.bin was damaged and is right again: 4 MB")
-    assert (verifier.given["url"], verifier.given["repair"]) == (URL, True)
+    assert (verifier.given["url"], verifier.given["headers"], verifier.given["repair"]) == (URL, {"X-Key": "1"}, True)
     assert verifier.given["checksum"] == f"blake3:{DIGEST}"
 
 
