@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 import os
 import re
 import sys
@@ -12,8 +11,10 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from launcher_recovery import config_values as read
+from launcher_recovery.config_values import KINDS, Limits
 from launcher_recovery.errors import RecoveryConfigError
 
 if sys.version_info >= (3, 11):
@@ -21,154 +22,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+__all__ = ["DEFAULT_CONFIG", "KINDS", "Limits", "RecoveryConfig", "load_config"]
+
 PREFIX = "RECOVERY_"
-KINDS = ("download", "validate_workflow", "install_node", "create_project")
-MODES = ("off", "observe", "recover")
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError("true or false")
-
-
-def _number(value: Any, minimum: float, expected: str, kind: type = float) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(expected)
-    try:
-        number = kind(value)
-        is_finite = math.isfinite(number)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(expected) from None
-    if not is_finite or number < minimum or (kind is int and number != float(value)):
-        raise ValueError(expected)
-    return number
-
-
-def _count(minimum: int) -> Callable[[Any], int]:
-    expected = f"a whole number of at least {minimum}"
-    return lambda value: int(_number(value, minimum, expected, int))
-
-
-def _seconds(value: Any) -> float:
-    return float(_number(value, 0, "a number of seconds, 0 or more"))
-
-
-def _optional_seconds(value: Any) -> float | None:
-    return None if value is None or value == "" else _seconds(value)
-
-
-def _factor(value: Any) -> float:
-    return float(_number(value, 0, "a number of at least 0"))
-
-
-def _mode(value: Any) -> str:
-    text = str(value).strip().lower()
-    if text not in MODES:
-        raise ValueError("off, observe or recover")
-    return text
-
-
-def _modes(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueError("a table from operation kind to mode")
-    unknown = [kind for kind in value if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"operation kinds among {', '.join(KINDS)}, not {unknown[0]!r}")
-    return {kind: _mode(mode) for kind, mode in value.items()}
-
-
-def _rollout(value: Any) -> dict[str, float]:
-    expected = "a percentage such as 25, or one for each kind such as download:50,install_node:10"
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    else:
-        parts = [part.strip() for part in str(value).split(",") if part.strip()]
-        pairs = [("*", part) if ":" not in part else (part.split(":")[0], part.split(":")[1]) for part in parts]
-    if not pairs:
-        raise ValueError(expected)
-    shares: dict[str, float] = {}
-    for kind, share in pairs:
-        percent = _number(str(share).strip().rstrip("%"), 0, expected)
-        name = str(kind).strip()
-        if percent > 100 or name not in ("*", *KINDS):
-            raise ValueError(expected)
-        shares[name] = percent
-    return shares
-
-
-class Limits(NamedTuple):
-    """How many operations of a kind run at a time: in all, and at one place (a host, a Python environment); None: any
-    number."""
-
-    total: int | None
-    each: int | None
-
-
-# Several hosts at once, and no host overrun; pip never twice at once in one environment, which it would damage.
-_CONCURRENCY = {
-    "download": Limits(8, 4),
-    "install_node": Limits(4, 1),
-    "create_project": Limits(4, None),
-    "validate_workflow": Limits(None, None),
-}
-
-
-def _concurrency(value: Any) -> dict[str, Limits]:
-    expected = (
-        "how many run at a time by kind, in all or in all/at one place, such as download:8/4,install_node:4 "
-        "(whole numbers of at least 1, or any)"
-    )
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    else:
-        pairs = [(kind.strip(), limit) for kind, _, limit in (part.partition(":") for part in _texts(value))]
-    limits = dict(_CONCURRENCY)
-    for kind, given in pairs:
-        if kind not in limits:
-            raise ValueError(expected)
-        parts = given if isinstance(given, (tuple, list)) else str(given).split("/")
-        if len(parts) > 2:
-            raise ValueError(expected)
-        read = [None if part is None or str(part).strip() == "any" else _whole(part, expected) for part in parts]
-        limits[kind] = Limits(*read) if len(read) == 2 else limits[kind]._replace(total=read[0])
-    return limits
-
-
-def _whole(value: Any, expected: str) -> int:
-    return int(_number(value, 1, expected, int))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple, set, frozenset)):
-        raise ValueError("a list, or text with commas between")
-    return tuple(str(item).strip() for item in items if str(item).strip())
-
-
-def _paths(value: Any) -> tuple[str, ...]:
-    items = value.split(os.pathsep) if isinstance(value, str) else value
-    return _texts(items)
-
-
-def _path(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _database_url(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    text = str(value).strip()
-    if not re.match(r"postgres(ql)?://|sqlite:///.", text):
-        raise ValueError(
-            "a URL such as postgresql://user:password@host:5432/database or sqlite:////path/to/recovery.db"
-        )
-    return text
 
 
 def _shown(name: str, value: Any) -> str:
@@ -209,6 +65,14 @@ class RecoveryConfig:
         allowed_roots: folders below which downloads and installs may go; empty: anywhere.
         retention_days: days for which finished operations are kept.
         disabled_extensions: names of extensions that are not loaded.
+        staging_folder: a folder for partial downloads, which counts for those whose destination is on the same file
+            system; None: beside the destination.
+        bandwidth_limit: bytes a second of all downloads of a process, also as text such as "10M"; None: no limit.
+        connections_per_host, connections_in_all: how many connections all downloads of a process have, at one host and
+            in all. Each download has one in any case.
+        connections_per_download: how many one download has at most, if that makes it faster.
+        reuse: how a file with the same content that was downloaded before may serve instead of a download: "reflink",
+            "hardlink", "copy", "auto" (the first of these that can be done), or "off".
         sources: where each setting that is not a default came from.
 
     Raises:
@@ -236,6 +100,12 @@ class RecoveryConfig:
     allowed_roots: tuple[str, ...] = ()
     retention_days: float = 7.0
     disabled_extensions: tuple[str, ...] = ()
+    staging_folder: str | None = None
+    bandwidth_limit: float | None = None
+    connections_per_host: int = 4
+    connections_in_all: int = 16
+    connections_per_download: int = 4
+    reuse: str = "off"
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -280,27 +150,33 @@ class RecoveryConfig:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "enabled": _flag,
-    "mode": _mode,
-    "modes": _modes,
-    "rollout": _rollout,
-    "max_retries": _count(0),
-    "initial_delay": _seconds,
-    "backoff_factor": _factor,
-    "max_delay": _seconds,
-    "timeout": _optional_seconds,
-    "deadline": _optional_seconds,
-    "circuit_breaker_threshold": _count(1),
-    "circuit_breaker_timeout": _seconds,
-    "concurrency": _concurrency,
-    "persistence_enabled": _flag,
-    "persistence_path": _path,
-    "encryption_key": _path,
-    "database_url": _database_url,
-    "allowed_hosts": _texts,
-    "allowed_roots": _paths,
-    "retention_days": _seconds,
-    "disabled_extensions": _texts,
+    "enabled": read.flag,
+    "mode": read.mode,
+    "modes": read.modes,
+    "rollout": read.rollout,
+    "max_retries": read.count(0),
+    "initial_delay": read.seconds,
+    "backoff_factor": read.factor,
+    "max_delay": read.seconds,
+    "timeout": read.optional_seconds,
+    "deadline": read.optional_seconds,
+    "circuit_breaker_threshold": read.count(1),
+    "circuit_breaker_timeout": read.seconds,
+    "concurrency": read.concurrency,
+    "persistence_enabled": read.flag,
+    "persistence_path": read.path,
+    "encryption_key": read.path,
+    "database_url": read.database_url,
+    "allowed_hosts": read.texts,
+    "allowed_roots": read.paths,
+    "retention_days": read.seconds,
+    "disabled_extensions": read.texts,
+    "staging_folder": read.folder,
+    "bandwidth_limit": read.bandwidth,
+    "connections_per_host": read.count(1),
+    "connections_in_all": read.count(1),
+    "connections_per_download": read.count(1),
+    "reuse": read.reuse,
 }
 
 _PLACES = ("database_url", "persistence_path")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from launcher_recovery import checks
-from launcher_recovery.errors import RefusedError, StoreError
+from launcher_recovery.config_values import WAYS
+from launcher_recovery.errors import RecoveryConfigError, RecoveryStateError, RefusedError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator
 from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive
+from launcher_recovery.records import PRIORITY, RecoveryData, RecoveryState, priority_of
 from launcher_recovery.signals import RecoveryUpdate
 from launcher_recovery.transfer import metalink as metalinks
-from launcher_recovery.transfer.arguments import wanted_of
+from launcher_recovery.transfer.arguments import checksums_of, wanted_of
 from launcher_recovery.transfer.attempt import attempt
+from launcher_recovery.transfer.hubs import Authorization, asked_at, given_first, headers_for, nobody
 from launcher_recovery.transfer.limits import BANDWIDTH
 from launcher_recovery.transfer.verifying import Verified, verify_file
 from launcher_recovery.transfer.wanted import Wanted
@@ -28,6 +32,9 @@ from launcher_recovery.transfer.wanted import Wanted
 if TYPE_CHECKING:
     from launcher_recovery.kinds import OperationKind
 
+# RFC 9110 §5.1 and §5.5; beyond ASCII as far as requests can send it.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 # How often what another process does to a download that was joined is looked at.
 _LOOK_S = 0.2
 
@@ -49,7 +56,9 @@ def download(
     connections: int | None = None,
     limit_rate: float | None = None,
     priority: int = 0,
+    staging: str | os.PathLike[str] | None = None,
     reuse: str | None = None,
+    resume: bool = False,
     session: requests.Session | None = None,
     on_update: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> Path:
@@ -60,6 +69,9 @@ def download(
     own, retried under the launcher's policy and kept in the store of this process's integrator; when another process
     downloads to the same destination already, this call joins it.
 
+    An address at huggingface.co is asked at `HF_ENDPOINT` if that is set. Hugging Face and Civitai get the token that
+    the environment has for them, as their own tools do: over https only, and no other server. See `transfer.hubs`.
+
     Args:
         url: the address, or several of the same file, best first.
         destination: the file to write.
@@ -69,15 +81,22 @@ def download(
         sources: mirrors, best first. One is used when the address fails or is slow, after it has shown that it has the
             same file.
         metalink: path of a Metalink file that tells more of the above, and the hashes of pieces.
-        headers: sent to the origin of the address, and nowhere else; not kept, so that another process cannot go on by
-            itself where they are needed.
-        connections: how many at most, to one host; default: 4. There is more than one only while that is faster.
+        headers: sent to the origin of the address that is asked, and nowhere else; not kept, so that another process
+            cannot go on by itself where they are needed.
+        connections: how many at most, to one host; default: as configured (4). There is more than one only while that
+            is faster.
         limit_rate: bytes a second, of all downloads of this process, from now on; None: as it is.
-        priority: higher goes first where downloads wait for one another.
-        reuse: let a file on the disk with the same content serve: "reflink", "hardlink", "copy", "auto"; None: not.
+        priority: higher goes first where downloads wait for one another. One that is under way already gets it as well,
+            unless it is 0.
+        staging: a folder for the partial, which counts if it is on the file system of the destination; None: as
+            configured (beside the destination).
+        reuse: let a file on the disk with the same content serve: "reflink", "hardlink", "copy", "auto", or "off";
+            None: as configured ("off").
+        resume: go on with a download that somebody has paused; otherwise the call waits until it is resumed.
         session: what connections are made with; default: a session for each.
-        on_update: called with the payload of `recovery_update` for every change of the operation that this call is
-            about, and with `joined`: whether another process runs it; outside of operations. What it raises is logged.
+        on_update: called with the payload of `recovery_update`, and with `joined`: whether another process runs it,
+            when the operation that this call is about has changed, five times a second at most, and at its end;
+            outside of operations. What it raises is logged.
 
     Returns:
         The destination.
@@ -98,19 +117,26 @@ def download(
         "sources": [*urls[1:], *sources],
         "connections": None if connections is None else checks.whole("connections", connections, 1),
         "priority": checks.whole("priority", priority, -(10**6)),
+        "staging": _staging(staging),
         "reuse": _reuse(reuse),
     }
     if metalink is not None:
         _add_metalink(arguments, Path(metalink))
-    if limit_rate is not None:
-        BANDWIDTH.rate = checks.number("limit_rate", limit_rate, 1)
+    checks.flag("resume", resume)
+    rate = None if limit_rate is None else checks.number("limit_rate", limit_rate, 1)
+    _check_headers(headers or {})
     integrator = get_recovery_integrator()
+    if rate is not None:
+        BANDWIDTH.rate = rate
     kind = _kind(integrator)
     kind.check(arguments, ())
     new_session = None if session is None else lambda: session
+    says_who = session is not None and (session.auth is not None or "Authorization" in session.headers)
+    authorization: Authorization = nobody if says_who else headers_for
 
     def wanted_with(mirrors: Sequence[str]) -> Wanted:
-        return wanted_of(arguments, mirrors=mirrors, headers=headers, new_session=new_session)
+        given = kind.completed(arguments, integrator.config)
+        return wanted_of(given, mirrors=mirrors, headers=headers, new_session=new_session, authorization=authorization)
 
     wanted = wanted_with(())
     operation = current_operation()
@@ -121,19 +147,50 @@ def download(
     integrator.lifecycle.look_for_the_dead()
     draft = integrator.draft(kind, arguments)
     if priority:
-        draft.metadata["priority"] = priority
+        draft.metadata[PRIORITY] = priority
     rules = integrator.rules_for(kind, draft, kind.scope(arguments), kind.place_of(arguments))
     data, live = integrator.engine.enter(draft, rules, revive=True)
+    if data.operation_id != draft.operation_id:
+        _ask_of(integrator, data, priority=priority, resume=resume)
 
     def run() -> str:
         running = current_operation()
         assert running is not None
-        mirrors = integrator.extensions.sources(wanted.url, running.data)
+        mirrors = integrator.extensions.sources(arguments["url"], running.data)
         return str(attempt(running, wanted_with(mirrors)))
 
     with _watched(integrator, data.operation_id, on_update):
         integrator.engine.run(data, rules, run, live)
     return wanted.destination
+
+
+def _ask_of(integrator: RecoveryIntegrator, data: RecoveryData, *, priority: int, resume: bool) -> None:
+    """Ask of an operation that is there already what this call wants of it."""
+    try:
+        if priority and priority_of(data) != priority:
+            integrator.set_priority(data.operation_id, priority)
+        if resume and data.state is RecoveryState.PAUSED:
+            integrator.resume(data.operation_id)
+    except RecoveryStateError as error:
+        logger.debug("%s ended meanwhile: %s", data.title, error)
+
+
+def find(target: str | os.PathLike[str]) -> RecoveryData | None:
+    """The latest download to that destination, or the operation that has that id; None: there is none.
+
+    Args:
+        target: path of the file that is downloaded, or the id of an operation of any kind.
+    """
+    integrator = get_recovery_integrator()
+    store = integrator.persistence
+    given = os.fspath(target)
+    return store.get(given) or store.latest_with_key(_key(integrator, given))
+
+
+def _key(integrator: RecoveryIntegrator, destination: str | os.PathLike[str]) -> str:
+    """The key of downloads to `destination` as the store has it."""
+    kind = _kind(integrator)
+    return integrator.lifecycle.kept_key(kind.key({"destination": os.fspath(destination)}))
 
 
 def verify(
@@ -142,6 +199,7 @@ def verify(
     sha256: str | None = None,
     checksum: str | Sequence[str] | None = None,
     url: str | None = None,
+    headers: Mapping[str, str] | None = None,
     repair: bool = False,
     check: Callable[[], object] | None = None,
 ) -> Verified:
@@ -150,7 +208,9 @@ def verify(
     Args:
         path: the file.
         sha256, checksum: what it is to have; what was known when it was downloaded is looked at as well.
-        url: where damaged pieces are fetched from; default: where the file was downloaded from.
+        url: where damaged pieces are fetched from; default: where the file was downloaded from. What `download` says of
+            Hugging Face and Civitai goes for it as well.
+        headers: sent to the origin of that address, and nowhere else.
         repair: fetch the damaged pieces again, and no others.
         check: called between blocks; may raise, to end it.
 
@@ -158,19 +218,19 @@ def verify(
         RefusedError: an argument is not usable, or there is no such file.
         Exception: the damaged pieces could not be fetched; those that could are repaired.
     """
-    from launcher_recovery.transfer.arguments import checksums_of
-
     integrator = get_recovery_integrator()
     where = os.path.realpath(path)
+    _check_headers(headers or {})
     if url is None:
-        kind = _kind(integrator)
-        found = integrator.persistence.latest_with_key(kind.key({"destination": where}))
+        found = integrator.persistence.latest_with_key(_key(integrator, where))
         url = None if found is None else found.kwargs.get("url")
+    at = None if url is None else asked_at(url)
     return verify_file(
         Path(where),
         integrator.persistence,
         checksums_of(sha256, checksum),
-        url=url,
+        url=at,
+        headers=None if at is None else given_first(headers or {}, headers_for(at)),
         repair=repair,
         check=check or (lambda: None),
     )
@@ -183,9 +243,30 @@ def _kind(integrator: RecoveryIntegrator) -> OperationKind:
 
 
 def _reuse(how: str | None) -> str | None:
-    if how not in (None, "reflink", "hardlink", "copy", "auto"):
-        raise checks.refused("reuse", how, "reflink, hardlink, copy, auto or None")
+    if how not in (None, *WAYS):
+        raise checks.refused("reuse", how, f"{', '.join(WAYS)} or None")
     return how
+
+
+def _staging(folder: object) -> str | None:
+    if folder is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)) or not isinstance(path := os.fspath(folder), str) or not path:
+        raise checks.refused("staging", folder, "the path of a folder, or None")
+    return os.path.abspath(path)
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse what cannot be sent; the library that sends it would show the value."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise RecoveryConfigError(
+                "a name in headers is not usable (it is not shown): it must be a word such as X-Key"
+            )
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise RecoveryConfigError(
+                f"the value of {name} in headers is not usable (it is not shown): it must be text without line ends"
+            )
 
 
 def _add_metalink(arguments: dict[str, Any], path: Path) -> None:

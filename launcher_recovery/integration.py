@@ -15,7 +15,7 @@ from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
 from launcher_recovery.clock import Clock, to_datetime
-from launcher_recovery.config import RecoveryConfig, load_config
+from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig, load_config
 from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
@@ -41,6 +41,7 @@ from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
 from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
+from launcher_recovery.transfer import limits
 
 if TYPE_CHECKING:
     from launcher_recovery.transfer.healing import Healing
@@ -129,6 +130,7 @@ class RecoveryIntegrator:
         except TelemetryMissingError:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
+        limits.put_in_force(self.config)
         self._heal()
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
@@ -169,6 +171,7 @@ class RecoveryIntegrator:
             from launcher_recovery.transfer import healing
 
             healing.uninstall(self._healing)
+        limits.put_in_force(DEFAULT_CONFIG, self.config)
         self.metrics.detach()
         if self._telemetry is not None:
             self._telemetry.detach()
@@ -267,14 +270,17 @@ class RecoveryIntegrator:
 
         All of it counts from the next decision of operations that run already: the delays, `max_retries` and what the
         circuit breakers go by after the next failure, `timeout` from the next attempt on, and a shorter `deadline`
-        also ends a wait that goes past it. The mode is decided once, when an operation begins.
+        also ends a wait that goes past it. The mode is decided once, when an operation begins. Of downloads that run,
+        the limits of bandwidth and connections count at once, what else is set for them from their next attempt on.
 
         Raises:
             RecoveryConfigError: a name or value is not usable; then nothing changes.
         """
         if not isinstance(config, (RecoveryConfig, Mapping)):
             raise checks.refused("config", config, "a RecoveryConfig, or a mapping from names of settings to values")
+        before = self.config
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
+        limits.put_in_force(self.config, before)
         self.guards.follow_settings()
         self.lifecycle.notify_all()
 
@@ -373,6 +379,7 @@ def get_recovery_integrator() -> RecoveryIntegrator:
     with _integrator_lock:
         if _integrator is None:
             _integrator = RecoveryIntegrator()
+            limits.put_in_force(_integrator.config)
         return _integrator
 
 

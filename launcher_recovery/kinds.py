@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 
@@ -30,6 +31,8 @@ class OperationKind:
         place: from the arguments to what operations of this kind crowd when too many run at a time, such as a Python
             environment; None: its `scope`.
         check: called with the arguments and the allowed folders before anything else; raises RefusedError.
+        settings: from the settings in force to arguments for `handler`, for those that a call leaves open; asked for
+            each attempt, and never kept.
         still_there: whether the result of an earlier success within the same operation around it is still good;
             if not, it is done again.
     """
@@ -42,8 +45,14 @@ class OperationKind:
     scope: Callable[[Arguments], str | None] = lambda arguments: None
     place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None
+    settings: Callable[[RecoveryConfig], Arguments] = lambda config: {}
     still_there: Callable[[RecoveryData], bool] = lambda data: True
 
     def place_of(self, arguments: Arguments) -> str | None:
         """What a call with these arguments crowds."""
         return self.scope(arguments) if self.place is None else self.place(arguments)
+
+    def completed(self, arguments: Arguments, config: RecoveryConfig) -> dict[str, Any]:
+        """The arguments for the handler: what a call leaves open is as the settings say."""
+        settings = self.settings(config).items()
+        return {**arguments, **{name: value for name, value in settings if arguments.get(name) is None}}

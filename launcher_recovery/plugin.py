@@ -224,7 +224,8 @@ class LauncherPlugin:
         result = self._call_others(kind.hook, arguments, last=False)
         if result is None and kind.handler is not None:
             data = operation.data
-            result = kind.handler(operation, arguments, lambda url: self.integrator.extensions.sources(url, data))
+            given = kind.completed(arguments, self.integrator.config)
+            result = kind.handler(operation, given, lambda url: self.integrator.extensions.sources(url, data))
         if result is None:
             result = self._call_others(kind.hook, arguments, last=True)
         if result is None:

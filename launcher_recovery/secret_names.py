@@ -9,14 +9,18 @@ import re
 _LONGEST = 100
 _KNOWN_NAMES = 2048
 
-# Query parameters that carry credentials or signatures: the pre-signed URLs of AWS (X-Amz-*), Google (X-Goog-*),
-# Azure (sig), CloudFront (Policy, Signature, Key-Pair-Id), and what model hubs call their tokens.
+# Query parameters that sign an address, for a while: the pre-signed URLs of AWS (X-Amz-*), Google (X-Goog-*), Azure
+# (sig), CloudFront (Policy, Signature, Key-Pair-Id).
+_SIGNATURE = (
+    r"x-amz-.*|x-goog-.*|sig|signature|policy|key-pair-id|se|sp|sv|sr|expires|awsaccesskeyid|googleaccessid|hmac|jwt"
+)
+# And those that carry credentials, as model hubs call their tokens.
 _PARAMETER = re.compile(
-    r"x-amz-.*|x-goog-.*|sig|signature|policy|key-pair-id|se|sp|sv|sr|expires|awsaccesskeyid|googleaccessid"
-    r"|.*token(?!s|i[sz]).*|.*secret.*|.*passw(or)?d.*|.*passphrase.*|pwd|auth(orization)?|.*api[-_]?key.*"
-    r"|.*access[-_]?key.*|.*private[-_]?key.*|key|credentials?|hmac|jwt|session(id)?|cookie",
+    rf"{_SIGNATURE}|.*token(?!s|i[sz]).*|.*secret.*|.*passw(or)?d.*|.*passphrase.*|pwd|auth(orization)?|.*api[-_]?key.*"
+    r"|.*access[-_]?key.*|.*private[-_]?key.*|key|credentials?|session(id)?|cookie",
     re.IGNORECASE | re.DOTALL,
 )
+_SIGNATURE_PARAMETER = re.compile(_SIGNATURE, re.IGNORECASE | re.DOTALL)
 # Narrower, for the members of a value: workflows have some such as `token_normalization` or `max_tokens`, which must be
 # kept. Compared in small letters with `_` between the words.
 _PASSWORD = r"passw(or)?d|pwd|pass_?phrase|pass_?code"
@@ -33,6 +37,11 @@ _SHELL_NAMES = frozenset({"PWD", "OLDPWD"})
 def is_secret_parameter(name: str) -> bool:
     """Whether a query parameter of this name carries a secret."""
     return len(name) <= _LONGEST and _is_parameter(name)
+
+
+def is_signature_parameter(name: str) -> bool:
+    """Whether a query parameter of this name belongs to a signature, which is valid only for a while."""
+    return len(name) <= _LONGEST and _SIGNATURE_PARAMETER.fullmatch(name) is not None
 
 
 def is_secret_member(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
 from launcher_recovery.bulkhead import Bulkhead
-from launcher_recovery.config import Limits
+from launcher_recovery.config_values import Limits
 
 # By kind: one of them, several, and where.
 _WORDS = {

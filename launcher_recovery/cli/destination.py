@@ -75,11 +75,19 @@ def _asked_name(url: str, headers: Mapping[str, str], typed: str) -> str:
     """The name that the server gives in the answer to a request for the first byte."""
     import requests
 
+    from launcher_recovery.transfer.hubs import asked_at, given_first, headers_for
+
+    url = asked_at(url)
+    headers = given_first(headers, headers_for(url))
     sent = {**headers, "Range": "bytes=0-0", "Accept-Encoding": "identity"}
     try:
         with requests.Session() as session:
             for _ in range(_MOST_REDIRECTS):
-                with session.get(url, headers=sent, stream=True, allow_redirects=False, timeout=_TIMEOUT_S) as answer:
+                # With a header that says who asks, a .netrc has nothing to say.
+                auth = (lambda request: request) if any(name.lower() == "authorization" for name in sent) else None
+                with session.get(
+                    url, headers=sent, auth=auth, stream=True, allow_redirects=False, timeout=_TIMEOUT_S
+                ) as answer:
                     if not answer.is_redirect:
                         answer.raise_for_status()
                         return name_of_disposition(answer.headers.get("Content-Disposition"))

@@ -38,14 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further address, which joins when it has the same file; may be given again",
     )
     parser.add_argument("--metalink", type=Path, metavar="FILE", help="a Metalink file with addresses and checksums")
-    parser.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        type=values.header,
-        metavar="'NAME: VALUE'",
-        help="sent to the server of URL only; may be given again",
-    )
+    values.add_header(parser)
     parser.add_argument(
         "--connections", type=values.connection_count, metavar="N", help="at most so many (default: as it gets faster)"
     )
@@ -80,6 +73,7 @@ def _run(options: argparse.Namespace) -> None:
                 connections=options.connections,
                 limit_rate=options.limit_rate,
                 priority=options.priority,
+                resume=True,  # who types it wants it now, whoever paused it before
                 on_update=lambda update: watch.see(update, show),
             )
     except (StoppedError, Exception) as error:
@@ -118,7 +112,7 @@ class _Watch:
     def ended(self, name: str, error: BaseException) -> CommandLineError:
         """The sentence for a download that was not done."""
         if isinstance(error, StoppedError) and self._last.get("state") == "paused":
-            return CommandLineError(f"{name} was paused by somebody, and goes on when it is resumed{self._kept('; ')}")
+            return CommandLineError(f"{name} was paused by somebody{self._kept('; ')}: the same command goes on")
         if isinstance(error, StoppedError):
             if self._last.get("joined"):
                 return CommandLineError(f"stopped; the other process goes on downloading {name}", error.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher_recovery import __version__
-from launcher_recovery.cli import download, verify
+from launcher_recovery.cli import download, priority, verify
 from launcher_recovery.cli.command import (
     FAILED,
     Command,
@@ -26,7 +27,13 @@ from launcher_recovery.cli.command import (
 from launcher_recovery.cli.sentences import sentence_of
 
 NAME = "launcher-recovery"
-COMMANDS: tuple[Command, ...] = (download.COMMAND, verify.COMMAND)
+COMMANDS: tuple[Command, ...] = (download.COMMAND, verify.COMMAND, priority.COMMAND)
+EXIT_STATUS = """\
+exit status:
+  0    it was done
+  1    it was not done; one sentence on standard error says why
+  2    it was typed wrongly
+  130  Ctrl-C ended it (128 + n: signal n did)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     command, options = parse(arguments)
     program = f"{NAME} {command.name}"
-    with _ended_by_signals(), _warned_in_sentences(program):
+    is_quiet = getattr(options, "quiet", False)
+    with _ended_by_signals(), _warned_in_sentences(program), _logged_in_sentences(program, is_quiet):
         try:
             command.run(options)
             sys.stdout.flush()
@@ -69,7 +77,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Nam
         prog=NAME,
         usage="%(prog)s COMMAND …",
         description=f"Long operations that survive.\n\ncommands:\n{listed}",
-        epilog=f"{NAME} COMMAND --help tells more.",
+        epilog=f"{NAME} COMMAND --help tells more.\n\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
@@ -79,7 +87,12 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Nam
     typed = parser.parse_args(arguments)
     command = names[typed.command]
     # A parser of its own and not one below the other, since only so options may stand between its addresses.
-    own = OneSentenceParser(prog=f"{NAME} {command.name}", description=command.summary)
+    own = OneSentenceParser(
+        prog=f"{NAME} {command.name}",
+        description=command.summary,
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_arguments(own)
     return command, own.parse_intermixed_args(typed.rest)
 
@@ -94,6 +107,30 @@ def _warned_in_sentences(program: str) -> Iterator[None]:
 
         setattr(warnings, "showwarning", say)
         yield
+
+
+class _Sentences(logging.Handler):
+    """Tells what is logged as sentences, without what happens to operations: that is shown already."""
+
+    def __init__(self, program: str, level: int) -> None:
+        super().__init__(level)
+        self._program = program
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not hasattr(record, "event"):
+            print_error(self._program, record.getMessage())
+
+
+@contextmanager
+def _logged_in_sentences(program: str, is_quiet: bool) -> Iterator[None]:
+    """What recovery warns of in its log is for the person too: without a handler Python would print it as it is."""
+    handler = _Sentences(program, logging.ERROR if is_quiet else logging.WARNING)
+    logger = logging.getLogger("launcher_recovery")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

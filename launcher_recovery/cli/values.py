@@ -6,11 +6,9 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError
 from urllib.parse import urlsplit
 
+from launcher_recovery.config_values import amount
 from launcher_recovery.redaction import redact_url
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_DECIMAL = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?B)?", re.IGNORECASE)
 # Hexadecimal digits of the checksums whose length is known here; which algorithms there are, the transfer says.
 _DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128, "blake3": 64, "crc32": 8}
 # RFC 9110, sections 5.1 and 5.5: a token, then anything that can be printed.
@@ -19,11 +17,10 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*([^\x00-\x08\x0a-\x1f
 
 def byte_count(text: str) -> int:
     """Bytes: 1048576, 10M or 10MiB (of 1024, as curl and wget have them), 10MB (of 1000)."""
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is None:
+    count = amount(text)
+    if count is None:
         raise ArgumentTypeError(f"{text!r} is no number of bytes; give one such as 1048576, 10M or 1.5G")
-    number, unit, ending = found[1], found[2].upper(), (found[3] or "").upper()
-    return round(float(number) * (_DECIMAL[unit] if ending == "B" and unit else _UNITS[unit]))
+    return count
 
 
 def limit(text: str) -> int:
@@ -88,3 +85,15 @@ def header(text: str) -> tuple[str, str]:
     if found is None:
         raise ArgumentTypeError("a header is not usable; give it as 'Name: value'")
     return found[1], found[2]
+
+
+def add_header(parser: ArgumentParser) -> None:
+    """Add `--header 'NAME: VALUE'`, which may be given again."""
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        type=header,
+        metavar="'NAME: VALUE'",
+        help="sent to the server of URL only; may be given again",
+    )

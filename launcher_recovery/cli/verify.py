@@ -22,6 +22,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", type=values.web_address, metavar="URL", help="where from (default: where it was downloaded from)"
     )
+    values.add_header(parser)
     parser.add_argument("--quiet", action="store_true", help="show nothing but an error")
     parser.add_argument("--json", action="store_true", help="tell the result as JSON")
 
@@ -38,6 +39,7 @@ def _run(options: argparse.Namespace) -> None:
         sha256=options.sha256,
         checksum=options.checksum,
         url=options.url,
+        headers=dict(options.header) or None,
         repair=options.repair,
     )
     if options.json:

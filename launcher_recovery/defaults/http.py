@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults.paths import confined, resolved
-from launcher_recovery.errors import RefusedError
+from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer.hubs import asked_at, without_tokens
 
 
 @hookimpl
@@ -27,11 +29,31 @@ def recovery_operations() -> Sequence[OperationKind]:
             key=lambda arguments: f"download:{resolved(arguments['destination'])}",
             title=lambda arguments: Path(arguments["destination"]).name,
             handler=_handle,
-            scope=lambda arguments: urlsplit(arguments["url"]).hostname,
+            scope=_scope,
             check=_check,
+            settings=_settings,
             still_there=_still_there,
         )
     ]
+
+
+@hookimpl
+def recovery_redactions() -> Sequence[Callable[[str], str]]:
+    """Tokens of hubs, should a server repeat one."""
+    return [without_tokens]
+
+
+def _scope(arguments: Arguments) -> str | None:
+    """The host that is asked."""
+    return urlsplit(asked_at(arguments["url"])).hostname
+
+
+def _settings(config: RecoveryConfig) -> Arguments:
+    return {
+        "connections": config.connections_per_download,
+        "staging": config.staging_folder,
+        "reuse": config.reuse,
+    }
 
 
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
@@ -53,6 +75,10 @@ def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
         usable = False
     if not usable:
         raise RefusedError(f"{redact_url(str(url))} is not a web address: it must begin with http:// or https://")
+    try:
+        asked_at(url)
+    except RecoveryConfigError as error:
+        raise RefusedError(str(error)) from None
     sha256 = arguments.get("sha256")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(sha256)):
         raise RefusedError(f"{sha256!r} is not a SHA-256: it must have 64 hexadecimal digits")

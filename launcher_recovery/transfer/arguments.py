@@ -11,6 +11,7 @@ import requests
 
 from launcher_recovery.checks import refused
 from launcher_recovery.transfer.checksums import Checksum
+from launcher_recovery.transfer.hubs import Authorization, asked_at, headers_for
 from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
 from launcher_recovery.transfer.pieces import PieceHashes
 from launcher_recovery.transfer.wanted import Wanted
@@ -22,34 +23,38 @@ def wanted_of(
     mirrors: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     new_session: Callable[[], requests.Session] | None = None,
+    authorization: Authorization = headers_for,
 ) -> Wanted:
     """What the arguments of `launcher_download`, or of `download`, ask for.
 
     Args:
         arguments: url, destination; sha256, checksum (a text or several), size, sources, pieces, connections, priority,
-            where they are given.
+            staging, reuse, where they are given.
         mirrors: further addresses than those among the arguments.
-        headers, new_session: what is never kept, see `Wanted`.
+        headers, new_session, authorization: what is never kept, see `Wanted`.
 
     Raises:
         RefusedError: a checksum is none.
-        RecoveryConfigError: another argument is of no use.
+        RecoveryConfigError: another argument is of no use, or something of the environment that concerns the address.
     """
-    connections = arguments.get("connections")
+    connections, staging, reuse = (arguments.get(name) for name in ("connections", "staging", "reuse"))
     pieces = arguments.get("pieces")
+    url = asked_at(arguments["url"])
     return Wanted(
-        url=arguments["url"],
+        url=url,
         destination=Path(os.path.realpath(arguments["destination"])),
         checksums=checksums_of(arguments.get("sha256"), arguments.get("checksum")),
         size=_size(arguments.get("size")),
-        mirrors=tuple(dict.fromkeys((*arguments.get("sources", ()), *mirrors))),
+        mirrors=tuple(dict.fromkeys(map(asked_at, (*arguments.get("sources", ()), *mirrors)))),
         piece_hashes=None
         if pieces is None
         else PieceHashes(pieces["algorithm"], pieces["length"], tuple(pieces["values"])),
         headers=headers or {},
+        authorization=authorization,
         connections=CONNECTIONS_PER_HOST if connections is None else connections,
         priority=arguments.get("priority") or 0,
-        reuse=arguments.get("reuse"),
+        staging=None if staging is None else Path(os.path.realpath(staging)),
+        reuse=None if reuse == "off" else reuse,
         new_session=new_session or requests.Session,
     )
 

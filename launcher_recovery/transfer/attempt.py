@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launcher_recovery.errors import IntegrityError, StoreError, UnexpectedContentError
 from launcher_recovery.operation import Operation
-from launcher_recovery.records import Transfer
+from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer import journal
 from launcher_recovery.transfer.checksums import Checksum, Digests
@@ -76,7 +76,8 @@ class _Attempt:
         had_before = kept is not None and kept.partial is not None
         try:
             folder = folder_for(wanted.destination, had_before)
-            path = partial_path(wanted.destination, wanted.staging)
+            path = partial_path(wanted.destination, wanted.staging, kept.partial if kept is not None else None)
+            path.parent.mkdir(parents=True, exist_ok=True)  # a staging folder; that of the destination is there
             self._part = Part(path)
         except OSError as error:
             raise explained(error, wanted.destination.parent, wanted.size) from error
@@ -92,8 +93,9 @@ class _Attempt:
     def _begin(self, kept: Transfer | None, path: Path) -> None:
         wanted = self._wanted
         known = journal.load(path, kept, is_proven=bool(wanted.proofs), size=wanted.size)
-        self._sources = [Source(wanted.url, wanted.headers)]
-        self._sources += [Source(url, is_given=False) for url in dict.fromkeys(wanted.mirrors) if url != wanted.url]
+        self._sources = [Source(wanted.url, wanted.headers_of(wanted.url))]
+        others = [url for url in dict.fromkeys(wanted.mirrors) if url != wanted.url]
+        self._sources += [Source(url, wanted.headers_of(url), is_given=False) for url in others]
         for source in self._sources:
             source.validators = known.validators.get(source.key)
         given = self._sources[0]
@@ -105,6 +107,7 @@ class _Attempt:
             known = journal.nothing()
         self._known = known
         self._fetching = Fetching(wanted, self._sources, self._part, known, self._lay_out, self._keep_stream)
+        self._fetching.priority = self._priority
         self._supervisor = Supervisor(self._operation, self._fetching, self._sources)
         if known.pieces is None and not known.prefix:
             self._part.cut(0)
@@ -151,6 +154,11 @@ class _Attempt:
                 self._wanted.destination, self._part.path, self._known.transfer_id, None, self._validators()
             )
         )
+
+    def _priority(self) -> int:
+        """What a person has said, also just now, else the caller."""
+        data = self._operation.data
+        return priority_of(data) if PRIORITY in data.metadata else self._wanted.priority
 
     def _validators(self) -> dict[str, Validators]:
         """What identifies the version of the file at each source, as far as that is known by now."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher_recovery.errors import StoreError
+from launcher_recovery.errors import RefusedError, StoreError
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import keeps_transfers
 from launcher_recovery.transfer import journal, reuse
@@ -57,7 +57,7 @@ def reused(operation: Operation, wanted: Wanted) -> bool:
                     continue
                 folder_for(wanted.destination, False)
                 how = reuse.place(source, wanted.destination, wanted.reuse, operation.check)
-            except OSError as error:
+            except (OSError, RefusedError) as error:
                 logger.info("%s cannot serve as %s: %s", source, wanted.destination.name, error)
                 continue
             logger.info("%s has the same content and serves as %s (%s)", source, wanted.destination.name, how)

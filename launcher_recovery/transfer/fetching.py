@@ -70,6 +70,7 @@ class Fetching:
         self.happened = threading.Condition(self.lock)
         self.buffers = Buffers(8 + 2 * max(1, wanted.connections))
         self.bandwidth: Bandwidth = BANDWIDTH
+        self.priority: Callable[[], int] = lambda: wanted.priority
         self.layout: Layout | None = None
         self.allotment: Allotment | None = None
         self.workers: list[Worker] = []

@@ -142,7 +142,7 @@ class Hashing:
                 self._give_back(self._queue.get())
 
     def _step(self) -> None:
-        has_work = bool(self._again) or self._can_catch_up() or (self._has_to_finish and not self.is_finished)
+        has_work = bool(self._again) or self._can_catch_up() or self._can_finish()
         try:
             item = self._queue.get(block=not has_work)
         except queue.Empty:
@@ -169,8 +169,12 @@ class Hashing:
             self._hash_again(self._again.popleft())
         elif self._can_catch_up():
             self._catch_up(self._front // self._pieces.piece)
-        elif self._has_to_finish:
+        elif self._can_finish():
             self._finished.set()
+
+    def _can_finish(self) -> bool:
+        """Whether it is to finish, and no piece was dropped since that was said."""
+        return self._has_to_finish and not self.is_finished and self._pieces.is_whole
 
     def _take(self, offset: int, data: memoryview) -> None:
         pieces = self._pieces
@@ -227,6 +231,7 @@ class Hashing:
                 return
             self._pieces.drop(index)
             self._part.note([(index, 0)])
+            self._has_to_finish = False
         if self._front > self._pieces.start_of(index):
             self._begin_anew()
         self._on_wrong(index, before)

@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-CONNECTIONS_PER_HOST = 4
-CONNECTIONS_IN_ALL = 16
+from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig
+
+CONNECTIONS_PER_HOST = DEFAULT_CONFIG.connections_per_host
+CONNECTIONS_IN_ALL = DEFAULT_CONFIG.connections_in_all
 _SLICE_S = 0.05
 
 
@@ -64,30 +66,59 @@ class Bandwidth:
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.rate = rate
+        self._rate = rate
         self._monotonic = monotonic
         self._wait = wait
         self._lock = threading.Lock()
         self._waiting: Counter[int] = Counter()
         self._due = 0.0
 
-    def take(self, count: int, priority: int, is_stopped: Callable[[], bool]) -> None:
-        """Return when `count` bytes more may have come, or as soon as `is_stopped`."""
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second; None: no limit. What was let through already counts by a new one from then on."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float | None) -> None:
+        with self._lock:
+            now = self._monotonic()
+            owed = max(0.0, self._due - now) * (self._rate or 0.0)
+            if self._due > now:
+                self._due = now + (owed / rate if rate else 0.0)
+            self._rate = rate
+
+    def take(self, count: int, priority: int | Callable[[], int], is_stopped: Callable[[], bool]) -> None:
+        """Return when `count` bytes more may have come, or as soon as `is_stopped`.
+
+        Args:
+            priority: higher is served first; a function that gives it is asked again and again while this waits.
+        """
         if self.rate is None:
             return
+        ask = priority if callable(priority) else lambda: priority
+        level = ask()
         with self._lock:
-            self._waiting[priority] += 1
+            self._waiting[level] += 1
         try:
-            while not is_stopped() and (seconds := self._take(count, priority)) > 0:
+            while not is_stopped() and (seconds := self._take(count, level)) > 0:
                 self._wait(min(seconds, _SLICE_S))
+                level = self._moved(level, ask())
         finally:
             with self._lock:
-                self._waiting[priority] -= 1
+                self._waiting[level] -= 1
+
+    def _moved(self, level: int, wanted: int) -> int:
+        """One that waits does so with another priority from now on."""
+        if wanted != level:
+            with self._lock:
+                self._waiting[level] -= 1
+                self._waiting[wanted] += 1
+        return wanted
 
     def _take(self, count: int, priority: int) -> float:
         """Seconds to wait before asking again; 0: taken."""
         with self._lock:
-            rate = self.rate
+            rate = self._rate
             if not rate:
                 return 0.0
             now = self._monotonic()
@@ -105,3 +136,19 @@ CONNECTIONS = Connections()
 
 BANDWIDTH = Bandwidth()
 """That of all downloads of this process."""
+
+
+def put_in_force(config: RecoveryConfig, before: RecoveryConfig = DEFAULT_CONFIG) -> None:
+    """Have the limits of this process follow the settings, at once and for downloads that run already.
+
+    A lower number of connections ends none that is there; it counts when one more is wanted.
+
+    Args:
+        before: the settings so far. What is the same in both is left as it is, since a call may have set it meanwhile.
+    """
+    if config.bandwidth_limit != before.bandwidth_limit:
+        BANDWIDTH.rate = config.bandwidth_limit
+    if config.connections_per_host != before.connections_per_host:
+        CONNECTIONS.per_host = config.connections_per_host
+    if config.connections_in_all != before.connections_in_all:
+        CONNECTIONS.in_all = config.connections_in_all

@@ -22,7 +22,7 @@ _told_of: set[Path] = set()
 _telling = threading.Lock()
 
 
-def partial_path(destination: Path, staging: Path | None = None) -> Path:
+def partial_path(destination: Path, staging: Path | None = None, kept: str | None = None) -> Path:
     """Where the partial of `destination` lies until the file is whole.
 
     That is `NAME.part` beside it, or in the folder `staging` when that is on the same file system: from elsewhere the
@@ -35,8 +35,12 @@ def partial_path(destination: Path, staging: Path | None = None) -> Path:
     Args:
         destination: an absolute path; nothing of it need be there yet.
         staging: a folder for partials; need not be there yet.
+        kept: where it lay until now. If it is still there, on the same file system, it stays there, though `staging`
+            may be another one by now.
     """
     folder = destination.parent
+    if kept is not None and kept.endswith(SUFFIX) and os.path.isfile(kept) and device_of(kept) == device_of(folder):
+        return Path(kept)
     is_staged = staging is not None and _is_usable(staging, folder)
     if is_staged and staging is not None:
         folder = staging

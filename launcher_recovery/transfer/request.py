@@ -12,7 +12,7 @@ import requests
 
 from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
-from launcher_recovery.secret_names import is_secret_parameter
+from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer import error_documents
 from launcher_recovery.transfer.healed_request import ours
 from launcher_recovery.transfer.sources import Source, same_origin
@@ -149,18 +149,25 @@ def _send(session: requests.Session, source: Source, url: str, headers: Mapping[
     options: dict[str, Any] = {}
     if same_origin(url, source.url):
         given = {**source.headers, **given}
+        if session.auth is None and any(name.lower() == "authorization" for name in source.headers):
+            options["auth"] = _as_it_is  # else requests puts what a .netrc has in its place
     else:
         # What the caller's session would send with everything is for the given address alone.
         secret = ("authorization", "cookie", "proxy-authorization")
         given.update({name: None for name in session.headers if name.lower() in secret or name.lower()[:2] == "x-"})
         if session.auth is not None:
-            options["auth"] = lambda request: request
+            options["auth"] = _as_it_is
     timeout = (CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S)
     try:
         with ours():
             return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
     except requests.RequestException as error:
         raise _without_secrets(error, url) from error.__cause__ or error.__context__
+
+
+def _as_it_is(request: Any) -> Any:
+    """Authenticates nobody."""
+    return request
 
 
 def _without_secrets(error: requests.RequestException, url: str) -> requests.RequestException:
@@ -264,6 +271,6 @@ def _error_of(response: requests.Response, source: Source) -> Exception:
 
 
 def is_signed(url: str) -> bool:
-    """Whether the address has a signature or a key among its parameters."""
+    """Whether the address has a signature among its parameters; a token there does not expire by itself."""
     names = (pair.partition("=")[0] for pair in urlsplit(url).query.split("&"))
-    return any(is_secret_parameter(name) for name in names if name)
+    return any(is_signature_parameter(name) for name in names if name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,14 @@ def verify_file(
     url: str | None,
     repair: bool,
     check: Callable[[], object],
+    headers: Mapping[str, str] | None = None,
     new_session: Callable[[], requests.Session] = requests.Session,
 ) -> Verified:
     """See `launcher_recovery.transfer.verify`.
 
     Args:
         store: knows the hashes of the pieces of what was downloaded.
+        headers: sent to the origin of `url` alone.
     """
     if not path.is_file():
         raise RefusedError(f"there is no file {path}: give the path of a file that was downloaded")
@@ -86,7 +88,7 @@ def verify_file(
         return _damaged(size, checked, f"{len(bad)} of {pieces.count} pieces of {path.name} are damaged", ranges)
     if url is None:
         raise RefusedError(f"it is not known where {path.name} can be had: give its address")
-    _heal(path, pieces, bad, Source(url), validators, new_session, check)
+    _heal(path, pieces, bad, Source(url, headers), validators, new_session, check)
     still, wrong = _look(path, pieces, checksums, check)
     if still or wrong:
         return _damaged(size, checked, f"{path.name} is damaged still; download it again", ranges)

@@ -9,6 +9,7 @@ from pathlib import Path
 import requests
 
 from launcher_recovery.transfer.checksums import Checksum
+from launcher_recovery.transfer.hubs import Authorization, given_first, nobody
 from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
 from launcher_recovery.transfer.pieces import PieceHashes
 from launcher_recovery.transfer.reuse import How
@@ -26,6 +27,8 @@ class Wanted:
         mirrors: further addresses, best first.
         piece_hashes: hashes of its pieces, from somebody who knows the file.
         headers: sent to the origin of `url` alone.
+        authorization: gives the headers by which a server knows who asks, from an address; sent to the origin of that
+            address alone.
         connections: how many at most, to one host.
         priority: higher goes first where downloads share something.
         staging: a folder for the partial; None: beside the destination.
@@ -41,11 +44,16 @@ class Wanted:
     mirrors: tuple[str, ...] = ()
     piece_hashes: PieceHashes | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authorization: Authorization = nobody
     connections: int = CONNECTIONS_PER_HOST
     priority: int = 0
     staging: Path | None = None
     reuse: How | None = None
     new_session: Callable[[], requests.Session] = requests.Session
+
+    def headers_of(self, url: str) -> dict[str, str]:
+        """What is sent with each request for one of the addresses; what the caller gives goes first."""
+        return given_first(self.headers if url == self.url else {}, self.authorization(url))
 
     @property
     def proofs(self) -> tuple[Checksum, ...]:

@@ -159,7 +159,7 @@ class Worker(threading.Thread):
             if not count:
                 return
             received += count
-            self._fetching.bandwidth.take(count, self._fetching.wanted.priority, lambda: self.is_stopped)
+            self._fetching.bandwidth.take(count, self._fetching.priority, lambda: self.is_stopped)
             self._measure(count)
             yield buffer[:count]
 
@@ -186,7 +186,7 @@ class Worker(threading.Thread):
             if now >= until or (count < most and not body.wait(until - now)):
                 break
         if rate:
-            self._fetching.bandwidth.take(count, self._fetching.wanted.priority, lambda: self.is_stopped)
+            self._fetching.bandwidth.take(count, self._fetching.priority, lambda: self.is_stopped)
         self._measure(count)
         return count, None
 

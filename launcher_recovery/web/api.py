@@ -22,6 +22,7 @@ from launcher_recovery.web.security import MAX_BODY, HostNames, cross_site_reaso
 
 PREFIX = "/api/recovery"
 MAX_PAGE = 200
+MOST_IMPORTANT = 1_000_000
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -190,6 +191,13 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
             operation=operation_json(data),
         )
 
+    @api.post("/operations/<operation_id>/priority")
+    def priority(operation_id: str) -> Response:
+        wanted = _priority(_body())
+        known(operation_id)
+        data = integrator.set_priority(operation_id, wanted)
+        return answer(message=f"{data.title} has the priority {wanted} now.", operation=operation_json(data))
+
     # The host's own error handlers may turn what is unknown into a page with status 200.
     @api.route("/", defaults={"path": ""}, methods=_METHODS)
     @api.route("/<path:path>", methods=_METHODS)
@@ -235,6 +243,15 @@ def _body() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ApiError(422, "not_an_object", "The body must be a JSON object, such as {}.")
     return body
+
+
+def _priority(body: dict[str, Any]) -> int:
+    value = body.get("priority")
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MOST_IMPORTANT:
+        shown = f"={json.dumps(value)[:20]} is not usable" if "priority" in body else " is missing"
+        expected = f"a whole number from {-MOST_IMPORTANT} to {MOST_IMPORTANT}, and the higher goes first"
+        raise ApiError(422, "bad_priority", f"priority{shown}: it must be {expected}.")
+    return value
 
 
 def _limit(text: str | None) -> int:

@@ -20,7 +20,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.sqlite import SQLitePersistence
-from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import FINAL, RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.web import init_app
 from launcher_recovery.web.security import MAX_BODY, HostNames, same_site
 from sample_launcher.app import create_app
@@ -363,6 +363,48 @@ def test_the_actions_that_are_shown_are_legal_and_a_control_reaches_the_parts(si
     assert site.get(f"/operations/{part.operation_id}").get_json()["operation"]["state"] == "paused"
 
 
+@pytest.mark.parametrize("state", [state.value for state in RecoveryState])
+def test_the_priority_can_be_set_until_it_is_over(site: Site, state: str) -> None:
+    operation_id = site.in_state(state)
+    part = site.begin("part", parent_id=operation_id)
+    answer = site.post(f"/operations/{operation_id}/priority", '{"priority": -7}')
+    if RecoveryState(state) in FINAL:
+        assert error_of(answer) == (409, "conflict")
+        assert answer.get_json()["error"]["params"] == {"state": state}
+        return
+    body = answer.get_json()
+    assert (answer.status_code, body["success"]) == (200, True)
+    assert body["message"] == f"{state}.pt has the priority -7 now."
+    assert set(body["operation"]) >= OPERATION
+    assert body["operation"]["state"] == state
+    for one in (operation_id, part.operation_id):
+        assert site.get(f"/operations/{one}").get_json()["operation"]["metadata"]["priority"] == -7
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("{}", "priority is missing: "),
+        ("", "priority is missing: "),
+        ('{"priority": "5"}', 'priority="5" is not usable: '),
+        ('{"priority": 1.5}', "priority=1.5 is not usable: "),
+        ('{"priority": true}', "priority=true is not usable: "),
+        ('{"priority": null}', "priority=null is not usable: "),
+        ('{"priority": 1000001}', "priority=1000001 is not usable: "),
+        (f'{{"priority": {"9" * 4000}}}', f"priority={'9' * 20} is not usable: "),
+    ],
+)
+def test_a_priority_that_is_none_is_refused_with_a_sentence(site: Site, body: str, shown: str) -> None:
+    operation_id = site.in_state("pending")
+    for path in (f"/operations/{operation_id}/priority", "/operations/nobody/priority"):
+        answer = site.post(path, body)
+        assert error_of(answer) == (422, "bad_priority")
+        assert answer.get_json()["error"]["message"] == (
+            f"{shown}it must be a whole number from -1000000 to 1000000, and the higher goes first."
+        )
+    assert site.get(f"/operations/{operation_id}").get_json()["operation"]["metadata"] == {}
+
+
 def test_what_cannot_be_run_from_its_record_says_where_to_start_it(site: Site) -> None:
     data = site.lifecycle.open("launcher_download", (), {"url": "http://h/x?token=1"}, kind="download", title="x")
     site.lifecycle.cancel(data.operation_id)
@@ -377,8 +419,8 @@ def test_what_cannot_be_run_from_its_record_says_where_to_start_it(site: Site) -
 
 def test_an_unknown_operation_is_404(site: Site) -> None:
     assert error_of(site.get("/operations/nobody")) == (404, "unknown_operation")
-    for control in CONTROLS:
-        answer = site.post(f"/operations/{'x' * 500}/{control}")
+    for control in (*CONTROLS, "priority"):
+        answer = site.post(f"/operations/{'x' * 500}/{control}", '{"priority": 1}')
         assert error_of(answer) == (404, "unknown_operation")
         assert answer.get_json()["error"]["params"] == {"operation_id": "x" * 64}
 
@@ -400,6 +442,7 @@ def test_an_unknown_path_is_404_in_json_whatever_the_host_makes_of_404(site: Sit
         ("/operations/x", "DELETE", "GET"),
         ("/operations/x/retry", "GET", "POST"),
         ("/operations/x/pause", "PATCH", "POST"),
+        ("/operations/x/priority", "GET", "POST"),
         ("/operations/x/pause", "TRACE", "POST"),
         ("/status", "BREW", "GET"),
     ],
@@ -626,6 +669,7 @@ def test_a_store_that_fails_is_503_with_its_sentence(site: Site, monkeypatch: py
         lambda: site.get(f"/operations/{operation_id}"),
         lambda: site.post(f"/operations/{operation_id}/cancel"),
         lambda: site.post(f"/operations/{operation_id}/retry"),
+        lambda: site.post(f"/operations/{operation_id}/priority", '{"priority": 1}'),
     ]
     for call in calls:
         answer = call()

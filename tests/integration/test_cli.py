@@ -16,7 +16,10 @@ from launcher_recovery import SQLitePersistence
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.owners import let_go
 from sample_launcher.hub import Drop, Hub, Status
+from tests.origin import File, Origin
+from tests.origin import behaviours as act
 from tests.support import wait_for
+from tests.transfers import with_pieces
 
 MIB = 1 << 20
 SIZE = 12 * MIB
@@ -177,9 +180,10 @@ def test_two_commands_for_one_file_download_it_once(typed: Typed, hub: Hub) -> N
     assert sent(hub) == SIZE
 
 
-def test_a_pause_from_elsewhere_ends_the_command(typed: Typed, hub: Hub) -> None:
-    """It does not wait for the person who will resume it; what has arrived is kept."""
-    process = typed.start("download", hub.add_model(NAME, SIZE, rate=RATE), NAME, "--quiet")
+def test_a_pause_from_elsewhere_ends_the_command_and_the_same_command_goes_on(typed: Typed, hub: Hub) -> None:
+    """It does not wait for the person who will resume it; who types it again wants it now."""
+    command = ("download", hub.add_model(NAME, SIZE, rate=RATE), NAME, "--quiet")
+    process = typed.start(*command)
     wait_for(has_sent(hub, 3 * MIB))
     store = SQLitePersistence(typed.database)
     try:
@@ -192,6 +196,56 @@ def test_a_pause_from_elsewhere_ends_the_command(typed: Typed, hub: Hub) -> None
     assert (status, printed) == (1, "")
     assert f"{NAME} was paused by somebody" in said
     assert said.count("\n") == 1
+    assert typed(*command) == (0, "", "")
+    expect_right(hub, typed)
+    assert sent(hub) - SIZE < LOST_AT_MOST
+
+
+def test_the_priority_of_a_download_is_set_from_another_terminal(typed: Typed, hub: Hub) -> None:
+    """While it runs; when it is over, one sentence says so."""
+    process = typed.start("download", hub.add_model(NAME, SIZE, rate=RATE), NAME, "--quiet")
+    wait_for(has_sent(hub, 3 * MIB))
+    assert typed("priority", NAME, "7") == (0, f"{NAME} has the priority 7 now\n", "")
+    assert ended(process)[0] == 0
+    status, printed, said = typed("priority", NAME, "8")
+    assert (status, printed) == (1, "")
+    assert said == (
+        f"launcher-recovery priority: {NAME} is over, so that its priority counts for nothing: its state is success.\n"
+    )
+    store = SQLitePersistence(typed.database)
+    try:
+        assert [data.metadata["priority"] for data in store.find(kind="download")] == [7]
+    finally:
+        store.close()
+
+
+def test_a_header_is_sent_and_neither_shown_nor_kept(typed: Typed) -> None:
+    """Also when the server refuses it, in every way of showing."""
+    file, name, key = File(MIB), "model.bin", "k3y-5f2b9c7d1e8a4f60"
+    with Origin() as origin:
+        url = origin.add(file, act.needs_token(key, "x-key"), act.refuse("403 Forbidden"))
+        for option in ("--quiet", "--json"):
+            status, printed, said = typed("download", url, name, "--header", f"X-Key: {key}", option)
+            assert status == 1
+            assert key not in printed + said
+        origin.add(file, act.needs_token(key, "x-key"))
+        status, printed, said = typed("download", url, name, "--header", f"X-Key: {key}", "--json")
+        assert status == 0, said
+        assert {request.headers.get("x-key") for request in origin.requests()} == {key}
+    assert (typed.folder / name).read_bytes() == file.content()
+    for path in typed.folder.iterdir():
+        assert path.name == name or key.encode() not in path.read_bytes()
+
+
+def test_a_metalink_file_and_mirrors_give_the_file_when_its_server_does_not(typed: Typed) -> None:
+    """And one limit of bandwidth and one number of connections that are given are no hindrance."""
+    file = File(2 * MIB)
+    with Origin() as origin, Origin() as mirror:
+        url = origin.add(file, act.refuse("404 Not Found"))
+        metalink = with_pieces(typed.folder, url, file, MIB)["metalink"]
+        options = ("--mirror", mirror.add(file), "--limit-rate", "1G", "--connections", "2", "--quiet")
+        assert typed("download", "--metalink", metalink, "models/model.bin", *options) == (0, "", "")
+    assert (typed.folder / "models" / "model.bin").read_bytes() == file.content()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no terminals like that")

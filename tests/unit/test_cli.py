@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -135,6 +136,7 @@ def test_everything_that_is_typed_reaches_the_download(stand_in: StandIn, folder
         "connections": 3,
         "limit_rate": 10 << 20,
         "priority": -3,
+        "resume": True,
     }
 
 
@@ -147,6 +149,7 @@ def test_what_is_not_typed_is_left_to_the_download(stand_in: StandIn, folder: Pa
         **dict.fromkeys(("sha256", "checksum", "size", "metalink", "headers", "connections", "limit_rate")),
         "sources": [],
         "priority": 0,
+        "resume": True,
     }
 
 
@@ -258,8 +261,8 @@ def test_headers_are_read() -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """And each of them has help of its own; the version is told."""
     for arguments, expected in (
-        (["--help"], [command.name for command in COMMANDS]),
-        (["download", "--help"], ["--sha256", "--mirror", "DEST"]),
+        (["--help"], [*(command.name for command in COMMANDS), "130  Ctrl-C"]),
+        (["download", "--help"], ["--sha256", "--mirror", "DEST", "2    it was typed wrongly"]),
         (["verify", "--help"], ["--repair", "FILE"]),
         (["--version"], ["launcher-recovery 0."]),
     ):
@@ -660,6 +663,26 @@ def test_a_warning_is_a_sentence_too(
     assert warnings.showwarning is shown
 
 
+def test_what_is_logged_is_a_sentence_too(stand_in: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without what happens to the operation, which is shown anyway; with --quiet only errors; and in no other way."""
+    logger = logging.getLogger("launcher_recovery")
+    before = list(logger.handlers)
+
+    def log() -> None:
+        logger.info("a step")
+        logger.warning("m.bin: attempt 1 failed: %s", "gone", extra={"event": "attempt_failed"})
+        logger.warning("a piece of %s was damaged", "m.bin")
+        logger.error("the store\nfails")
+
+    stand_in.then = log
+    assert main(["download", URL, "m.bin"]) == 0
+    said = "launcher-recovery download: a piece of m.bin was damaged.\nlauncher-recovery download: the store fails.\n"
+    assert capsys.readouterr().err.startswith(said)
+    assert main(["download", URL, "m.bin", "--quiet"]) == 0
+    assert sentence(capsys) == "launcher-recovery download: the store fails."
+    assert logger.handlers == before
+
+
 def test_a_cancelled_download_says_so(stand_in: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It was cancelled elsewhere."""
     stand_in.then = raising(OperationCancelled("m.bin was cancelled"))
@@ -708,8 +731,8 @@ def test_a_pause_by_somebody_else_ends_it(stand_in: StandIn, folder: Path, capsy
     stand_in.then = lambda: pytest.fail("it waited")
     assert main(["download", URL, "m.bin", "--quiet"]) == 1
     assert sentence(capsys) == (
-        "launcher-recovery download: m.bin was paused by somebody, and goes on when it is resumed; "
-        "what has arrived (1.2 GB of 4 GB) is kept."
+        "launcher-recovery download: m.bin was paused by somebody; what has arrived (1.2 GB of 4 GB) is kept: "
+        "the same command goes on."
     )
 
 
@@ -757,6 +780,7 @@ def test_a_right_file_is_told_with_what_it_was_checked_by(
         "sha256": DIGEST,
         "checksum": None,
         "url": None,
+        "headers": None,
         "repair": False,
     }
     assert main(["verify", "m.bin", "--quiet"]) == 0
@@ -766,9 +790,10 @@ def test_a_right_file_is_told_with_what_it_was_checked_by(
 def test_a_repaired_file_is_right_again(verifier: Verifier, capsys: pytest.CaptureFixture[str]) -> None:
     """The address and the wish reach the transfer."""
     verifier.found = Found(repaired=True)
-    assert main(["verify", "--repair", "m.bin", "--url", URL, "--checksum", f"blake3:{DIGEST}"]) == 0
+    typed = ["verify", "--repair", "m.bin", "--url", URL, "--checksum", f"blake3:{DIGEST}", "--header", "X-Key: 1"]
+    assert main(typed) == 0
     assert capsys.readouterr().out.startswith("m.bin was damaged and is right again: 4 MB")
-    assert (verifier.given["url"], verifier.given["repair"]) == (URL, True)
+    assert (verifier.given["url"], verifier.given["headers"], verifier.given["repair"]) == (URL, {"X-Key": "1"}, True)
     assert verifier.given["checksum"] == f"blake3:{DIGEST}"
 
 

@@ -58,6 +58,10 @@ def test_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None
         ("persistence_path", "", None), ("persistence_path", "/a", "/a"), ("persistence_enabled", "0", False),
         ("database_url", "", None), ("database_url", " postgres://u:p@h/d ", "postgres://u:p@h/d"),
         ("disabled_extensions", "x", ("x",)), ("retention_days", "0.5", 0.5),
+        ("staging_folder", "", None), ("staging_folder", "/data/partial/", "/data/partial"),
+        ("bandwidth_limit", "", None), ("bandwidth_limit", "10M", 10 << 20), ("bandwidth_limit", "1.5MB", 1.5e6),
+        ("bandwidth_limit", "4096", 4096), ("connections_per_host", "2", 2), ("connections_in_all", "8", 8),
+        ("connections_per_download", "1", 1), ("reuse", " Hardlink ", "hardlink"), ("reuse", "off", "off"),
         ("concurrency", "", DEFAULT_CONFIG.concurrency),
         ("concurrency", "download:9, install_node:any/2,create_project:1/any", {
             **DEFAULT_CONFIG.concurrency, "download": (9, 4), "install_node": (None, 2), "create_project": (1, None),
@@ -82,6 +86,12 @@ def test_texts_of_the_environment(name: str, text: str, value: Any) -> None:
         ("rollout", "", "a percentage"), ("rollout", {}, "a percentage"), ("rollout", "fly:5", "a percentage"),
         ("modes", "off", "a table"),
         ("modes", {"fly": "off"}, "not 'fly'"), ("modes", {"download": "x"}, "off, observe"),
+        ("staging_folder", "partial", "the absolute path of a folder"), ("staging_folder", 5, "the absolute path"),
+        ("staging_folder", "/a\0b", "the absolute path"), ("bandwidth_limit", "fast", "bytes a second, such as 10M"),
+        ("bandwidth_limit", "0", "at least 1"), ("bandwidth_limit", -5, "bytes a second"),
+        ("bandwidth_limit", float("inf"), "bytes a second"), ("bandwidth_limit", True, "bytes a second"),
+        ("connections_per_host", 0, "a whole number of at least 1"), ("connections_in_all", "many", "a whole number"),
+        ("connections_per_download", 1.5, "a whole number"), ("reuse", "yes", "off, reflink, hardlink, copy or auto"),
         ("allowed_hosts", 5, "a list"), ("concurrency", "download:0", "whole numbers of at least 1, or any"),
         ("concurrency", "fly:1", "by kind"), ("concurrency", "download", "by kind"), ("concurrency", 4, "a list"),
         ("concurrency", {"download": "1/2/3"}, "such as download:8/4"), ("concurrency", {"download": True}, "by kind"),
@@ -193,6 +203,13 @@ def test_rollout_is_steady_and_about_as_large_as_asked() -> None:
     assert 400 < len(chosen("25")) < 600
     assert chosen("25") == chosen({"download": 25, "*": 0})
     assert RecoveryConfig(mode="off", rollout="100").mode_for("download", "k") == "off"
+
+
+def test_a_staging_folder_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no shell has replaced the `~`."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("USERPROFILE", "/home/ann")
+    assert RecoveryConfig(staging_folder="~/partial").staging_folder == "/home/ann/partial"
 
 
 def test_merge() -> None:

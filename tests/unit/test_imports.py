@@ -16,7 +16,18 @@ ROOT = Path(launcher_recovery.__file__).parent
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
     ("errors", "room", "checks", "clock", "secret_names", "redaction", "rows", "condition", "frozen", "threads"),
-    ("strategies", "breaker", "budget", "bulkhead", "classification", "records", "operation", "steps", "config"),
+    (
+        "strategies",
+        "breaker",
+        "budget",
+        "bulkhead",
+        "classification",
+        "records",
+        "operation",
+        "steps",
+        "config",
+        "config_values",
+    ),
     ("kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (

@@ -11,6 +11,7 @@ import pytest
 from launcher_recovery import SQLitePersistence
 from launcher_recovery.operation import current_operation
 from launcher_recovery.redaction import Redactor, redact_url
+from launcher_recovery.secret_names import is_secret_parameter, is_signature_parameter
 from tests.unit.kit import Kit
 
 SECRET = "s3cr3tV4lue0123456789abcdef"
@@ -295,3 +296,12 @@ def test_secrets_never_reach_the_database(tmp_path: Path, text: str) -> None:
     assert kit.open(key=text).operation_id != kit.open(key=text.replace("0123", "9999") + "x").operation_id
     store.close()
     assert SECRET.encode() not in path.read_bytes()
+
+
+def test_a_signature_is_not_any_secret() -> None:
+    """A signature ends by itself; a token that a server refuses does not become right with a new address."""
+    signatures = ["X-Amz-Signature", "x-goog-credential", "sig", "Signature", "Expires", "se", "Key-Pair-Id", "jwt"]
+    tokens = ["token", "api_key", "access_token", "key", "password", "auth", "credentials"]
+    assert [name for name in (*signatures, *tokens) if is_signature_parameter(name)] == signatures
+    assert all(is_secret_parameter(name) for name in (*signatures, *tokens))
+    assert not is_signature_parameter("sig" + "x" * 200)
