@@ -86,6 +86,8 @@ class Pieces:
 
     def add(self, start: int, length: int) -> range:
         """Bytes arrived behind what is there of their piece; returns the pieces concerned."""
+        if not length:
+            return range(0)
         end = start + length
         first, last = start // self.piece, (end - 1) // self.piece
         for index in range(first, last + 1):
@@ -117,16 +119,6 @@ class Pieces:
         if start is not None:
             yield from _without(start, end, ends)
 
-    def run_from(self, offset: int) -> int:
-        """The end of the bytes that are there without a gap from `offset` on."""
-        index = offset // self.piece
-        while index < self.count:
-            end = self.start_of(index) + self.filled[index]
-            if end < self.end_of(index):
-                return max(offset, end)
-            index += 1
-        return max(offset, self.size)
-
     # -- the journal --------------------------------------------------------------------------------
 
     def to_journal(self) -> dict[str, Any]:
@@ -141,27 +133,32 @@ class Pieces:
 
     @classmethod
     def from_journal(cls, kept: Mapping[str, Any]) -> Pieces | None:
-        """The pieces of which a journal tells, as durable pieces with their hashes; None when it makes no sense."""
+        """The pieces of which a journal tells, filled as far as they are durable, with the hashes of all that were
+        hashed; None when it makes no sense."""
         try:
-            pieces = cls(int(kept["size"]), int(kept["piece"]))
-            packed = base64.b64decode(kept["hashes"])
-            if pieces.size < 0 or len(packed) != pieces.count * HASH_BYTES:
+            size, piece = int(kept["size"]), int(kept["piece"])
+            packed = base64.b64decode(kept["hashes"], validate=True)
+            if size < 0 or piece < 1 or len(packed) != -(-size // piece) * HASH_BYTES:
                 return None
+            pieces = cls(size, piece)
+            for index in range(pieces.count):
+                value = packed[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+                pieces.hashes[index] = value if any(value) else None
             for first, last in kept["durable"]:
+                # Without a hash nothing would tell whether it is still there after a power cut.
+                if not 0 <= first <= last < pieces.count or None in pieces.hashes[first : last + 1]:
+                    return None
                 for index in range(first, last + 1):
                     pieces.fill(index, pieces.length_of(index))
                     pieces.durable[index] = True
-        except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
-        for index in range(pieces.count):
-            value = packed[index * HASH_BYTES : (index + 1) * HASH_BYTES]
-            pieces.hashes[index] = value if any(value) else None
         return pieces
 
 
 def _without(start: int, end: int, taken: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for first, last in taken:
-        if last <= start or first >= end:
+        if last <= max(first, start) or first >= end:  # also when nothing is left of it
             continue
         if first > start:
             yield start, first
@@ -170,14 +167,14 @@ def _without(start: int, end: int, taken: Sequence[tuple[int, int]]) -> Iterator
         yield start, end
 
 
-def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
+def _runs(flags: Sequence[bool]) -> list[list[int]]:
     """First and last index of each run of true ones."""
-    runs: list[tuple[int, int]] = []
+    runs: list[list[int]] = []
     for index, flag in enumerate(flags):
         if not flag:
             continue
         if runs and runs[-1][1] == index - 1:
-            runs[-1] = (runs[-1][0], index)
+            runs[-1][1] = index
         else:
-            runs.append((index, index))
+            runs.append([index, index])
     return runs
