@@ -22,27 +22,11 @@ Download = Callable[[str, Path, str], None]
 
 
 def ours() -> Download:
-    """What is measured is the one call; whatever it imports or opens later than now counts as its work."""
-    from launcher_recovery import SQLitePersistence
-    from launcher_recovery.classification import ErrorClassifier
-    from launcher_recovery.clock import Clock
-    from launcher_recovery.engine import Engine
-    from launcher_recovery.lifecycle import Lifecycle
-    from launcher_recovery.operation import current_operation
-    from launcher_recovery.owners import OWNER
-    from launcher_recovery.policy import Policy
+    """The one public call, with all that is kept of it; whatever it imports or opens later than now is its work."""
     from launcher_recovery.transfer import download
 
     def once(url: str, file: Path, sha256: str) -> None:
-        lifecycle = Lifecycle(SQLitePersistence(os.environ["RECOVERY_PERSISTENCE_PATH"]), owner_id=OWNER.owner_id)
-        data = lifecycle.open("launcher_download", (), {}, kind="download", key=str(file), title=file.name, revive=True)
-
-        def attempt() -> str:
-            operation = current_operation()
-            assert operation is not None
-            return str(download(operation, url, file, sha256=sha256))
-
-        Engine(lifecycle, Clock()).run(data, Policy(classify=ErrorClassifier().classify), attempt)
+        download(url, file, sha256=sha256)
 
     return once
 
