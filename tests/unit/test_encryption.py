@@ -96,7 +96,7 @@ def test_nothing_of_it_is_in_the_files(path: Path, opened: Callable[..., SQLiteP
 
 
 @postgres.needs_server
-@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("key", [KEY, None], ids=["key", "no key"])
 def test_nothing_of_it_is_on_the_server(postgres_url: str, key: str | None) -> None:
     """In a PostgreSQL database it cannot be read either."""
     store = PostgresPersistence(postgres_url, None if key is None else Cipher(key))
@@ -176,7 +176,7 @@ def test_written_before_there_was_a_key(path: Path, opened: Callable[..., SQLite
     assert store._fetch("SELECT args FROM recovery_data") == [('{"$type":"tuple","value":["Rosebud"]}',)]
 
 
-@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("key", [KEY, None], ids=["key", "no key"])
 def test_what_happened_while_the_disk_failed(
     path: Path, opened: Callable[..., SQLitePersistence], key: str | None
 ) -> None:
@@ -241,6 +241,7 @@ def test_keys_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         ("file:secret", "secret holds something of 23 characters that is no key"),
         ("file:binary", "names the file binary, which cannot be read (it is not plain text)"),
     ],
+    ids=["cut short", "two", "path", "none", "no file", "folder", "empty file", "no key in a file", "binary file"],
 )
 def test_keys_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, message: str) -> None:
     """What is no key is refused with one sentence that says what to do, and does not repeat it."""
@@ -283,6 +284,7 @@ def test_key_of_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (None, "is encrypted, and there is no key: set RECOVERY_ENCRYPTION_KEY to the one it needs."),
         (OTHER, "with a key that is not among those given: put the one it needs into RECOVERY_ENCRYPTION_KEY as well"),
     ],
+    ids=["no key", "another key"],
 )
 def test_what_cannot_be_opened(
     path: Path,
