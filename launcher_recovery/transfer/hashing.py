@@ -173,8 +173,10 @@ class Hashing:
             self._finished.set()
 
     def _can_finish(self) -> bool:
-        """Whether it is to finish, and no piece was dropped since that was said."""
-        return self._has_to_finish and not self.is_finished and self._pieces.is_whole
+        """Whether it is to finish, no piece was dropped since that was said, and nothing has come just now."""
+        with self._lock:
+            is_due = self._has_to_finish and not self.is_finished
+            return is_due and self._pieces.is_whole and self._queue.empty()
 
     def _take(self, offset: int, data: memoryview) -> None:
         pieces = self._pieces
