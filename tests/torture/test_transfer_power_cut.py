@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import SQLitePersistence
+from launcher_recovery.transfer import durability
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.powercut import Disk, Tape
@@ -132,12 +133,21 @@ def test_a_thousand_power_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_most_of_what_arrived_long_before_a_cut_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Of what had arrived, at most what is synced at a time and a few pieces are fetched again."""
+    """Half of the file arrives, and before any more of it does, most of that half is safe."""
     file = File(1_000_000)
     machine = Machine(tmp_path, seed, file, None, monkeypatch)
+    marked = 0
+    mark = durability.Durability.mark
+
+    def marks(self: durability.Durability) -> None:
+        nonlocal marked
+        mark(self)
+        marked = sum(self._pieces.durable) * PIECE
+
+    monkeypatch.setattr(durability.Durability, "mark", marks)
     with Origin() as origin:
-        url = origin.add(file, act.slow(RATE))
-        machine.run(origin, url, (file.size // 2, 3))
+        url = origin.add(file, act.slow(RATE), act.hold(file.size // 2, lambda: marked >= 3 * file.size // 8))
+        machine.run(origin, url, (file.size // 2 + 1, 3))
         before = origin.settled().sent()
         machine.run(origin, url, None)
         assert origin.settled().sent() - before <= 3 * file.size // 4

@@ -1,6 +1,6 @@
 """Behaviours of a server: each makes of the answer that was due the one that is given."""
 
-from .bodies import drop, drops, flip, slow, stall
+from .bodies import drop, drops, flip, hold, slow, stall
 from .contents import (
     another_part,
     changed,
@@ -41,6 +41,7 @@ __all__ = [
     "flip",
     "garbage",
     "gzipped",
+    "hold",
     "ignores_range",
     "json_error",
     "login_page",

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.support import wait_for
+
 from ..answers import Answer, Behaviour, End, Request, Silence, Span
 from ..files import File
 from .parts import behind, cut
@@ -45,6 +47,22 @@ def stall(after: int, seconds: float, *, resume: bool = False) -> Behaviour:
         return replace(due, body=body, end=due.end if resume else End.FIN)
 
     return answer
+
+
+def hold(after: int, until: Callable[[], bool]) -> Behaviour:
+    """Nothing is sent once all answers together have sent so many bytes of the file, until `until` says so."""
+    sent = 0
+    lock = threading.Lock()
+
+    def gate(count: int) -> tuple[int, End | None]:
+        nonlocal sent
+        with lock:
+            if sent >= after:
+                wait_for(until)
+            sent += count
+            return count, None
+
+    return lambda request, file, due: replace(due, gate=gate)
 
 
 def slow(rate: float) -> Behaviour:
