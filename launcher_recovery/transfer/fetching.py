@@ -267,8 +267,8 @@ class Fetching:
         """Whether there is something that the source is still to send."""
         if self.allotment is None:
             return True
-        if self.allotment.is_comparing and self.layout is not None and self.layout.pieces.is_whole:
-            return source is self.compared_with
+        if self.allotment.is_comparing and source is not self.compared_with:
+            return False  # what replaces a wrong piece comes from one source
         return self.allotment.has_work(self.workers, self.avoided(source))
 
     def compare_with_another(self) -> bool:

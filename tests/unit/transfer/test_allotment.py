@@ -1,0 +1,252 @@
+"""Which connection fetches what: all that is missing, nothing twice, and all end at about the same time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher_recovery.transfer import allotment as module
+from launcher_recovery.transfer.allotment import HELP_S, Allotment
+from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.worker import Extent
+
+MIB = 1 << 20
+
+
+@dataclass
+class Connection:
+    """As much of a connection as is looked at."""
+
+    extent: Extent | None = None
+    rate: float = 0.0
+    rival: Connection | None = None
+
+    def rate_at(self, now: float) -> float | None:
+        return self.rate or None
+
+
+def made(size: int, piece: int = MIB, connections: int = 1) -> tuple[Pieces, Allotment]:
+    pieces = Pieces(size, piece)
+    found = Allotment(pieces, connections)
+    found.wanted = connections
+    return pieces, found
+
+
+def take(allotment: Allotment, worker: Connection, *others: Connection, avoided: Any = ()) -> tuple[int, int] | None:
+    """What the connection is given, and begins to fetch."""
+    workers: Any = [worker, *others]
+    worker.extent = allotment.next(workers[0], workers, avoided)
+    return None if worker.extent is None else (worker.extent.pos, worker.extent.end)
+
+
+def fetch(pieces: Pieces, worker: Connection, count: int | None = None) -> None:
+    """The bytes of its extent arrive, or `count` of them."""
+    extent = worker.extent
+    assert extent is not None
+    until = extent.end if count is None else extent.pos + count
+    while extent.pos < until:
+        length = min(until, pieces.end_of(extent.pos // pieces.piece)) - extent.pos
+        pieces.add(extent.pos, length)
+        extent.pos += length
+    if count is None:
+        worker.extent = None
+
+
+def test_one_connection_is_given_32_mib_while_its_rate_is_not_known_then_8_s() -> None:
+    pieces, allotment = made(100 * MIB)
+    one = Connection()
+    assert take(allotment, one) == (0, 32 * MIB)
+    fetch(pieces, one)
+    one.rate = 2 * MIB
+    assert take(allotment, one) == (32 * MIB, 48 * MIB)
+    fetch(pieces, one)
+    one.rate = 1000.0
+    assert take(allotment, one) == (48 * MIB, 49 * MIB)  # not less than a piece
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * MIB))))
+def test_everything_is_given_once_and_in_whole_pieces(tail: int, connections: int, order: Any) -> None:
+    size = 37 * MIB + tail
+    pieces, allotment = made(size, connections=connections)
+    workers = [Connection(rate=MIB) for _ in range(connections)]
+    turns = [*order, *((number, None) for _ in range(80) for number in range(connections))]
+    for number, count in turns:
+        worker = workers[number % connections]
+        if worker.extent is None:
+            others = [other for other in workers if other is not worker]
+            given = take(allotment, worker, *others)
+            if given is None:
+                continue
+            assert given[1] == size or given[1] % MIB == 0
+            assert all(
+                other.extent is None or given[1] <= other.extent.pos or given[0] >= other.extent.end for other in others
+            )
+        assert worker.extent is not None
+        fetch(pieces, worker, None if count is None else min(count, worker.extent.left))
+        if worker.extent is not None and not worker.extent.left:
+            worker.extent = None
+    assert pieces.is_whole
+
+
+def test_extents_get_shorter_towards_the_end_and_not_shorter_than_a_piece() -> None:
+    pieces, allotment = made(64 * MIB, connections=4)
+    worker = Connection(rate=100 * MIB)
+    lengths = []
+    while (given := take(allotment, worker)) is not None:
+        lengths.append((given[1] - given[0]) // MIB)
+        fetch(pieces, worker)
+    assert lengths[0] == 8
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-1] == 1
+    assert sum(lengths) == 64
+
+
+def test_no_more_connections_get_something_than_there_are_to_be() -> None:
+    _, allotment = made(64 * MIB, connections=2)
+    first, second, third = Connection(), Connection(), Connection()
+    assert take(allotment, first) is not None
+    assert take(allotment, second, first) is not None
+    assert take(allotment, third, first, second) is None
+    allotment.wanted = 3
+    assert take(allotment, third, first, second) is not None
+
+
+def test_pieces_that_are_avoided_are_left_to_others() -> None:
+    pieces, allotment = made(4 * MIB)
+    one = Connection()
+    assert take(allotment, one, avoided=[0, 2]) == (MIB, 2 * MIB)
+    fetch(pieces, one)
+    assert take(allotment, one, avoided=[0, 2]) == (3 * MIB, 4 * MIB)
+    fetch(pieces, one)
+    assert take(allotment, one, avoided=[0, 2]) is None
+    assert not allotment.has_work([], [0, 2])
+    assert allotment.has_work([], [0])
+    assert take(allotment, one) == (0, MIB)
+
+
+@pytest.mark.parametrize(("rate", "is_helped"), [(MIB, True), (4 * MIB, False), (0.0, False)])
+def test_an_idle_connection_takes_half_of_what_another_one_would_be_long_with(rate: float, is_helped: bool) -> None:
+    _, allotment = made(10 * MIB, connections=2)
+    allotment.wanted = 2
+    slow, idle = Connection(Extent(0, 10 * MIB), rate=rate), Connection()
+    given = take(allotment, idle, slow)
+    assert given == ((5 * MIB, 10 * MIB) if is_helped else None)
+    assert slow.extent == Extent(0, 5 * MIB if is_helped else 10 * MIB)
+
+
+def test_what_is_shorter_than_two_pieces_is_not_divided() -> None:
+    _, allotment = made(2 * MIB - 1, connections=2)
+    slow, idle = Connection(Extent(0, 2 * MIB - 1), rate=10.0), Connection()
+    assert take(allotment, idle, slow) is None
+
+
+def test_a_rival_takes_half_and_fetches_the_last_piece_as_well() -> None:
+    pieces, allotment = made(8 * MIB)
+    slow = Connection(Extent(0, 8 * MIB), rate=100.0)
+    fast = Connection(rival=slow)
+    seen = []
+    while (given := take(allotment, fast, slow)) is not None:
+        seen.append((given[0] // MIB, given[1] // MIB))
+        fetch(pieces, fast)
+        if pieces.is_whole:
+            break
+    assert seen == [(4, 8), (2, 4), (1, 2), (0, 1)]
+    slow.extent = None
+    assert take(allotment, fast, slow) is None
+
+
+def test_the_slowest_is_the_one_that_needs_longest_if_that_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, allotment = made(64 * MIB)
+    quick = Connection(Extent(0, 10 * MIB), rate=10 * MIB / HELP_S)
+    slow = Connection(Extent(10 * MIB, 20 * MIB), rate=9 * MIB / HELP_S)
+    slower = Connection(Extent(20 * MIB, 21 * MIB), rate=1.0)
+    new = Connection(Extent(21 * MIB, 60 * MIB))
+    workers: Any = [quick, slow, slower, new]
+    assert allotment.slowest(workers, 0.0) is workers[2]
+    assert allotment.slowest(workers[:2], 0.0) is workers[1]
+    assert allotment.slowest(workers[:1], 0.0) is None
+    assert allotment.slowest([workers[3], Connection(rate=5.0)], 0.0) is None  # type: ignore[list-item]
+
+
+# -- comparing ------------------------------------------------------------------------------------------------
+
+
+def whole(size: int, piece: int = MIB) -> tuple[Pieces, Allotment]:
+    pieces, allotment = made(size, piece)
+    for index in range(pieces.count):
+        pieces.fill(index, pieces.length_of(index))
+    return pieces, allotment
+
+
+def test_what_is_there_is_compared_in_short_ranges_from_the_front() -> None:
+    _, allotment = whole(3 * MIB + 5)
+    assert not allotment.has_work([])
+    allotment.compare_from(0)
+    one = Connection()
+    seen = []
+    while (given := take(allotment, one)) is not None:
+        assert allotment.is_comparing
+        assert not allotment.is_compared
+        assert one.extent is not None
+        seen.append(given)
+        one.extent.pos = one.extent.end
+    assert seen == [(0, MIB), (MIB, 2 * MIB), (2 * MIB, 3 * MIB), (3 * MIB, 3 * MIB + 5)]
+    assert allotment.is_compared
+    assert allotment.differing is None
+    allotment.end_comparing()
+    assert not allotment.is_comparing
+
+
+@pytest.mark.parametrize(("size", "length"), [(64, 2), (320, 10), (4096, 16)])
+def test_the_ranges_of_a_large_file_are_longer(size: int, length: int) -> None:
+    _, allotment = whole(size * MIB)
+    allotment.compare_from(0)
+    assert take(allotment, Connection()) == (0, length * MIB)
+    assert module._BOUNDED == 16 * MIB
+
+
+def test_a_comparison_that_broke_off_goes_on_where_it_was() -> None:
+    _, allotment = whole(3 * MIB)
+    allotment.compare_from(MIB)
+    one = Connection()
+    assert take(allotment, one) == (MIB, 2 * MIB)
+    assert one.extent is not None
+    assert not allotment.has_work([one])  # type: ignore[list-item]
+    one.extent.pos += 1000
+    one.extent = None
+    assert allotment.has_work([one])  # type: ignore[list-item]
+    assert take(allotment, one) == (MIB + 1000, 2 * MIB + 1000)
+
+
+def test_one_connection_compares() -> None:
+    _, allotment = whole(3 * MIB)
+    allotment.compare_from(0)
+    allotment.wanted = 4
+    first, second = Connection(), Connection()
+    assert take(allotment, first) == (0, MIB)
+    assert take(allotment, second, first) is None
+
+
+def test_a_difference_ends_the_comparison_with_its_piece() -> None:
+    pieces, allotment = whole(64 * MIB)
+    allotment.compare_from(0)
+    one = Connection()
+    assert take(allotment, one) == (0, 2 * MIB)
+    assert one.extent is not None
+    one.extent.pos = 100
+    allotment.found(0, one.extent)
+    pieces.fill(0, 100)
+    assert one.extent.end == MIB
+    assert (allotment.differing, allotment.is_compared) == (0, True)
+    # The connection broke: what is missing of the piece is fetched as anything that is missing.
+    one.extent = None
+    assert take(allotment, one) == (100, MIB)
+    fetch(pieces, one)
+    assert take(allotment, one) is None
+    allotment.compare_from(MIB)
+    assert allotment.differing is None
+    assert take(allotment, one) == (MIB, 3 * MIB)
