@@ -69,7 +69,8 @@ class Controls(Ownership):
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """Say how important an unfinished operation is: where it waits for its turn, the higher goes first.
 
-        What runs already is not interrupted for it; the number counts when it has to wait the next time.
+        What runs already is not interrupted for it; the number counts when it has to wait the next time. Downloads that
+        share a limit of bandwidth go by it at once.
 
         Args:
             priority: any whole number; 0 is that of all for which nobody has set one.

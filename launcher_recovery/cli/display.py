@@ -66,7 +66,8 @@ class Lines(Silent):
         with self._lock:
             if state == self._state and self._monotonic() < self._next:
                 return
-            words = ", ".join(filter(None, (how_far(update), what_goes_on(update, self._now()))))
+            far = how_far(update) if (update.get("progress") or {}).get("done") else ""
+            words = ", ".join(filter(None, (far, what_goes_on(update, self._now()))))
             if words:
                 self._state, self._next = state, self._monotonic() + LINE_EVERY_S
                 print(f"{self._name}: {printable(words)}", file=self._stream, flush=True)

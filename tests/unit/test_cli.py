@@ -486,6 +486,7 @@ def test_lines_come_at_changes_and_every_five_seconds() -> None:
     stream, clock = io.StringIO(), Seconds()
     with Lines("m\x1b[31m.bin", stream, clock, lambda: NOW) as show:
         show(update())
+        show(update(progress=progress(0)))
         show(update(progress=progress(1e9)))
         show(update(progress=progress(1.1e9)))
         clock.now = 5.0
