@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from launcher_recovery.transfer.fetching import Fetching
 
 SILENCE_S = 5.0
+# What is gathered before it is written is lost when the process is killed: the bytes of so many seconds, but no less
+# than so many, since each write has its price.
 _GATHER_S = 0.05
+_GATHER_RATE_S = 0.008
+_GATHER_BYTES = 256 << 10
 _LEAST_READ = 16 << 10
 _RATE_S = 1.0
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -96,12 +100,15 @@ class Worker(threading.Thread):
         Raises:
             requests.ConnectionError: it broke before there were any.
         """
-        body = self._open(answer)
+        assert answer.response is not None
+        body, where = self._open(answer), redact_url(answer.response.url)
         try:
-            return body.peek()
+            first = body.peek()
         except (*BROKEN, ValueError, AttributeError) as error:
-            assert answer.response is not None
-            raise _broken(redact_url(answer.response.url), 0, error) from error
+            raise _broken(where, 0, error) from error
+        if not first and answer.end is not None and answer.end > answer.start and not self.is_stopped:
+            raise _ended_early(where, answer.end - answer.start)
+        return first
 
     def _open(self, answer: Answer) -> Body:
         assert answer.response is not None
@@ -132,14 +139,13 @@ class Worker(threading.Thread):
                     self._fetching.buffers.give_back(buffer)
                 if problem is not None:
                     if isinstance(problem, EOFError):
-                        missing = (answer.end if answer.end is not None else extent.end) - extent.pos
-                        text = f"{where} closed the connection {missing} bytes before the end"
-                        raise requests.ConnectionError(text)
+                        raise _ended_early(where, (answer.end or extent.end) - extent.pos)
                     raise _broken(where, extent.pos - first_byte, problem) from problem
         finally:
             self._body = None
-            if answer.end is None or extent.pos < answer.end:
-                answer.close()  # more would come that nobody wants
+            # More may come that nobody wants, or nothing was to be read; a connection that was read to the end of the
+            # body is kept for the next request all the same.
+            answer.close()
 
     def stream(self, answer: Answer) -> Iterator[memoryview]:
         """The body of an answer of unknown length as it comes; each part is of use until the next one.
@@ -165,7 +171,7 @@ class Worker(threading.Thread):
 
     def _gather(self, body: Body, buffer: memoryview, extent: Extent) -> tuple[int, Exception | None]:
         """Fill the buffer for a twentieth of a second at most; how much came, and what ended it."""
-        most = min(BUFFER, extent.end - extent.pos)
+        most = min(BUFFER, max(_GATHER_BYTES, int(self.rate * _GATHER_RATE_S)), extent.end - extent.pos)
         rate = self._fetching.bandwidth.rate
         if rate:
             most = min(most, max(_LEAST_READ, int(rate * _GATHER_S)))
@@ -215,6 +221,10 @@ class Worker(threading.Thread):
     @property
     def session(self) -> requests.Session:
         return self._session
+
+
+def _ended_early(where: str, missing: int) -> Exception:
+    return requests.ConnectionError(f"{where} closed the connection {missing} bytes before the end")
 
 
 def _broken(where: str, received: int, error: Exception) -> Exception:
