@@ -20,22 +20,24 @@ class Buffers:
     """
 
     def __init__(self, count: int) -> None:
-        self._left = count
-        self._free: queue.LifoQueue[memoryview] = queue.LifoQueue()
+        # Below those that are free lie the places of those that were not made yet.
+        self._free: queue.LifoQueue[memoryview | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._free.put(None)
 
     def take(self, timeout: float) -> memoryview | None:
         """A buffer; None when none was given back for `timeout` seconds."""
         try:
-            return self._free.get_nowait()
-        except queue.Empty:
-            pass
-        if self._left > 0:
-            self._left -= 1
-            return memoryview(mmap.mmap(-1, BUFFER))
-        try:
-            return self._free.get(timeout=timeout)
+            buffer = self._free.get(timeout=timeout)
         except queue.Empty:
             return None
+        if buffer is not None:
+            return buffer
+        try:
+            return memoryview(mmap.mmap(-1, BUFFER))
+        except BaseException:
+            self._free.put(None)
+            raise
 
     def give_back(self, buffer: memoryview) -> None:
         """The buffer may be used again."""

@@ -7,6 +7,7 @@ journal in the store does, which is written only after the data was synced.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -24,9 +25,13 @@ from launcher_recovery.errors import RecoveryError
 # Magic, id of the transfer, digest of the boot's id, size, bytes of a piece; a checksum of these follows.
 _FOOTER = struct.Struct("<8s16s16sQQ")
 _CHECK = struct.Struct("<I")
-_COUNT = struct.Struct("<I")
-_MAGIC = b"LRPART1\n"
+_COUNT = struct.Struct("<Q")
+_MAGIC = b"LRPART2\n"
 _FOOTER_BYTES = _FOOTER.size + _CHECK.size
+# Where folders cannot be synced, or not by this user.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
+# How often a file that is not at its path any more, since another program has just published it, is let go.
+_MOST_LOOKS = 10
 
 Data = Union[bytes, bytearray, memoryview]
 
@@ -78,12 +83,14 @@ def read_note(path: Path) -> Note | None:
             magic, transfer_id, boot, size, piece = _FOOTER.unpack_from(footer)
             if magic != _MAGIC or _CHECK.unpack_from(footer, _FOOTER.size)[0] != zlib.crc32(footer[: _FOOTER.size]):
                 return None
+            if not piece:
+                return None
             count = -(-size // piece)
             if length != size + count * _COUNT.size + _FOOTER_BYTES:
                 return None
             file.seek(size)
-            filled = struct.unpack(f"<{count}I", file.read(count * _COUNT.size))
-    except OSError:
+            filled = struct.unpack(f"<{count}Q", file.read(count * _COUNT.size))
+    except (OSError, struct.error):  # the latter: it was cut meanwhile
         return None
     if any(number > min(piece, size - index * piece) for index, number in enumerate(filled)):
         return None
@@ -106,13 +113,7 @@ class Part:
         self.path = path
         self._lock = threading.Lock()
         self._size: int | None = None
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(path, flags, 0o666)
-        try:
-            _lock_file(self._fd, path)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        self._fd = _opened(path)
         self._is_open = True
 
     @property
@@ -127,7 +128,7 @@ class Part:
     def lay_out(self, transfer_id: bytes, size: int, piece: int, filled: Sequence[int]) -> None:
         """Make it a partial of a file of `size` bytes: cut off what is behind, and write the note."""
         footer = _FOOTER.pack(_MAGIC, transfer_id, boot_id(), size, piece)
-        note = struct.pack(f"<{len(filled)}I", *filled) + footer + _CHECK.pack(zlib.crc32(footer))
+        note = struct.pack(f"<{len(filled)}Q", *filled) + footer + _CHECK.pack(zlib.crc32(footer))
         with self._lock:
             self._check_open()
             self._size = size
@@ -154,6 +155,7 @@ class Part:
         Raises:
             EOFError: there is less.
         """
+        self._check_open()
         done = 0
         while done < len(view):
             count = _read_into(self._fd, view[done:], offset + done, self._lock)
@@ -169,22 +171,45 @@ class Part:
 
     def sync(self) -> None:
         """Have what was written so far survive a power cut."""
+        self._check_open()
         getattr(os, "fdatasync", os.fsync)(self._fd)
 
     def publish(self, destination: Path) -> None:
-        """Make it the destination, durably and at once: nobody ever sees half a file there."""
+        """Make it the destination, durably and at once: nobody ever sees half a file there.
+
+        Raises:
+            OSError: it cannot be moved there; what is there of it, and its note, stay as they are.
+        """
+        # The long wait comes while the note is still there, so that a kill in it costs nothing.
+        if self._size is not None:
+            self.sync()
         with self._lock:
             self._check_open()
-            if self._size is not None:
-                os.ftruncate(self._fd, self._size)
+            note = self._cut_note()
             os.fsync(self._fd)
             if os.name == "nt":  # a file that is open cannot be renamed there
                 self._close()
-            os.replace(self.path, destination)
+            try:
+                os.replace(self.path, destination)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._put_back(note)
+                raise
         sync_folder(destination.parent)
         if self.path.parent != destination.parent:
             sync_folder(self.path.parent)
         self.close()
+
+    def _cut_note(self) -> bytes:
+        if self._size is None:
+            return b""
+        note = os.pread(self._fd, max(0, self.length - self._size), self._size) if hasattr(os, "pread") else b""
+        os.ftruncate(self._fd, self._size)
+        return note
+
+    def _put_back(self, note: bytes) -> None:
+        if self._is_open and self._size is not None:
+            _write(self._fd, note, self._size)
 
     def discard(self) -> None:
         """Delete it."""
@@ -215,11 +240,41 @@ def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where folders can be synced."""
     if os.name == "nt":  # folders cannot be opened there
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _opened(path: Path) -> int:
+    """The descriptor of the file at `path`, made if need be, and locked."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    looks = 0
+    while True:
+        fd = os.open(path, flags, 0o666)
+        looks += 1
+        try:
+            _lock_file(fd, path)
+            # Some network file systems make up another number for every look at a file: one cannot go on for ever.
+            if _lies_at(fd, path) or looks == _MOST_LOOKS:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _lies_at(fd: int, path: Path) -> bool:
+    """Whether an open file is the one at `path`: whoever had the lock before may have published it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _write(fd: int, data: Data, offset: int) -> None:
