@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import queue
+import time
 
 BUFFER = 1 << 20
 """Bytes of a buffer."""
@@ -22,6 +24,8 @@ class Buffers:
     def __init__(self, count: int) -> None:
         self._left = count
         self._free: queue.LifoQueue[memoryview] = queue.LifoQueue()
+        self.ran_out_at = -math.inf
+        """When somebody last had to wait for one (monotonic seconds): they are emptied more slowly than filled."""
 
     def take(self, timeout: float) -> memoryview | None:
         """A buffer; None when none was given back for `timeout` seconds."""
@@ -32,6 +36,7 @@ class Buffers:
         if self._left > 0:
             self._left -= 1
             return memoryview(mmap.mmap(-1, BUFFER))
+        self.ran_out_at = time.monotonic()
         try:
             return self._free.get(timeout=timeout)
         except queue.Empty:
