@@ -34,6 +34,8 @@ class Body:
         self._socket = _socket_of(fp)
         if self._socket is not None:
             self._socket.settimeout(silence_s)
+        self._silence_s = silence_s
+        self._problem: Exception | None = None
         self._rest = b""
 
     def is_of(self, response: requests.Response) -> bool:
@@ -62,15 +64,36 @@ class Body:
         if self._plain is None:
             return self._read_slowly(view)
         fp = self._plain
+        if self._problem is not None:
+            raise self._problem
         if not fp.length or fp.fp is None:
             return 0
-        count = int(fp.fp.readinto1(view[: min(len(view), fp.length)]))
+        view = view[: min(len(view), fp.length)]
+        count = int(fp.fp.readinto1(view))
+        if 0 < count < len(view) and isinstance(self._socket, ssl.SSLSocket):
+            count += self._read_on(self._socket, view[count:])
         if count:
             fp.length -= count
         if not fp.length:
             # All of it was read: the connection may be used for the next request.
             fp._close_conn()
             self._raw.release_conn()
+        return count
+
+    def _read_on(self, source: ssl.SSLSocket, view: memoryview) -> int:
+        """Read what else there is without waiting for it: TLS gives no more than a record of 16 KiB at a time."""
+        count = 0
+        try:
+            source.setblocking(False)
+            while count < len(view) and (got := source.recv_into(view[count:])):
+                count += got
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass  # that was all for now
+        except (OSError, ValueError) as error:
+            self._problem = error  # what came before is handed over first
+        finally:
+            if source.fileno() >= 0:
+                source.settimeout(self._silence_s)
         return count
 
     def _read_slowly(self, view: memoryview) -> int:
