@@ -83,7 +83,7 @@ class Allotment:
         length = _FIRST if not worker.rate else int(worker.rate * EXTENT_S)
         if self._connections > 1:
             left = self._pieces.size - self._pieces.have - sum(max(0, last - first) for first, last in taken)
-            length = min(length, left // (2 * self._connections))
+            length = min(length, left // (2 * max(1, self.wanted)))
         length = max(length, self._pieces.piece)
         # To the end of a piece.
         return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)

@@ -35,6 +35,8 @@ class Body:
         self._socket = _socket_of(fp)
         if self._socket is not None:
             self._socket.settimeout(silence_s)
+        self._silence_s = silence_s
+        self._problem: Exception | None = None
         self._rest = b""
         self._has_begun = False
 
@@ -61,11 +63,32 @@ class Body:
         if self._plain is None or self._rest or not self._has_begun:
             return self._read_slowly(view)
         fp = self._plain
+        if self._problem is not None:
+            raise self._problem
         if not fp.length or fp.fp is None:
             return 0
+        view = view[: min(len(view), fp.length)]
         # Not by way of its buffer: that would lose what it has when the connection breaks in the same call.
-        count = int(fp.fp.raw.readinto(view[: min(len(view), fp.length)]))
+        count = int(fp.fp.raw.readinto(view))
+        if 0 < count < len(view) and isinstance(self._socket, ssl.SSLSocket):
+            count += self._read_on(self._socket, view[count:])
         self._took(count)
+        return count
+
+    def _read_on(self, source: ssl.SSLSocket, view: memoryview) -> int:
+        """Read what else there is without waiting for it: TLS gives no more than a record of 16 KiB at a time."""
+        count = 0
+        try:
+            source.setblocking(False)
+            while count < len(view) and (got := source.recv_into(view[count:])):
+                count += got
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass  # that was all for now
+        except (OSError, ValueError) as error:
+            self._problem = error  # what came before is handed over first
+        finally:
+            if source.fileno() >= 0:
+                source.settimeout(self._silence_s)
         return count
 
     def _read_slowly(self, view: memoryview) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import queue
+import time
 
 BUFFER = 1 << 20
 """Bytes of a buffer."""
@@ -24,13 +26,19 @@ class Buffers:
         self._free: queue.LifoQueue[memoryview | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
+        self.ran_out_at = -math.inf
+        """When somebody last had to wait for one (monotonic seconds): they are emptied more slowly than filled."""
 
     def take(self, timeout: float) -> memoryview | None:
         """A buffer; None when none was given back for `timeout` seconds."""
         try:
-            buffer = self._free.get(timeout=timeout)
+            buffer = self._free.get_nowait()
         except queue.Empty:
-            return None
+            self.ran_out_at = time.monotonic()
+            try:
+                buffer = self._free.get(timeout=timeout)
+            except queue.Empty:
+                return None
         if buffer is not None:
             return buffer
         try:

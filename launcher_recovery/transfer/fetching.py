@@ -68,7 +68,7 @@ class Fetching:
         self.known = known
         self.lock = threading.RLock()
         self.happened = threading.Condition(self.lock)
-        self.buffers = Buffers(8 + 2 * max(1, wanted.connections))
+        self.buffers = Buffers(6 + max(1, wanted.connections))
         self.bandwidth: Bandwidth = BANDWIDTH
         self.priority: Callable[[], int] = lambda: wanted.priority
         self.layout: Layout | None = None
@@ -218,6 +218,7 @@ class Fetching:
                 if len(self.workers) > 1:
                     raise SuperfluousError
                 source.ignores_ranges = True
+            is_news = source.validators != answer.validators
             source.validators = answer.validators
             if pieces is None:
                 if total is None:
@@ -233,7 +234,7 @@ class Fetching:
                 extent.pos, extent.end = 0, total or extent.end
             else:
                 extent.end = min(extent.end, answer.end or extent.end)
-            if self.layout is not None:
+            if pieces is not None and self.layout is not None and is_news:
                 self.layout.keep()
 
     def _lay_out(self, size: int) -> None:

@@ -32,6 +32,9 @@ _FOOTER_BYTES = _FOOTER.size + _CHECK.size
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 # How often a file that is not at its path any more, since another program has just published it, is let go.
 _MOST_LOOKS = 10
+# What is given to the kernel at once. It takes a block of memory of that size for it, and large ones are what a virtual
+# machine has given back to its host: having them returned takes ten times as long as the copying (measured on ext4).
+_AT_ONCE = 256 << 10
 
 Data = Union[bytes, bytearray, memoryview]
 
@@ -281,7 +284,7 @@ def _write(fd: int, data: Data, offset: int) -> None:
     view = memoryview(data)
     while view:
         if hasattr(os, "pwrite"):
-            done = os.pwrite(fd, view, offset)
+            done = os.pwrite(fd, view[:_AT_ONCE], offset)
         else:  # Windows; the lock of the partial keeps others from moving the position
             os.lseek(fd, offset, os.SEEK_SET)
             done = os.write(fd, view)

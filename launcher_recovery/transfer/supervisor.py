@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 
@@ -24,6 +23,8 @@ _SLOW_S = 10.0
 _SLOW = 0.25
 _NOT_NOW = (408, 425, 429, 500, 502, 503, 504)
 _LONG_AGO_S = 10.0
+# For so long after a connection had to wait for a buffer, what is behind the connections is what is slow.
+_NARROW_S = 1.0
 
 
 class Supervisor:
@@ -89,7 +90,10 @@ class Supervisor:
             else:
                 left = allotment_left(fetching)
                 worth = left > 2 * max(1, len(workers)) * fetching.layout.pieces.piece  # type: ignore[union-attr]
-                wanted = self._ramp.observe(time.monotonic(), received, working, worth)
+                now = time.monotonic()
+                # Where the disk or the hashes are what is slow, one more would only mix up the order.
+                worth = worth and now - fetching.buffers.ran_out_at > _NARROW_S
+                wanted = self._ramp.observe(now, received, working, worth)
                 given = [source for source in self._sources if source.is_given and not source.is_out]
                 if any(one.ignores_ranges or not fetching.can_be_divided(one.validators) for one in given):
                     wanted = 1
@@ -231,7 +235,7 @@ class Supervisor:
         self._rates.extend(worker.rate for worker in workers if worker.rate)
         if len(self._rates) < 3:
             return
-        usual = statistics.median(self._rates)
+        usual = sorted(self._rates)[len(self._rates) // 2]
         for worker in workers:
             is_slow = max(worker.rate, worker.silent_rate(now)) < _SLOW * usual
             worker.slow_since = (worker.slow_since or now) if is_slow else None

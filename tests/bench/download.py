@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import statistics
 import sys
@@ -150,7 +151,7 @@ def compare(row: str, given: argparse.Namespace, addresses: nginx.Addresses, sha
                 failed.append(f"{contender.label}: failed, {error}")
                 found.pop(contender.name, None)
                 contenders.remove(contender)
-    print(f"\n{row}: {given.size / MIB:.0f} MiB, median of {given.runs}")
+    print(f"\n{row}: {given.size / MIB:.0f} MiB, median of {given.runs}; load after it {os.getloadavg()[0]:.2f}")
     print("\n".join([*table(row, given.size, found, contenders), *failed, *absent]), flush=True)
 
 
@@ -183,6 +184,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=given.folder) as name:
         folder = Path(name).resolve()
         print(machine.described(folder))
+        measure.compile_package()
         compared = [row for row in given.row if row != "restart"]
         if compared:
             served = folder / "served"

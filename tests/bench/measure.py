@@ -6,6 +6,7 @@ forked from as its own, until it is larger itself. So no number of memory is bel
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import signal
@@ -107,6 +108,11 @@ def _inside(printed: str) -> float | None:
         return None
     found: float = json.loads(lines[-1])["seconds"]
     return found
+
+
+def compile_package() -> None:
+    """Compile our modules, as pip does when it installs them; those of the others are compiled."""
+    compileall.compile_dir(ROOT / "launcher_recovery", quiet=2)
 
 
 def floor() -> int:
