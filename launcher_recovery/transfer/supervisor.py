@@ -20,6 +20,8 @@ from launcher_recovery.transfer.worker import LocalError, Worker
 TICK_S = 0.02
 _ANSWER_S = CONNECT_TIMEOUT_S + FIRST_BYTE_TIMEOUT_S + 5.0
 _SLOW_S = 10.0
+# After so long a person is told who is being waited for.
+_UNANSWERED_S = 3.0
 _SLOW = 0.25
 _NOT_NOW = (408, 425, 429, 500, 502, 503, 504)
 _LONG_AGO_S = 10.0
@@ -264,10 +266,19 @@ class Supervisor:
         with fetching.lock:
             size = fetching.wanted.size if fetching.pieces is None else fetching.pieces.size
             have = fetching.have
-            hosts = sorted({worker.source.host for worker in fetching.workers if not worker.source.is_given})
-        if fetching.layout is None and not have:
+            message = self._what_is_done(time.monotonic())
+        if fetching.layout is None and not have and message is None:
             return
-        self._operation.progress(have, size, "bytes", f"from {', '.join(hosts)}" if hosts else None)
+        self._operation.progress(have, size, "bytes", message)
+
+    def _what_is_done(self, now: float) -> str | None:
+        """What a person may want to know beside the numbers: who is waited for, or that it is a mirror that sends."""
+        workers = self._fetching.workers
+        since = [worker.asked_at for worker in workers if worker.asked_at is not None]
+        if len(since) == len(workers) and since and now - max(since) > _UNANSWERED_S:
+            return f"waiting for an answer from {', '.join(sorted({worker.source.host for worker in workers}))}"
+        mirrors = sorted({worker.source.host for worker in workers if not worker.source.is_given})
+        return f"from {', '.join(mirrors)}" if mirrors else None
 
 
 def allotment_left(fetching: Fetching) -> int:

@@ -32,6 +32,7 @@ from launcher_recovery.records import RecoveryState
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer import part as part_module
+from launcher_recovery.transfer import supervisor as supervisor_module
 from launcher_recovery.transfer import worker as worker_module
 from launcher_recovery.transfer.naming import partial_path as path_for
 from launcher_recovery.transfer.part import read_note
@@ -50,6 +51,8 @@ from sample_launcher.hub import (
     WrongByte,
 )
 from tests.faults import FaultServer, Reply, first_of, part, whole
+from tests.origin import File, Origin
+from tests.origin import behaviours as act
 from tests.transfers import Downloads
 
 MIB = 1 << 20
@@ -938,6 +941,21 @@ def test_progress_is_told_while_bytes_arrive(destination: Path) -> None:
     assert any(0 < done <= 100_000 for done in seen)
     assert set(totals) <= {None, 300_000}  # not known before the first answer
     assert totals[-1] == 300_000
+
+
+def test_a_person_is_told_who_is_waited_for(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "_UNANSWERED_S", 0.05)
+    downloads = Downloads(MemoryPersistence(), Clock(), delay_s=0.01)
+    messages: set[str | None] = set()
+
+    def told(sender: object, event: Event) -> None:
+        messages.add((event.payload["progress"] or {}).get("message"))
+
+    file = File(1000)
+    with Origin() as origin, recovery_updated.connected_to(told, sender=downloads.lifecycle):
+        downloads(origin.add(file, act.script(act.silence(1.0))), destination)
+    assert messages == {None, "waiting for an answer from 127.0.0.1"}
+    assert destination.read_bytes() == file.content()
 
 
 # -- one request by itself ------------------------------------------------------------------------------------
