@@ -33,6 +33,7 @@ class Durability:
         self._keep = keep
         self._more = threading.Condition()
         self._bytes = 0
+        self._is_behind = False
         self._is_stopped = False
         self._synced_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="recovery-durability", daemon=True)
@@ -58,12 +59,15 @@ class Durability:
     def mark(self) -> None:
         """Sync now, and keep in the journal what is durable by that."""
         with self._lock:
-            complete = [
+            left = [
                 index
-                for index, value in enumerate(self._pieces.hashes)
-                if value is not None and not self._pieces.durable[index]
+                for index, is_durable in enumerate(self._pieces.durable)
+                if not is_durable and self._pieces.is_complete(index)
             ]
+            complete = [index for index in left if self._pieces.hashes[index] is not None]
             hashes = [self._pieces.hashes[index] for index in complete]
+        # What was not hashed in time has its turn later, also when nothing more comes.
+        self._is_behind = len(left) > len(complete)
         if not complete:
             return
         self._part.sync()
@@ -72,7 +76,8 @@ class Durability:
                 # Not what was dropped, or replaced by other bytes, while the disk was busy.
                 if self._pieces.hashes[index] == value:
                     self._pieces.durable[index] = True
-        self._keep()
+        if not self._is_stopped:  # else the journal may be that of the next attempt
+            self._keep()
 
     def _run(self) -> None:
         try:
@@ -86,9 +91,10 @@ class Durability:
         with self._more:
             while not self._is_stopped:
                 due = self._synced_at + SYNC_S - time.monotonic()
-                if self._bytes >= SYNC_BYTES or (self._bytes and due <= 0):
+                has_work = self._bytes > 0 or self._is_behind
+                if self._bytes >= SYNC_BYTES or (has_work and due <= 0):
                     break
-                self._more.wait(max(due, 0.05) if self._bytes else SYNC_S)
+                self._more.wait(due if has_work else SYNC_S)
             self._bytes = 0
             self._synced_at = time.monotonic()
             return not self._is_stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import queue
 import threading
@@ -93,24 +94,16 @@ class Hashing:
         self._again.append(index)
         self._queue.put(_WAKE)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing of what was given has still to be hashed."""
-        return self._queue.empty() and not self._again
-
     def finish(self) -> None:
-        """Hash what is left, then end; `is_finished` says when, unless a piece turned out to be wrong."""
+        """Hash what is left; `is_finished` says when that is done. To be said again when a piece turned out to be
+        wrong, or bytes have changed."""
         self._has_to_finish = True
         self._queue.put(_WAKE)
 
     @property
     def is_finished(self) -> bool:
+        """Whether every piece, and the whole, have their hash."""
         return self._finished.is_set()
-
-    @property
-    def hashed(self) -> int:
-        """Bytes from the front that are in the whole file's hash."""
-        return self._front
 
     @property
     def digests(self) -> Digests | None:
@@ -119,8 +112,9 @@ class Hashing:
 
     def rewind(self, offset: int) -> None:
         """Bytes from `offset` on have changed, or are going to: what was hashed of them does not count."""
-        self._has_to_finish = False
-        self._finished.clear()
+        with self._lock:
+            self._has_to_finish = False
+            self._finished.clear()
         self._queue.put((offset, None, None))
 
     def stop(self) -> None:
@@ -169,14 +163,23 @@ class Hashing:
             self._hash_again(self._again.popleft())
         elif self._can_catch_up():
             self._catch_up(self._front // self._pieces.piece)
-        elif self._can_finish():
-            self._finished.set()
+        else:
+            self._finish()
 
     def _can_finish(self) -> bool:
         """Whether it is to finish, no piece was dropped since that was said, and nothing has come just now."""
         with self._lock:
             is_due = self._has_to_finish and not self.is_finished
             return is_due and self._pieces.is_whole and self._queue.empty()
+
+    def _finish(self) -> None:
+        with self._lock:
+            if not self._can_finish():
+                return
+            missing = [index for index, value in enumerate(self._pieces.hashes) if value is None]
+            self._again.extend(missing)
+            if not missing:
+                self._finished.set()
 
     def _take(self, offset: int, data: memoryview) -> None:
         pieces = self._pieces
@@ -213,30 +216,39 @@ class Hashing:
         with self._lock:
             if not self._pieces.is_complete(index):
                 return
-        piece = self._begin(index, self._pieces.length_of(index))
+        try:
+            piece = self._begin(index, self._pieces.length_of(index))
+        except (OSError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EIO:
+                raise
+            # A bad block, or somebody has cut the file: what cannot be read is fetched again.
+            self._end(index, None, before=True)
+            return
         if not self._is_stopped:
             self._end(index, piece, before=True)
 
-    def _end(self, index: int, piece: _Open, before: bool) -> None:
-        digest = piece.hasher.digest()
+    def _end(self, index: int, piece: _Open | None, before: bool) -> None:
+        """All of a piece was hashed; None: it could not be read."""
         with self._lock:
             if not self._pieces.is_complete(index):
                 return  # it was dropped meanwhile
-            is_wrong = piece.proof is not None and self._proofs is not None
-            is_wrong = is_wrong and piece.proof.hexdigest() != self._proofs.values[index]  # type: ignore[union-attr]
-            if before and self._pieces.hashes[index] not in (None, digest):
-                is_wrong = True
-            if not is_wrong:
-                self._pieces.hashes[index] = digest
+            if piece is not None and self._is_right(index, piece, before):
+                self._pieces.hashes[index] = piece.hasher.digest()
                 if before:
                     self._part.note([(index, self._pieces.length_of(index))])
                 return
             self._pieces.drop(index)
             self._part.note([(index, 0)])
             self._has_to_finish = False
+            self._finished.clear()
         if self._front > self._pieces.start_of(index):
             self._begin_anew()
         self._on_wrong(index, before)
+
+    def _is_right(self, index: int, piece: _Open, before: bool) -> bool:
+        if before and self._pieces.hashes[index] not in (None, piece.hasher.digest()):
+            return False
+        return piece.proof is None or self._proofs is None or piece.proof.hexdigest() == self._proofs.values[index]
 
     def _rewind(self, offset: int) -> None:
         self._open = {index: one for index, one in self._open.items() if self._pieces.end_of(index) <= offset}
