@@ -68,7 +68,7 @@ class Fetching:
         self.known = known
         self.lock = threading.RLock()
         self.happened = threading.Condition(self.lock)
-        self.buffers = Buffers(6 + max(1, wanted.connections))
+        self.buffers = Buffers(4 + max(1, wanted.connections))
         self.bandwidth: Bandwidth = BANDWIDTH
         self.priority: Callable[[], int] = lambda: wanted.priority
         self.layout: Layout | None = None
