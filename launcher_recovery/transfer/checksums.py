@@ -147,6 +147,13 @@ class Digests:
         for hasher in self._hashers.values():
             hasher.update(data)
 
+    def copy(self) -> Digests:
+        """Others that have taken the same bytes so far."""
+        other = Digests(())
+        other.checksums = self.checksums
+        other._hashers = {name: hasher.copy() for name, hasher in self._hashers.items()}
+        return other
+
     def hexdigest(self, name: str) -> str:
         """All digits of the hasher of that name."""
         return self._hashers[name].hexdigest()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Protocol, Union
+from copy import copy
+from typing import Protocol, TypeVar, Union
 
 from launcher_recovery.errors import RefusedError
 
@@ -32,6 +33,9 @@ class Hasher(Protocol):
     def hexdigest(self) -> str:
         """The hash of all bytes so far, in lower-case hexadecimal."""
 
+    def copy(self) -> Hasher:
+        """Another one that has taken the same bytes so far."""
+
 
 class PieceHasher(Hasher, Protocol):
     """The hash of one piece of a file."""
@@ -57,16 +61,37 @@ class _Crc32:
     def update(self, data: BytesLike) -> None:
         self._value = zlib.crc32(data, self._value)
 
+    def copy(self) -> _Crc32:
+        return copy(self)
+
     def hexdigest(self) -> str:
         return f"{self._value:08x}"
 
 
-class _AutoV1:
+_P = TypeVar("_P", bound="_PartOfFile")
+
+
+class _PartOfFile:
+    """SHA-256 of some of the bytes."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def copy(self: _P) -> _P:
+        other = copy(self)
+        other._digest = self._digest.copy()
+        return other
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+class _AutoV1(_PartOfFile):
     """SHA-256 of the 64 KiB that begin at 1 MiB."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._position = 0
-        self._digest = hashlib.sha256()
 
     def update(self, data: BytesLike) -> None:
         view = memoryview(data)
@@ -75,17 +100,14 @@ class _AutoV1:
         if end > 0 and start < len(view):
             self._digest.update(view[max(start, 0) : end])
 
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
 
-
-class _AutoV3:
+class _AutoV3(_PartOfFile):
     """SHA-256 of a safetensors file without the header, whose length is in the first 8 bytes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._length = b""
         self._to_skip = 0
-        self._digest = hashlib.sha256()
 
     def update(self, data: BytesLike) -> None:
         view = memoryview(data)
@@ -99,9 +121,6 @@ class _AutoV3:
         skipped = min(self._to_skip, len(view))
         self._to_skip -= skipped
         self._digest.update(view[skipped:])
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
 
 
 def _blake3() -> Hasher:

@@ -17,6 +17,8 @@ from launcher_recovery.transfer.hashers import HASHERS
 from launcher_recovery.transfer.part import Part
 from launcher_recovery.transfer.pieces import PieceHashes, Pieces
 
+# The hash of the file is kept at so many places at most, to go on from there when what follows was wrong.
+_MOST_KEPT = 512
 _WAKE = None
 # Where it was written, the bytes, and the buffer they are in; without bytes: what was hashed from there on is void.
 _Item = tuple[int, memoryview | None, memoryview | None]
@@ -73,6 +75,9 @@ class Hashing:
         self._proofs = proofs
         self._on_wrong = on_wrong
         self._front = 0
+        self._step_bytes = pieces.piece * max(1, -(-pieces.count // _MOST_KEPT))
+        self._kept: list[Digests] = []
+        """The hashers as they were after each `_step_bytes` of the file."""
         self._open: dict[int, _Open] = {}
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._again: deque[int] = deque()
@@ -191,9 +196,8 @@ class Hashing:
             if piece is None or piece.done != within:
                 piece = self._open[index] = self._begin(index, within)
             piece.update(part)
-            if self._digests is not None and self._front == offset:
-                self._digests.update(part)
-                self._front += len(part)
+            if self._front == offset:
+                self._feed(part)
             if piece.done == pieces.length_of(index):
                 del self._open[index]
                 self._end(index, piece, before=False)
@@ -206,9 +210,8 @@ class Hashing:
         while piece.done < within and not self._is_stopped:
             block = self._block[: min(BUFFER, within - piece.done)]
             self._part.read(block, start + piece.done)
-            if self._digests is not None and self._front == start + piece.done:
-                self._digests.update(block)
-                self._front += len(block)
+            if self._front == start + piece.done:
+                self._feed(block)
             piece.update(block)
         return piece
 
@@ -241,8 +244,7 @@ class Hashing:
             self._part.note([(index, 0)])
             self._has_to_finish = False
             self._finished.clear()
-        if self._front > self._pieces.start_of(index):
-            self._begin_anew()
+        self._go_back(self._pieces.start_of(index))
         self._on_wrong(index, before)
 
     def _is_right(self, index: int, piece: _Open, before: bool) -> bool:
@@ -252,12 +254,25 @@ class Hashing:
 
     def _rewind(self, offset: int) -> None:
         self._open = {index: one for index, one in self._open.items() if self._pieces.end_of(index) <= offset}
-        if self._front > offset:
-            self._begin_anew()
+        self._go_back(offset)
 
-    def _begin_anew(self) -> None:
-        self._front = 0
-        self._digests = None if self._new_digests is None else self._new_digests()
+    def _feed(self, data: memoryview) -> None:
+        """The next bytes of the whole file, up to the end of their piece at most."""
+        if self._digests is None:
+            return
+        self._digests.update(data)
+        self._front += len(data)
+        if not self._front % self._step_bytes:
+            self._kept.append(self._digests.copy())
+
+    def _go_back(self, offset: int) -> None:
+        """The whole file is hashed again from `offset` on, or from a place before it where the hash was kept."""
+        if self._front <= offset or self._new_digests is None:
+            return
+        number = offset // self._step_bytes
+        del self._kept[number:]
+        self._digests = self._kept[-1].copy() if self._kept else self._new_digests()
+        self._front = number * self._step_bytes
 
     def _can_catch_up(self) -> bool:
         """Whether what comes next of the whole file is on the disk and was not in the queue just now."""
@@ -266,10 +281,8 @@ class Hashing:
         return self._pieces.hashes[self._front // self._pieces.piece] is not None
 
     def _catch_up(self, index: int) -> None:
-        assert self._digests is not None
         end = self._pieces.end_of(index)
         while self._front < end and not self._is_stopped:
             block = self._block[: min(BUFFER, end - self._front)]
             self._part.read(block, self._front)
-            self._digests.update(block)
-            self._front += len(block)
+            self._feed(block)

@@ -267,3 +267,30 @@ def test_large_updates_let_other_threads_run(name: str) -> None:
     finally:
         sys.setswitchinterval(interval)
         waiting.join()
+
+
+@pytest.mark.parametrize("name", HASHERS)
+@pytest.mark.parametrize("at", [0, 3, 20, 0x100010, len(LONG)])
+def test_a_copy_goes_on_by_itself(name: str, at: int) -> None:
+    """From any place, such as in the middle of what a hasher looks at."""
+    data = len(HEADER).to_bytes(8, "little") + LONG
+    expected, hasher = HASHERS[name](), HASHERS[name]()
+    expected.update(data)
+    hasher.update(data[:at])
+    other = hasher.copy()
+    before = other.hexdigest()
+    hasher.update(data[at:])
+    assert other.hexdigest() == before
+    other.update(data[at:])
+    assert hasher.hexdigest() == other.hexdigest() == expected.hexdigest()
+
+
+def test_copied_digests_have_the_same_checksums() -> None:
+    digests = Digests([Checksum("sha256", SHA256)], also=["md5"])
+    digests.update(DATA[:4])
+    other = digests.copy()
+    assert digests.wrong() == other.wrong() == (Checksum("sha256", SHA256),)
+    other.update(DATA[4:])
+    assert other.wrong() == ()
+    assert other.hexdigest("md5") == MD5
+    assert digests.wrong()
