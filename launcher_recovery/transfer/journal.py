@@ -16,6 +16,7 @@ from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.request import Validators
 
 _VERSION = 1
+_ID_BYTES = 16
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Known:
 
 def nothing() -> Known:
     """A download that begins."""
-    return Known(os.urandom(16))
+    return Known(os.urandom(_ID_BYTES))
 
 
 def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None) -> Known:
@@ -68,11 +69,13 @@ def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None
         journal = kept.journal
     note = part.read_note(path)
     if note is None:
-        return _of_journal(length, journal, size) or _of_prefix(length, journal, is_proven, size)
+        if "pieces" in journal:  # what is not in it may as well be holes
+            return _of_journal(length, journal, size) or nothing()
+        return _of_prefix(length, journal, is_proven, size)
     if size is not None and note.size != size:
         return nothing()
     is_ours = journal.get("id") == note.transfer_id.hex()
-    durable = Pieces.from_journal(journal.get("pieces", {})) if is_ours else None
+    durable = pieces_of(journal) if is_ours else None
     if durable is not None and (durable.size, durable.piece) != (note.size, note.piece):
         durable = None
     if not is_ours and not is_proven:
@@ -106,10 +109,17 @@ def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None
     return known
 
 
+def pieces_of(journal: Mapping[str, Any]) -> Pieces | None:
+    """The pieces of which a journal tells; None when it tells of none, or not in a way that is understood here."""
+    if journal.get("version") != _VERSION or journal.get("algorithm") != PIECE_ALGORITHM:
+        return None
+    return Pieces.from_journal(journal.get("pieces", {}))
+
+
 def _of_journal(length: int, journal: Mapping[str, Any], size: int | None) -> Known | None:
     """A partial whose note was torn by a power cut: what was synced, as far as it still has its hash."""
-    pieces = Pieces.from_journal(journal.get("pieces", {}))
-    if pieces is None or size not in (None, pieces.size):
+    pieces, transfer_id = pieces_of(journal), _transfer_id(journal)
+    if pieces is None or transfer_id is None or size not in (None, pieces.size):
         return None
     for index in range(pieces.count):
         if pieces.end_of(index) > length or not pieces.is_complete(index):
@@ -117,7 +127,15 @@ def _of_journal(length: int, journal: Mapping[str, Any], size: int | None) -> Kn
     again = [index for index in range(pieces.count) if pieces.is_complete(index)]
     if not again:
         return None
-    return Known(bytes.fromhex(journal["id"]), pieces, 0, _validators(journal), again, set(again))
+    return Known(transfer_id, pieces, 0, _validators(journal), again, set(again))
+
+
+def _transfer_id(journal: Mapping[str, Any]) -> bytes | None:
+    try:
+        found = bytes.fromhex(journal["id"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if len(found) == _ID_BYTES else None
 
 
 def _of_prefix(length: int, journal: Mapping[str, Any], is_proven: bool, size: int | None) -> Known:
@@ -135,7 +153,7 @@ def _of_prefix(length: int, journal: Mapping[str, Any], is_proven: bool, size: i
 def _validators(journal: Mapping[str, Any]) -> dict[str, Validators]:
     try:
         return {key: Validators(**given) for key, given in journal.get("validators", {}).items()}
-    except TypeError:
+    except (AttributeError, TypeError):
         return {}
 
 

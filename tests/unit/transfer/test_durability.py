@@ -30,6 +30,7 @@ class Rig:
         self.events: list[str] = []
         self.kept: list[list[bool]] = []
         self.syncing: Callable[[], object] = lambda: None
+        self.keeping: Callable[[], object] = lambda: None
         part.sync = self._sync  # type: ignore[method-assign]
         self.durability = Durability(part, self.pieces, self.lock, self._keep)
 
@@ -39,6 +40,7 @@ class Rig:
 
     def _keep(self) -> None:
         self.events.append("keep")
+        self.keeping()
         self.kept.append(list(self.pieces.durable))
 
     def complete(self, *indices: int, value: bytes | None = b"hash") -> None:
@@ -213,14 +215,14 @@ def test_an_error_ends_the_thread_and_is_kept(rig: Rig, failing: str) -> None:
     if failing == "sync":
         rig.syncing = refuse
     else:
-        rig.durability._keep = refuse
+        rig.keeping = refuse
     rig.complete(0)
     rig.durability.start()
     rig.durability.wrote(100)
     assert wait_for(lambda: rig.durability.error, 10) is problem
     rig.durability.wrote(100)
     rig.durability.stop()
-    assert rig.events == ["sync"]
+    assert rig.events == ["sync", "keep"][: 1 + (failing == "keep")]
     assert rig.pieces.durable[0] is (failing == "keep")
 
 
