@@ -18,6 +18,8 @@ HELP_S = 4.0
 """A connection that would need so much longer than others is helped by an idle one."""
 
 _FIRST = 32 << 20
+# While there is one connection, which need not end together with others, no extent is shorter than so many seconds.
+_WORTH_S = 0.25
 _BOUNDED = 16 << 20
 _BOUNDS = 32
 
@@ -83,7 +85,9 @@ class Allotment:
         length = _FIRST if not worker.rate else int(worker.rate * EXTENT_S)
         if self._connections > 1:
             left = self._pieces.size - self._pieces.have - sum(max(0, last - first) for first, last in taken)
-            length = min(length, left // (2 * max(1, self.wanted)))
+            length = min(length, left // (2 * self._connections))
+        if self.wanted == 1:
+            length = max(length, int(worker.rate * _WORTH_S))
         length = max(length, self._pieces.piece)
         # To the end of a piece.
         return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)

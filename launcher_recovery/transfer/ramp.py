@@ -14,8 +14,9 @@ _AGAIN_S = 30.0
 class Ramp:
     """Decides from measurements how many connections there should be; a pure state machine.
 
-    A measurement takes until `_ENOUGH_BYTES` have come, at least 0.1 s and at most 1 s. When one more connection did
-    not help, it is taken back, and after half a minute tried again.
+    A measurement takes until `_ENOUGH_BYTES` have come, at least 0.1 s and at most 1 s. The first connection is given
+    the time to get as fast as it is by itself: a second one would be thought to have brought that about. When one more
+    connection did not help, it is taken back, and after half a minute tried again.
 
     Args:
         most: how many connections at most.
@@ -26,6 +27,7 @@ class Ramp:
         self.wanted = 1
         self._since: tuple[float, int] | None = None
         self._before = 0.0
+        self._alone = 0.0
         self._rests_until = 0.0
 
     @property
@@ -57,6 +59,8 @@ class Ramp:
         if self._before and rate < GROWTH * self._before:
             self.wanted = max(1, self.wanted - 1)
             self._before, self._rests_until = 0.0, now + _AGAIN_S
+        elif self.wanted == 1 and rate >= GROWTH * self._alone:
+            self._alone = rate  # it gets faster by itself still
         elif self.wanted < self.most and worth:
             self._before, self._rests_until = rate, 0.0
             self.wanted += 1

@@ -18,6 +18,7 @@ from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.buffers import Buffers
 from launcher_recovery.transfer.layout import Layout
 from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.ramp import Ramp
 from launcher_recovery.transfer.supervisor import Supervisor
 from launcher_recovery.transfer.worker import Extent, Worker
 from sample_launcher.hub import Hub
@@ -28,19 +29,20 @@ MIB = 1 << 20
 
 def connection(received: int = 0) -> Worker:
     """A fast connection that has nothing to fetch at the moment."""
-    made = SimpleNamespace(rival=None, rate=1e12, extent=None, asked_at=None, received=received, source=None)
+    made = SimpleNamespace(rival=None, rate=1024.0 * MIB, extent=None, asked_at=None, received=received, source=None)
     return cast(Worker, made)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "length"), [(1, 512 * MIB), (2, 256 * MIB), (4, 128 * MIB)], ids=["one", "two", "four"]
-)
-def test_a_connection_gets_as_much_as_leaves_the_same_to_each_that_there_is_to_be(wanted: int, length: int) -> None:
-    """Half of its share, so that who is alone asks ten times for a file of a GiB, and not thirty."""
-    allotment = Allotment(Pieces(1024 * MIB), 4)
-    allotment.wanted = wanted
-    extent = allotment.next(one := connection(), [one])
-    assert extent == Extent(0, length)
+def test_what_is_asked_for_is_worth_asking() -> None:
+    """A quarter of a second's worth, where the way to the end has less for each: it would wait more than receive."""
+    pieces = Pieces(1024 * MIB)
+    allotment = Allotment(pieces, 4)
+    one = connection()
+    lengths = []
+    while extent := allotment.next(one, [one]):
+        lengths.append((extent.end - extent.pos) // MIB)
+        pieces.add(extent.pos, extent.end - extent.pos)
+    assert lengths == [256, 256, 256, 256]
 
 
 def test_the_journal_is_not_written_again_for_an_answer_that_tells_nothing_new(
@@ -101,8 +103,18 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
         buffers=buffers,
     )
     supervisor = Supervisor(cast(Any, None), fetching, [])
-    supervisor.fill_up()
-    now, buffers.ran_out_at = 10.0, ran_out_at
-    cast(Any, worker).received += 100 * MIB
-    supervisor.fill_up()
+    buffers.ran_out_at = ran_out_at
+    for now in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
+        cast(Any, worker).received += 100 * MIB
+        supervisor.fill_up()
     assert allotment.wanted == connections
+
+
+def test_the_first_connection_is_given_the_time_to_get_as_fast_as_it_is() -> None:
+    """Else a second one would be thought to have brought about what the first one did by itself."""
+    ramp, received, wanted = Ramp(4), 0, []
+    for number, rate in enumerate([10, 20, 40, 44, 88]):
+        ramp.observe(2.0 * number, received, ramp.wanted, True)
+        received += rate * MIB
+        wanted.append(ramp.observe(2.0 * number + 1, received, ramp.wanted, True))
+    assert wanted == [1, 1, 1, 2, 3]
