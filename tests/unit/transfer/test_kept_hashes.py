@@ -108,8 +108,8 @@ def test_after_a_wrong_piece_only_what_lies_behind_it_is_hashed_again(
         kit.hashing.rewind(7 * PIECE)
         kit.put(7 * PIECE + 5, 8 * PIECE)
     assert kit.finished() == ()
-    # What was there of the piece, for its own hash; then what lies behind it, or behind the place; the rest of the piece
-    # came from memory, or had to be read as well.
+    # What was there of the piece, for its own hash; then what lies behind it, or behind the place. The rest of the
+    # piece came from memory, or had to be read as well.
     assert kit.part.count <= 5 + len(DATA) - (8 if places == COUNT else 6) * PIECE
     kit.hashing.stop()
     kit.part.close()

@@ -20,7 +20,7 @@ from launcher_recovery.transfer.layout import Layout
 from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.ramp import Ramp
 from launcher_recovery.transfer.supervisor import Supervisor
-from launcher_recovery.transfer.worker import Extent, Worker
+from launcher_recovery.transfer.worker import Worker
 from sample_launcher.hub import Hub
 from tests.transfers import Downloads
 
@@ -104,7 +104,7 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
     )
     supervisor = Supervisor(cast(Any, None), fetching, [])
     buffers.ran_out_at = ran_out_at
-    for now in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
+    for _ in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
         cast(Any, worker).received += 100 * MIB
         supervisor.fill_up()
     assert allotment.wanted == connections
