@@ -104,7 +104,7 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
     )
     supervisor = Supervisor(cast(Any, None), fetching, [])
     buffers.ran_out_at = ran_out_at
-    for _ in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
+    for now in (7.0, 8.0, 9.0, 10.0):  # noqa: B007 - twice the beginning and the end of a measurement, for the clock
         cast(Any, worker).received += 100 * MIB
         supervisor.fill_up()
     assert allotment.wanted == connections
