@@ -99,7 +99,8 @@ class NativeHandlers:
             return written
 
         try:
-            python = _environment(folder, tell)
+            # Only what nodes need is ever installed, and an environment with pip takes seconds to make.
+            python = _environment(folder, tell, with_pip=bool((import_json or {}).get("nodes")))
             if import_json is not None:
                 self._nodes(project_id, folder, import_json, python, tell)
                 self._models(project_id, models, import_json, tell)
@@ -181,13 +182,13 @@ def default_node_name(url: str) -> str:
     return PurePosixPath(urlsplit(url).path).name.removesuffix(".git")
 
 
-def _environment(folder: Path, tell: Callable[..., dict[str, Any]]) -> str:
+def _environment(folder: Path, tell: Callable[..., dict[str, Any]], *, with_pip: bool) -> str:
     """Make the project's virtual environment unless that was done; the path of its interpreter."""
     where = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
     python = folder.joinpath("venv", *where)
     # An interpreter alone says little: one that was cut off may have no pip. Making it again mends that.
     if not (python.exists() and (read_state(folder) or {}).get("environment_made")):
         tell("Making the Python environment")
-        run([sys.executable, "-m", "venv", str(folder / "venv")])
+        run([sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder / "venv")])
         tell("Made the Python environment", environment_made=True)
     return str(python)

@@ -135,7 +135,7 @@ class Launcher:
             project = self.project(project_id)
             return None if project["busy"] or project["state"] == "setting_up" else project
 
-        return wait_for(look, PATIENCE_S)
+        return wait_for(look, PATIENCE_S, pause_s=0.05)
 
     def operations(self, **query: Any) -> list[dict[str, Any]]:
         """Operations, newest first."""

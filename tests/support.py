@@ -57,12 +57,12 @@ def let_go(store: Store) -> None:
         of_store.detach(live)
 
 
-def wait_for(look: Callable[[], T], seconds: float = 30.0) -> T:
+def wait_for(look: Callable[[], T], seconds: float = 30.0, pause_s: float = 0.005) -> T:
     """What `look` returns as soon as that is true."""
     until = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < until, f"did not happen within {seconds:g} s"
-        time.sleep(0.005)
+        time.sleep(pause_s)
     return found
 
 
