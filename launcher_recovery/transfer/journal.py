@@ -69,9 +69,7 @@ def load(path: Path, kept: Transfer | None, *, is_proven: bool, size: int | None
         journal = kept.journal
     note = part.read_note(path)
     if note is None:
-        if "pieces" in journal:  # what is not in it may as well be holes
-            return _of_journal(length, journal, size) or nothing()
-        return _of_prefix(length, journal, is_proven, size)
+        return _of_journal(length, journal, size) or _of_prefix(length, journal, is_proven, size)
     if size is not None and note.size != size:
         return nothing()
     is_ours = journal.get("id") == note.transfer_id.hex()

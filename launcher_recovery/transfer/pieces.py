@@ -119,6 +119,22 @@ class Pieces:
         if start is not None:
             yield from _without(start, end, ends)
 
+    def divided(self, piece: int) -> Pieces:
+        """The same bytes in pieces of another length, of which no hash is known; without what lies behind a gap."""
+        other = Pieces(self.size, piece)
+        for index in range(other.count):
+            start = other.start_of(index)
+            other.fill(index, min(self._run_from(start), other.end_of(index)) - start)
+        return other
+
+    def _run_from(self, offset: int) -> int:
+        """The end of the bytes that are there without a gap from `offset` on."""
+        for index in range(offset // self.piece, self.count):
+            end = self.start_of(index) + self.filled[index]
+            if end < self.end_of(index):
+                return max(offset, end)
+        return self.size
+
     # -- the journal --------------------------------------------------------------------------------
 
     def to_journal(self) -> dict[str, Any]:

@@ -206,14 +206,19 @@ def test_a_torn_note_leaves_what_was_synced(path: Path) -> None:
         assert (known.transfer_id, known.validators) == (ID, VALIDATORS)
 
 
-@pytest.mark.parametrize("is_proven", [False, True])
-def test_a_torn_note_of_which_nothing_was_synced_leaves_nothing(path: Path, is_proven: bool) -> None:
-    """Such a file is as long as it is to be, but has holes: it is not taken for the beginning of the file."""
+def test_of_a_torn_note_of_which_nothing_was_synced_only_a_checksum_of_the_whole_makes_use(path: Path) -> None:
+    """Another program may have left it; what is not right of it is found in the end."""
     path.write_bytes(bytes(SIZE))
-    expect_nothing(load(path, kept_of(path, pieces_with("hashed", "some")), is_proven=is_proven))
-    expect_nothing(load(path, kept_of(path, pieces_with("durable")), is_proven=is_proven, size=SIZE + 1))
+    for kept, size in (
+        (kept_of(path, pieces_with("hashed", "some")), SIZE),
+        (kept_of(path, pieces_with("durable")), SIZE + 1),
+    ):
+        expect_nothing(load(path, kept, size=size))
+        known = load(path, kept, size=size, is_proven=True)
+        assert (known.pieces, known.prefix, known.validators) == (None, SIZE, {})
+        expect_nothing(load(path, kept, size=SIZE - 1, is_proven=True))
     path.write_bytes(bytes(9))
-    expect_nothing(load(path, kept_of(path, pieces_with("durable")), is_proven=is_proven))
+    expect_nothing(load(path, kept_of(path, pieces_with("durable"))))
 
 
 def test_a_partial_that_was_deleted_is_begun_anew(path: Path) -> None:

@@ -186,6 +186,25 @@ def test_no_two_gaps_touch(pieces: Pieces) -> None:
     assert all(end < start for (_, end), (start, _) in itertools.pairwise(gaps))
 
 
+# -- divided anew ---------------------------------------------------------------------------------------------
+
+
+@given(some_pieces(), st.integers(1, 45))
+@same_each_time
+def test_divided_anew_what_lies_behind_a_gap_within_a_piece_is_lost_and_nothing_else(
+    pieces: Pieces, length: int
+) -> None:
+    before, other = there(pieces), pieces.divided(length)
+    for start in range(0, pieces.size, length):
+        run = 0
+        while run < min(length, pieces.size - start) and start + run in before:
+            run += 1
+        assert other.filled[start // length] == run
+    assert (other.size, other.piece, other.have) == (pieces.size, length, len(there(other)))
+    assert not any(other.hashes)
+    assert not any(other.durable)
+
+
 # -- the journal ----------------------------------------------------------------------------------------------
 
 
