@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.worker import Extent
 
 if TYPE_CHECKING:
-    from launcher_recovery.transfer.worker import Extent, Worker
+    from launcher_recovery.transfer.comparing import Comparison
+    from launcher_recovery.transfer.worker import Worker
 
 EXTENT_S = 8.0
 """An extent takes about so many seconds, so that asking for the next one costs next to nothing."""
@@ -20,8 +22,6 @@ HELP_S = 4.0
 _FIRST = 32 << 20
 # While there is one connection, which need not end together with others, no extent is shorter than so many seconds.
 _WORTH_S = 0.25
-_BOUNDED = 16 << 20
-_BOUNDS = 32
 
 
 class Allotment:
@@ -39,13 +39,15 @@ class Allotment:
     def __init__(self, pieces: Pieces, connections: int) -> None:
         self._pieces = pieces
         self._connections = max(1, connections)
-        self._cursor: int | None = None
-        self._compared: Extent | None = None
-        self._found: int | None = None
         self.wanted = 1
         """How many connections there are to be at the moment."""
+        self.comparison: Comparison | None = None
+        """What looks for a wrong piece, once all are there and the whole is not right."""
 
-    # -- what is missing ----------------------------------------------------------------------------
+    @property
+    def is_comparing(self) -> bool:
+        """Whether what is there is being compared with what a source sends, to find a wrong piece."""
+        return self.comparison is not None
 
     def next(self, worker: Worker, workers: Sequence[Worker], avoided: Iterable[int] = ()) -> Extent | None:
         """The next extent for a connection; None: it is not needed any more.
@@ -55,11 +57,9 @@ class Allotment:
             workers: all there are.
             avoided: pieces that this one is not to fetch.
         """
-        from launcher_recovery.transfer.worker import Extent
-
         busy = [other for other in workers if other.extent is not None and other is not worker]
-        if self._cursor is not None and self._pieces.is_whole:
-            return None if busy else self._next_to_compare()
+        if self.comparison is not None and self._pieces.is_whole:
+            return None if busy else self.comparison.next()
         if worker.rival is not None:
             return self._part_of(worker.rival)
         if len(busy) >= self.wanted:
@@ -73,8 +73,8 @@ class Allotment:
     def has_work(self, workers: Sequence[Worker], avoided: Iterable[int] = ()) -> bool:
         """Whether there is something that no connection is about to fetch, beside the pieces that are avoided."""
         taken = [(other.extent.pos, other.extent.end) for other in workers if other.extent is not None]
-        if self._cursor is not None and self._pieces.is_whole:
-            return not taken and not self.is_compared
+        if self.comparison is not None and self._pieces.is_whole:
+            return not taken and not self.comparison.is_compared
         return next(self._pieces.gaps([*taken, *map(self._range_of, avoided)]), None) is not None
 
     def _range_of(self, index: int) -> tuple[int, int]:
@@ -110,8 +110,6 @@ class Allotment:
 
     def _part_of(self, rival: Worker) -> Extent | None:
         """The second half of what the rival has left; what is not worth dividing is fetched twice."""
-        from launcher_recovery.transfer.worker import Extent
-
         extent = rival.extent
         if extent is None or not extent.left:
             return None
@@ -121,49 +119,3 @@ class Allotment:
         helped = Extent(middle, extent.end)
         extent.end = middle
         return helped
-
-    # -- comparing what is there --------------------------------------------------------------------
-
-    @property
-    def is_comparing(self) -> bool:
-        """Whether what is there is being compared with what a source sends, to find a wrong piece."""
-        return self._cursor is not None
-
-    def compare_from(self, offset: int) -> None:
-        """From now on compare what is there, from `offset` on, until a difference is found."""
-        self._cursor, self._compared, self._found = offset, None, None
-
-    def found(self, index: int, extent: Extent) -> None:
-        """A piece is another one at the source; nothing behind it is compared for now."""
-        self._found = index
-        extent.end = min(extent.end, self._pieces.end_of(index))
-
-    @property
-    def differing(self) -> int | None:
-        """The piece that was found to be another one, and was replaced."""
-        return self._found
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether the comparison has come to the end, or to a difference."""
-        return self._found is not None or (self.is_comparing and self.cursor >= self._pieces.size)
-
-    @property
-    def cursor(self) -> int:
-        """How far the comparison has come."""
-        return self._compared.pos if self._compared is not None else self._cursor or 0
-
-    def end_comparing(self) -> None:
-        """Only what is missing is fetched again."""
-        self._cursor = self._compared = self._found = None
-
-    def _next_to_compare(self) -> Extent | None:
-        """In bounded ranges: what a source sends behind the first difference is of no use."""
-        from launcher_recovery.transfer.worker import Extent
-
-        if self.is_compared:
-            return None
-        piece, start = self._pieces.piece, self.cursor
-        length = max(min(_BOUNDED, self._pieces.size // _BOUNDS) // piece, 1) * piece
-        self._compared = Extent(start, min(self._pieces.size, start + length))
-        return self._compared

@@ -28,7 +28,7 @@ from launcher_recovery.transfer.part import Part, PartClosedError
 from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.request import Validators
 from launcher_recovery.transfer.reservations import Reservation
-from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.sources import OtherFileError, Source
 from launcher_recovery.transfer.supervisor import Supervisor
 from launcher_recovery.transfer.wanted import Wanted
 
@@ -36,6 +36,18 @@ logger = logging.getLogger("launcher_recovery")
 
 # How often a file may change while it is downloaded before this attempt gives up.
 _MOST_CHANGES = 3
+
+
+class _NotHereError(Exception):
+    """What came is not the file, but sources that have one of another size are left.
+
+    Args:
+        useless: the addresses of all others.
+    """
+
+    def __init__(self, useless: frozenset[str]) -> None:
+        super().__init__()
+        self.useless = useless
 
 
 def attempt(operation: Operation, wanted: Wanted) -> Path:
@@ -53,13 +65,19 @@ def attempt(operation: Operation, wanted: Wanted) -> Path:
         return destination
     if wanted.reuse is not None and reused(operation, wanted):
         return destination
-    for _ in range(_MOST_CHANGES):
-        one = _Attempt(operation, wanted)
+    changes, useless = 0, frozenset[str]()
+    while changes < _MOST_CHANGES:
+        one = _Attempt(operation, wanted, useless)
         try:
             one.run()
             return destination
         except ChangedError:
+            changes += 1
             logger.info("%s changed on the server, and is downloaded anew", destination.name)
+            one.discard()
+        except _NotHereError as error:
+            useless |= error.useless
+            logger.info("%s is another file there, and is downloaded from a mirror", destination.name)
             one.discard()
         finally:
             one.close()
@@ -69,9 +87,10 @@ def attempt(operation: Operation, wanted: Wanted) -> Path:
 class _Attempt:
     """The partial of one attempt, and everything that works on it."""
 
-    def __init__(self, operation: Operation, wanted: Wanted) -> None:
+    def __init__(self, operation: Operation, wanted: Wanted, useless: frozenset[str] = frozenset()) -> None:
         self._operation = operation
         self._wanted = wanted
+        self._useless = useless
         kept = operation.kept_transfer(str(wanted.destination))
         had_before = kept is not None and kept.partial is not None
         try:
@@ -98,6 +117,9 @@ class _Attempt:
         self._sources += [Source(url, wanted.headers_of(url), is_given=False) for url in others]
         for source in self._sources:
             source.validators = known.validators.get(source.key)
+            if source.url in self._useless:
+                source.is_out = True
+                source.error = UnexpectedContentError(f"{redact_url(source.url)} has another file than was asked for")
         given = self._sources[0]
         if known.have and not wanted.proofs and not self._can_go_on(given, known):
             known = journal.nothing()
@@ -229,8 +251,8 @@ class _Attempt:
         """Whether all bytes are there; then nobody is about to change any."""
         with self._fetching.lock:
             allotment = self._fetching.allotment
-            is_comparing = allotment is not None and allotment.is_comparing and not allotment.is_compared
-            if not layout.pieces.is_whole or is_comparing:
+            comparison = None if allotment is None else allotment.comparison
+            if not layout.pieces.is_whole or (comparison is not None and not comparison.is_compared):
                 return False
             self._supervisor.dismiss()
             return True
@@ -245,36 +267,39 @@ class _Attempt:
                 raise error
 
     def _is_right(self, layout: Layout) -> bool:
-        """Whether the whole has its checksums. If not, a wrong piece is looked for by comparing with the source.
-
-        From the front, in bounded ranges; the first piece that differs is replaced, and the whole is looked at again.
+        """Whether the whole has its checksums. If not, what is wrong is looked for at the sources; see `Comparison`.
 
         Raises:
             IntegrityError: the sources have what is there, and it is not what was asked for.
+            _NotHereError: there are some that have a file of another size.
         """
         digests, allotment = layout.hashing.digests, self._fetching.allotment
         assert allotment is not None
         wrong = digests.wrong() if digests is not None else ()
         if not wrong:
             return True
-        if self._is_as_told(digests):
-            raise self._refusal(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
+        assert digests is not None
+        given = self._sources[0]
+        is_as_told = any(digests.has(checksum) for checksum in given.checksums)
         with self._fetching.lock:
-            found = allotment.differing
-            if found is not None and layout.pieces.end_of(found) < layout.pieces.size:
-                allotment.compare_from(layout.pieces.end_of(found))  # another piece is wrong as well
-                return False
-            is_confirmed = allotment.is_comparing
-            if self._fetching.compare_with_another():
+            if not allotment.is_comparing:
                 logger.info("%s is damaged; its wrong piece is looked for", self._wanted.destination.name)
+            # Where the server itself says of the file what was computed here, nothing was damaged on the way.
+            if self._fetching.look_for_wrong([given] if is_as_told else []):
                 return False
-        if is_confirmed:
+        others = {one.url for one in self._sources if isinstance(one.error, OtherFileError)}
+        useless = frozenset(one.url for one in self._sources if one.url not in others)
+        if others and useless > self._useless:
+            raise _NotHereError(useless)
+        comparison = allotment.comparison
+        assert comparison is not None
+        if comparison.is_contradicted:
+            raise self._refusal(wrong[0], "the server sends it differently each time")
+        if comparison.has_compared:
             raise self._refusal(wrong[0], "the server sends it so", UnexpectedContentError)
+        if is_as_told:
+            raise self._refusal(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
         raise self._refusal(wrong[0], "its damaged piece cannot be fetched by itself")
-
-    def _is_as_told(self, digests: Digests | None) -> bool:
-        """Whether the server itself says of the file what was computed here: then nothing was damaged on the way."""
-        return digests is not None and any(digests.has(checksum) for checksum in self._sources[0].checksums)
 
     def _refusal(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> IntegrityError:
         layout = self._fetching.layout

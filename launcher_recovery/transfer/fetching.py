@@ -12,6 +12,7 @@ from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.buffers import Buffers
 from launcher_recovery.transfer.checksums import Digests
+from launcher_recovery.transfer.comparing import Comparison
 from launcher_recovery.transfer.content import refuse_what_is_no_file
 from launcher_recovery.transfer.disk import explained
 from launcher_recovery.transfer.journal import Known
@@ -21,7 +22,7 @@ from launcher_recovery.transfer.part import Part, PartClosedError
 from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.proving import prove
 from launcher_recovery.transfer.request import Answer, FileChangedError, NotThatFile, Validators, ask
-from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.sources import OtherFileError, Source
 from launcher_recovery.transfer.wanted import Wanted
 from launcher_recovery.transfer.worker import Extent, LocalError, Worker
 
@@ -83,10 +84,6 @@ class Fetching:
         """By piece and source, how often it arrived wrong."""
         self.brought_by: dict[int, Source] = {}
         """By piece, the source that sent the end of it."""
-        self.compared_with: Source | None = None
-        """The source with which what is there is being compared."""
-        self.exhausted: set[Source] = set()
-        """Sources that have nothing else to offer than what is there, which is wrong."""
         self._on_layout = on_layout
         self._on_stream = on_stream
 
@@ -177,7 +174,11 @@ class Fetching:
             start, end = 0, None
         try:
             return ask(worker.session, source, start, end, known, trust_range=is_trusted)
-        except FileChangedError:
+        except FileChangedError as error:
+            if not source.is_given:
+                raise OtherFileError(
+                    f"the mirror {redact_url(source.url)} has another file by now", error.size
+                ) from None
             if not is_trusted:
                 raise ChangedError from None
         except NotThatFile:
@@ -210,6 +211,8 @@ class Fetching:
                 raise IntegrityError(f"{where} has {total} bytes, but {self.wanted.size} bytes were expected")
             pieces = self.pieces
             if pieces is not None and total is not None and total != pieces.size:
+                if not source.is_given:
+                    raise OtherFileError(f"{where} has {total} bytes instead of {pieces.size} bytes", total)
                 raise ChangedError
             if pieces is None and total is None and self.wanted.size is not None and answer.is_whole:
                 total = self.wanted.size
@@ -268,26 +271,22 @@ class Fetching:
         """Whether there is something that the source is still to send."""
         if self.allotment is None:
             return True
-        if self.allotment.is_comparing and source is not self.compared_with:
+        comparison = self.allotment.comparison
+        if comparison is not None and not comparison.is_for(source):
             return False  # what replaces a wrong piece comes from one source
         return self.allotment.has_work(self.workers, self.avoided(source))
 
-    def compare_with_another(self) -> bool:
-        """Begin to compare what is there with what a source has; False: all of them have been asked.
+    def look_for_wrong(self, confirmed: Sequence[Source] = ()) -> bool:
+        """The whole is wrong: compare it with what sources send, or go on with that; False: there is nothing left.
 
-        One that sent little of what is there goes first, since it is not what sent the wrong bytes.
+        Args:
+            confirmed: sources that are known to have what is there.
         """
         assert self.allotment is not None
-        if self.compared_with is not None:
-            self.exhausted.add(self.compared_with)
-        left = [one for one in self.sources if not (one.is_out or one.ignores_ranges or one in self.exhausted)]
-        if not left:
-            self.compared_with = None
-            return False
-        brought = Counter(self.brought_by.values())
-        self.compared_with = min(left, key=lambda source: brought[source])
-        self.allotment.compare_from(0)
-        return True
+        assert self.layout is not None
+        if self.allotment.comparison is None:
+            self.allotment.comparison = Comparison(self.layout.pieces, self.sources, self.brought_by, confirmed)
+        return self.allotment.comparison.go_on()
 
     # -- bytes --------------------------------------------------------------------------------------
 
@@ -378,8 +377,8 @@ class Fetching:
         assert self.allotment is not None
         pieces = layout.pieces
         index = at // pieces.piece
-        if self.allotment.is_comparing:
-            self.allotment.found(index, extent)
+        if self.allotment.comparison is not None:
+            self.allotment.comparison.differs(index, extent)
             pieces.fill(index, at - pieces.start_of(index))
             layout.part.note([(index, pieces.filled[index])])
             layout.hashing.rewind(pieces.start_of(index))

@@ -9,7 +9,7 @@ from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.body import Body
 from launcher_recovery.transfer.layout import Layout
 from launcher_recovery.transfer.request import NotThatFile, Validators, ask
-from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.sources import OtherFileError, Source
 
 SAMPLE = 256 << 10
 """Bytes of a sample."""
@@ -26,12 +26,17 @@ def prove(
         layout: what is there to compare with; None: nothing yet.
         has_checksum: whether a checksum is going to prove the whole. Without one, and without two pieces to compare,
             nothing would tell that a mirror has the same file.
-        is_comparing: what is there is known to be wrong somewhere, so that one of the samples may differ.
+        is_comparing: what is there is known to be wrong, so that it is nothing to compare with; a checksum proves what
+            comes of it.
 
     Raises:
-        IntegrityError: it has another file, or nothing can prove that it has the same.
+        OtherFileError: it has another file.
+        IntegrityError: it gives no parts of the file, or nothing can prove that it has the same.
         requests.RequestException: it could not be asked.
     """
+    if is_comparing:
+        source.is_proven = True
+        return
     samples = [] if layout is None else _samples(layout)
     if len(samples) < 2:
         if not has_checksum:
@@ -39,16 +44,11 @@ def prove(
         source.is_proven = True
         return
     assert layout is not None
-    allowed = 1 if is_comparing else 0
     for start, end in samples:
         there = memoryview(bytearray(end - start))
         layout.part.read(there, start)
-        sample = _sample(source, session, start, end, layout.pieces.size)
-        if sample == there:
-            continue
-        allowed -= 1
-        if sample is None or allowed < 0:
-            raise IntegrityError(f"the mirror {redact_url(source.url)} has another file")
+        if _sample(source, session, start, end, layout.pieces.size) != there:
+            raise OtherFileError(f"the mirror {redact_url(source.url)} has another file")
     source.is_proven = True
 
 
@@ -65,15 +65,19 @@ def _samples(layout: Layout) -> list[tuple[int, int]]:
     return [head, tail] if len(complete) > 1 else []
 
 
-def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview | None:
-    """What the source has there; None when it has a file of another size, or gives no ranges."""
+def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview:
+    """What the source has there."""
+    where = redact_url(source.url)
     try:
         answer = ask(session, source, start, end, source.validators or Validators(), trust_range=True)
     except NotThatFile:
-        return None
+        raise IntegrityError(f"the mirror {where} does not give the parts of the file that are asked for") from None
     try:
-        if answer.is_whole or answer.validators.size != size or answer.response is None:
-            return None
+        theirs = answer.validators.size
+        if theirs is not None and theirs != size:
+            raise OtherFileError(f"the mirror {where} has a file of {theirs} bytes instead of {size} bytes", theirs)
+        if answer.is_whole or theirs is None or answer.response is None:
+            raise IntegrityError(f"the mirror {where} does not give the parts of the file that are asked for")
         source.validators = source.validators or answer.validators
         body, view, done = Body(answer.response, _SILENCE_S), memoryview(bytearray(end - start)), 0
         while done < len(view):

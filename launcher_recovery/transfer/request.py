@@ -71,7 +71,15 @@ class NotThatFile(Exception):
 
 
 class FileChangedError(NotThatFile):
-    """The server has another version of the file than the one that the partial belongs to."""
+    """The server has another version of the file than the one that the partial belongs to.
+
+    Args:
+        size: bytes of that, when it is another number; else None.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        super().__init__()
+        self.size = size
 
 
 def ask(
@@ -220,7 +228,7 @@ def _examine(
     validators = Validators(validators.etag, validators.last_modified, total)
     expected = Validators(size=known.size) if trust_range else known
     if start and not expected.same_file(validators):
-        raise FileChangedError
+        raise FileChangedError(None if total == known.size else total)
     if total is None:
         validators = Validators(validators.etag, validators.last_modified, known.size)
     return Answer(response, start, last + 1, validators, is_whole=False)
@@ -235,7 +243,7 @@ def _nothing_there(response: requests.Response, start: int, known: Validators) -
         validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"), size)
         return Answer(None, start, start, validators, is_whole=start == 0)
     if start and known.size is not None and size is not None and size != known.size:
-        raise FileChangedError
+        raise FileChangedError(size)
     raise NotThatFile
 
 

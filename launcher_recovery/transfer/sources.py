@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from launcher_recovery.errors import IntegrityError
 from launcher_recovery.transfer import metalink
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 _NEWEST = 0.3
 # Failures in a row, while other connections to it work, after which a source is left alone in this attempt.
 _MOST_STRIKES = 4
+
+
+class OtherFileError(IntegrityError):
+    """A source has another file than the one that is there.
+
+    Args:
+        size: bytes of that; None: as many as what is there.
+    """
+
+    def __init__(self, text: str, size: int | None = None) -> None:
+        super().__init__(text)
+        self.size = size
 
 
 class Source:
@@ -84,6 +97,10 @@ class Source:
         self._is_forgiven = is_forgiven and self._strikes == 1
         if is_final or self._strikes >= _MOST_STRIKES:
             self.is_out = True
+
+    def revive(self) -> None:
+        """Whatever spoke against it does not any more."""
+        self.is_out, self.error, self._strikes = False, None, 0
 
     def is_usable(self, is_in_use: bool) -> bool:
         """Whether another connection to it makes sense now; `is_in_use` says whether one works at the moment."""

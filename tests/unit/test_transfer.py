@@ -364,8 +364,8 @@ def test_a_partial_longer_than_the_file_is_thrown_away(
     leave_partial(destination, hub.content(NAME) + b"more")
     downloads(url, destination, sha256=hub.sha256(NAME))
     expect_right(hub, destination)
-    expected = [(0, 206), (1000, 404), (0, 206)] if known else [(SIZE + 4, 416), (0, 200)]
-    assert starts(hub) == expected
+    before = [(0, 206), (1000, 404)] if known else []
+    assert starts(hub) == [*before, (SIZE + 4, 416), (0, 200)]
 
 
 # -- answers that are not the file ----------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer import allotment as module
 from launcher_recovery.transfer.allotment import HELP_S, Allotment
+from launcher_recovery.transfer.comparing import Comparison
 from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.sources import Source
 from launcher_recovery.transfer.worker import Extent
 
 MIB = 1 << 20
@@ -175,78 +176,45 @@ def test_the_slowest_is_the_one_that_needs_longest_if_that_is_long(monkeypatch: 
 # -- comparing ------------------------------------------------------------------------------------------------
 
 
-def whole(size: int, piece: int = MIB) -> tuple[Pieces, Allotment]:
-    pieces, allotment = made(size, piece)
+def whole(size: int) -> tuple[Pieces, Allotment, Source]:
+    pieces, allotment = made(size)
     for index in range(pieces.count):
         pieces.fill(index, pieces.length_of(index))
-    return pieces, allotment
+    source = Source("http://origin/model.bin")
+    allotment.comparison = Comparison(pieces, [source], {})
+    return pieces, allotment, source
 
 
-def test_what_is_there_is_compared_in_short_ranges_from_the_front() -> None:
-    _, allotment = whole(3 * MIB + 5)
-    assert not allotment.has_work([])
-    allotment.compare_from(0)
-    one = Connection()
-    seen = []
-    while (given := take(allotment, one)) is not None:
-        assert allotment.is_comparing
-        assert not allotment.is_compared
-        assert one.extent is not None
-        seen.append(given)
-        one.extent.pos = one.extent.end
-    assert seen == [(0, MIB), (MIB, 2 * MIB), (2 * MIB, 3 * MIB), (3 * MIB, 3 * MIB + 5)]
-    assert allotment.is_compared
-    assert allotment.differing is None
-    allotment.end_comparing()
-    assert not allotment.is_comparing
-
-
-@pytest.mark.parametrize(("size", "length"), [(64, 2), (320, 10), (4096, 16)])
-def test_the_ranges_of_a_large_file_are_longer(size: int, length: int) -> None:
-    _, allotment = whole(size * MIB)
-    allotment.compare_from(0)
-    assert take(allotment, Connection()) == (0, length * MIB)
-    assert module._BOUNDED == 16 * MIB
-
-
-def test_a_comparison_that_broke_off_goes_on_where_it_was() -> None:
-    _, allotment = whole(3 * MIB)
-    allotment.compare_from(MIB)
-    one = Connection()
-    assert take(allotment, one) == (MIB, 2 * MIB)
-    assert one.extent is not None
-    assert not allotment.has_work([one])  # type: ignore[list-item]
-    one.extent.pos += 1000
-    one.extent = None
-    assert allotment.has_work([one])  # type: ignore[list-item]
-    assert take(allotment, one) == (MIB + 1000, 2 * MIB + 1000)
-
-
-def test_one_connection_compares() -> None:
-    _, allotment = whole(3 * MIB)
-    allotment.compare_from(0)
+def test_one_connection_compares_what_is_there() -> None:
+    _, allotment, source = whole(3 * MIB)
+    assert allotment.is_comparing
+    assert not allotment.has_work([])  # it has not begun
+    assert allotment.comparison is not None
+    assert allotment.comparison.is_for(source)
     allotment.wanted = 4
+    assert allotment.has_work([])
     first, second = Connection(), Connection()
     assert take(allotment, first) == (0, MIB)
+    assert not allotment.has_work([first])  # type: ignore[list-item]
     assert take(allotment, second, first) is None
 
 
-def test_a_difference_ends_the_comparison_with_its_piece() -> None:
-    pieces, allotment = whole(64 * MIB)
-    allotment.compare_from(0)
+def test_what_a_difference_leaves_is_fetched_as_anything_that_is_missing() -> None:
+    pieces, allotment, source = whole(64 * MIB)
+    assert allotment.comparison is not None
+    assert allotment.comparison.is_for(source)
     one = Connection()
     assert take(allotment, one) == (0, 2 * MIB)
     assert one.extent is not None
     one.extent.pos = 100
-    allotment.found(0, one.extent)
+    allotment.comparison.differs(0, one.extent)
     pieces.fill(0, 100)
     assert one.extent.end == MIB
-    assert (allotment.differing, allotment.is_compared) == (0, True)
-    # The connection broke: what is missing of the piece is fetched as anything that is missing.
-    one.extent = None
+    one.extent = None  # the connection broke
+    assert allotment.has_work([])
     assert take(allotment, one) == (100, MIB)
     fetch(pieces, one)
+    assert allotment.comparison.is_compared
     assert take(allotment, one) is None
-    allotment.compare_from(MIB)
-    assert allotment.differing is None
+    assert allotment.comparison.go_on()
     assert take(allotment, one) == (MIB, 3 * MIB)
