@@ -33,6 +33,14 @@ def kit() -> Kit:
 
 
 @pytest.fixture
+def disk(path: Path) -> Iterator[SQLitePersistence]:
+    """A store in the file at `path`, a fixture of the module that asks for this one."""
+    made = SQLitePersistence(path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def postgres_url() -> Iterator[str]:
     """The URL of an empty schema on the PostgreSQL server of the tests."""
     with postgres.new_schema() as url:

@@ -351,13 +351,6 @@ def test_journals_take_no_room_from_operations(opened: Callable[..., DatabasePer
 
 
 @pytest.fixture
-def disk(path: Path) -> Iterator[SQLitePersistence]:
-    made = SQLitePersistence(path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def failing(disk: SQLitePersistence) -> Kit:
     """A kit on a store that goes on in memory while its disk fails, which `fail` makes it do."""
     kit = Kit(disk)

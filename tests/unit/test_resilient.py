@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ S = RecoveryState
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "recovery.db"
-
-
-@pytest.fixture
-def disk(path: Path) -> Iterator[SQLitePersistence]:
-    made = SQLitePersistence(path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
