@@ -37,8 +37,9 @@ start_postgres() {
     as_postgres "$programs/initdb" -D "$folder/data" -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
     port=5432
     while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-    as_postgres "$programs/pg_ctl" -D "$folder/data" -l "$folder/log" -w start \
-        -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder" >/dev/null
+    # What the tests write there need not outlive the machine.
+    as_postgres "$programs/pg_ctl" -D "$folder/data" -l "$folder/log" -w start -o "-p $port -c fsync=off \
+        -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder" >/dev/null
     as_postgres "$programs/createdb" -h 127.0.0.1 -p "$port" test
     export RECOVERY_TEST_POSTGRES_URL=postgresql://postgres@127.0.0.1:$port/test
     answers "$RECOVERY_TEST_POSTGRES_URL"

@@ -9,12 +9,28 @@ from collections.abc import Iterator
 import pytest
 
 from launcher_recovery import stores
+from launcher_recovery.persistence import outbox
 from sample_launcher.hub import Hub
+from tests import postgres
 from tests.support import watched_operations
 
 # Threads that were told to end may take so long to do it; one that only looks for work ends by itself.
 _ENDS_WITHIN_S = 5.0
 _LOOKS_FOR_WORK = "recovery-watch"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _integrators_stop_soon() -> Iterator[None]:
+    """Their thread that waits for events looks at times whether it is to end; a second for each test adds up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "_WAIT_S", 0.1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_stays_on_the_server() -> Iterator[None]:
+    yield
+    postgres.drop_schemas()
 
 
 @pytest.fixture(autouse=True)

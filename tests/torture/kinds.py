@@ -44,10 +44,10 @@ class InOneThread(Lifecycle):
 
 
 def _on_server(_: Path) -> tuple[Store, Store]:
-    """In a schema that is dropped when both are closed."""
+    """In a schema that others use when both are closed."""
     if not postgres.URL:
         pytest.skip("no PostgreSQL server is named by RECOVERY_TEST_POSTGRES_URL")
-    schema = postgres.new_schema()
+    schema = postgres.empty_store()
     url = schema.__enter__()
     stores = PostgresPersistence(url), PostgresPersistence(url)
     opened = set(stores)

@@ -47,6 +47,13 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgres_store_url() -> Iterator[str]:
+    """The URL of an empty store on the PostgreSQL server of the tests."""
+    with postgres.empty_store() as url:
+        yield url
+
+
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=postgres.needs_server)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Each kind of store in turn."""
@@ -56,7 +63,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     elif request.param == "sqlite":
         made = SQLitePersistence(tmp_path / "recovery.db")
     else:
-        made = PostgresPersistence(request.getfixturevalue("postgres_url"))
+        made = PostgresPersistence(request.getfixturevalue("postgres_store_url"))
     yield made
     let_go(made)
     made.close()

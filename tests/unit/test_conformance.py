@@ -34,7 +34,7 @@ class TestStores(StoreConformance):
     @pytest.fixture
     def persistence(self, store: Store, request: pytest.FixtureRequest) -> Store:
         if isinstance(store, PostgresPersistence):
-            self.url: str = request.getfixturevalue("postgres_url")
+            self.url: str = request.getfixturevalue("postgres_store_url")
         return store
 
     def reopen(self, persistence: Any) -> Any:

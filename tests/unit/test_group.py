@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[DatabasePersistence]:
     if request.param == "sqlite":
         yield request.getfixturevalue("disk")
         return
-    made = PostgresPersistence(request.getfixturevalue("postgres_url"))
+    made = PostgresPersistence(request.getfixturevalue("postgres_store_url"))
     yield made
     made.close()
 

@@ -120,7 +120,7 @@ def test_store_that_fails_for_a_while(
             if self.failures:
                 self.failures -= 1
                 raise error
-            return super().wait_for_events(seq, 1)
+            return super().wait_for_events(seq, 0.05)
 
     store = Flaky()
     tail, seen = OutboxTail(store), Collected()
