@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import queue
+import threading
 import time
 
 BUFFER = 1 << 20
@@ -26,19 +26,23 @@ class Buffers:
         self._free: queue.LifoQueue[memoryview | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
-        self.ran_out_at = -math.inf
-        """When somebody last had to wait for one (monotonic seconds): they are emptied more slowly than filled."""
+        self._lock = threading.Lock()
+        self.waited = 0.0
+        """Seconds that were spent waiting for one, by all together: they are emptied more slowly than filled."""
 
     def take(self, timeout: float) -> memoryview | None:
         """A buffer; None when none was given back for `timeout` seconds."""
         try:
             buffer = self._free.get_nowait()
         except queue.Empty:
-            self.ran_out_at = time.monotonic()
+            began = time.monotonic()
             try:
                 buffer = self._free.get(timeout=timeout)
             except queue.Empty:
                 return None
+            finally:
+                with self._lock:
+                    self.waited += time.monotonic() - began
         if buffer is not None:
             return buffer
         try:

@@ -25,8 +25,6 @@ _UNANSWERED_S = 3.0
 _SLOW = 0.25
 _NOT_NOW = (408, 425, 429, 500, 502, 503, 504)
 _LONG_AGO_S = 10.0
-# For so long after a connection had to wait for a buffer, what is behind the connections is what is slow.
-_NARROW_S = 1.0
 
 
 class Supervisor:
@@ -92,10 +90,8 @@ class Supervisor:
             else:
                 left = allotment_left(fetching)
                 worth = left > 2 * max(1, len(workers)) * fetching.layout.pieces.piece  # type: ignore[union-attr]
-                now = time.monotonic()
-                # Where the disk or the hashes are what is slow, one more would only mix up the order.
-                worth = worth and now - fetching.buffers.ran_out_at > _NARROW_S
-                wanted = self._ramp.observe(now, received, working, worth)
+                waited = fetching.buffers.waited
+                wanted = self._ramp.observe(time.monotonic(), received, working, worth, waited)
                 given = [source for source in self._sources if source.is_given and not source.is_out]
                 if any(one.ignores_ranges or not fetching.can_be_divided(one.validators) for one in given):
                     wanted = 1

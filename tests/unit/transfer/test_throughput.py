@@ -67,29 +67,30 @@ def test_the_journal_is_not_written_again_for_an_answer_that_tells_nothing_new(
     assert keepers.count("recovery-connection") == 1
 
 
-def test_buffers_tell_when_somebody_had_to_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not while there are some, nor because one is given back."""
-    monkeypatch.setattr(all_buffers, "time", SimpleNamespace(monotonic=lambda: 7.0))
+def test_buffers_tell_how_long_they_were_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that there was no wait while there are some."""
+    ticks = iter([7.0, 7.5, 9.0, 9.25])
+    monkeypatch.setattr(all_buffers, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     buffers = Buffers(2)
     first, second = buffers.take(0), buffers.take(0)
     assert first is not None
     assert second is not None
     buffers.give_back(first)
     assert buffers.take(0) is first
-    assert buffers.ran_out_at == float("-inf")
+    assert buffers.waited == 0
     assert buffers.take(0) is None
-    assert buffers.ran_out_at == 7.0
+    assert buffers.waited == 0.5
+    assert buffers.take(0) is None
+    assert buffers.waited == 0.75
 
 
-@pytest.mark.parametrize(
-    ("ran_out_at", "connections"), [(float("-inf"), 2), (8.5, 2), (9.5, 1)], ids=["never", "before", "just now"]
-)
+@pytest.mark.parametrize(("waited", "connections"), [(0.0, 2), (0.04, 2), (0.06, 1)], ids=["never", "little", "much"])
 def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
-    monkeypatch: pytest.MonkeyPatch, ran_out_at: float, connections: int
+    monkeypatch: pytest.MonkeyPatch, waited: float, connections: int
 ) -> None:
     """One more would receive nothing faster, and what arrives out of order is read again for the whole file's hash."""
-    now = 9.0
-    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: clock.now))
     worker = connection(received=1)
     pieces = Pieces(1024 * MIB)
     allotment = Allotment(pieces, 4)
@@ -103,11 +104,22 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
         buffers=buffers,
     )
     supervisor = Supervisor(cast(Any, None), fetching, [])
-    buffers.ran_out_at = ran_out_at
-    for now in (7.0, 8.0, 9.0, 10.0):  # noqa: B007 - twice the beginning and the end of a measurement, for the clock
-        cast(Any, worker).received += 100 * MIB
+    for clock.now in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
         supervisor.fill_up()
+        cast(Any, worker).received += 100 * MIB
+        buffers.waited += waited
     assert allotment.wanted == connections
+
+
+def test_what_a_further_connection_brings_is_judged_after_a_quarter_of_a_second() -> None:
+    """In a tenth, servers that limit each connection send now much, now nothing."""
+    ramp = Ramp(4)
+    for now, received in ((0.0, 0), (0.125, 10), (0.25, 10), (0.375, 20)):
+        ramp.observe(now, received * MIB, 1, True)
+    assert ramp.wanted == 2
+    assert ramp.observe(0.5, 20 * MIB, 2, True) == 2
+    assert ramp.observe(0.6875, 30 * MIB, 2, True) == 2
+    assert ramp.observe(0.75, 45 * MIB, 2, True) == 3
 
 
 def test_the_first_connection_is_given_the_time_to_get_as_fast_as_it_is() -> None:
