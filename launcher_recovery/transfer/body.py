@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import select
 import socket
 import ssl
@@ -10,8 +11,10 @@ from typing import Any
 
 import requests
 
-# Read at a time where only the slow way is open.
-_SLOW_READ = 1 << 16
+from launcher_recovery.transfer.lines import shut
+
+# Read at a time where only the slow way is open; no less than what http.client may have read ahead.
+_SLOW_READ = max(1 << 16, io.DEFAULT_BUFFER_SIZE)
 
 
 class Body:
@@ -30,11 +33,12 @@ class Body:
         self._raw: Any = response.raw
         fp: Any = getattr(self._raw, "_fp", None)
         is_plain = isinstance(fp, http.client.HTTPResponse) and not fp.chunked and fp.length is not None
-        self._plain: Any = fp if is_plain and hasattr(fp.fp, "readinto1") else None
+        self._plain: Any = fp if is_plain and hasattr(getattr(fp.fp, "raw", None), "readinto") else None
         self._socket = _socket_of(fp)
         if self._socket is not None:
             self._socket.settimeout(silence_s)
         self._rest = b""
+        self._has_begun = False
 
     def is_of(self, response: requests.Response) -> bool:
         """Whether it is the body of that response."""
@@ -46,9 +50,6 @@ class Body:
         Raises:
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed.
         """
-        if self._plain is not None:
-            fp = self._plain
-            return bytes(fp.fp.peek()[: fp.length]) if fp.length and fp.fp is not None else b""
         if not self._rest:
             self._rest = self._read_more()
         return self._rest
@@ -59,18 +60,14 @@ class Body:
         Raises:
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed.
         """
-        if self._plain is None:
+        if self._plain is None or self._rest or not self._has_begun:
             return self._read_slowly(view)
         fp = self._plain
         if not fp.length or fp.fp is None:
             return 0
-        count = int(fp.fp.readinto1(view[: min(len(view), fp.length)]))
-        if count:
-            fp.length -= count
-        if not fp.length:
-            # All of it was read: the connection may be used for the next request.
-            fp._close_conn()
-            self._raw.release_conn()
+        # Not by way of its buffer: that would lose what it has when the connection breaks in the same call.
+        count = int(fp.fp.raw.readinto(view[: min(len(view), fp.length)]))
+        self._took(count)
         return count
 
     def _read_slowly(self, view: memoryview) -> int:
@@ -83,8 +80,25 @@ class Body:
         return count
 
     def _read_more(self) -> bytes:
-        read1 = getattr(self._raw, "read1", None)
-        return (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
+        if self._plain is None:
+            read1 = getattr(self._raw, "read1", None)
+            return (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
+        fp = self._plain
+        if not fp.length or fp.fp is None:
+            return b""
+        data: bytes = fp.fp.read1(min(_SLOW_READ, fp.length))
+        self._has_begun = True
+        self._took(len(data))
+        return data
+
+    def _took(self, count: int) -> None:
+        """So many bytes of a plain body were read."""
+        fp = self._plain
+        fp.length -= count
+        if not fp.length:
+            # All of it was read: the connection may be used for the next request.
+            fp._close_conn()
+            self._raw.release_conn()
 
     def wait(self, seconds: float) -> bool:
         """Wait until there is something to read, its end included; False when there is nothing yet after `seconds`."""
@@ -104,11 +118,7 @@ class Body:
     def shut(self) -> None:
         """End it from another thread: whoever waits for bytes gets an error, or the end of the body, at once."""
         if self._socket is not None:
-            try:
-                # Not the method of a TLS socket, which would go on without decrypting.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            except (OSError, ValueError):
-                pass  # it is closed already
+            shut(self._socket)
 
 
 def _socket_of(fp: Any) -> Any:

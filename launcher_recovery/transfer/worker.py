@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import urllib3
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.body import Body
 from launcher_recovery.transfer.buffers import BUFFER
+from launcher_recovery.transfer.lines import Line
 from launcher_recovery.transfer.request import Answer
 from launcher_recovery.transfer.sources import Source
 
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from launcher_recovery.transfer.fetching import Fetching
 
 SILENCE_S = 5.0
+# What is gathered before it is written is lost when the process is killed: the bytes of so many seconds, but no less
+# than so many, since each write has its price.
 _GATHER_S = 0.05
+_GATHER_RATE_S = 0.008
+_GATHER_BYTES = 256 << 10
 _LEAST_READ = 16 << 10
 _RATE_S = 1.0
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -51,24 +56,34 @@ class Worker(threading.Thread):
         fetching: gives extents, and takes what comes.
         source: where to.
         session: the connection is made with it.
+        line: ends what that has under way; None: the session is not the worker's own, and stays open.
+        monotonic: the clock, in seconds.
     """
 
-    def __init__(self, fetching: Fetching, source: Source, session: requests.Session) -> None:
+    def __init__(
+        self,
+        fetching: Fetching,
+        source: Source,
+        session: requests.Session,
+        line: Line | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name="recovery-connection", daemon=True)
         self.source = source
         self.extent: Extent | None = None
-        self.asked_at: float | None = None
+        self.began_at = monotonic()
+        self.asked_at: float | None = self.began_at
         """When it began to wait for an answer; None while it receives."""
         self.received = 0
         self.rate = 0.0
-        self.slow_since: float | None = None
         """Bytes a second over the last second or so."""
-        self.began_at = time.monotonic()
         self.is_stopped = False
         self.rival: Worker | None = None
         """The connection that it is to be faster than; None: it fetches what no other one does."""
         self._fetching = fetching
         self._session = session
+        self._line = line
+        self._monotonic = monotonic
         self._body: Body | None = None
         self._since = (self.began_at, 0)
 
@@ -80,12 +95,15 @@ class Worker(threading.Thread):
             error = problem
         finally:
             self._body = None
-            self._session.close()
+            if self._line is not None:
+                self._session.close()
         self._fetching.left(self, error)
 
     def stop(self) -> None:
         """End at once; nothing is written any more after the bytes that are on their way to the disk."""
         self.is_stopped = True
+        if self._line is not None:
+            self._line.shut()
         body = self._body
         if body is not None:
             body.shut()
@@ -96,12 +114,15 @@ class Worker(threading.Thread):
         Raises:
             requests.ConnectionError: it broke before there were any.
         """
-        body = self._open(answer)
+        assert answer.response is not None
+        body, where = self._open(answer), redact_url(answer.response.url)
         try:
-            return body.peek()
+            first = body.peek()
         except (*BROKEN, ValueError, AttributeError) as error:
-            assert answer.response is not None
-            raise _broken(redact_url(answer.response.url), 0, error) from error
+            raise _broken(where, 0, error) from error
+        if not first and answer.end is not None and answer.end > answer.start and not self.is_stopped:
+            raise _ended_early(where, answer.end - answer.start)
+        return first
 
     def _open(self, answer: Answer) -> Body:
         assert answer.response is not None
@@ -132,14 +153,13 @@ class Worker(threading.Thread):
                     self._fetching.buffers.give_back(buffer)
                 if problem is not None:
                     if isinstance(problem, EOFError):
-                        missing = (answer.end if answer.end is not None else extent.end) - extent.pos
-                        text = f"{where} closed the connection {missing} bytes before the end"
-                        raise requests.ConnectionError(text)
+                        raise _ended_early(where, (answer.end or extent.end) - extent.pos)
                     raise _broken(where, extent.pos - first_byte, problem) from problem
         finally:
             self._body = None
-            if answer.end is None or extent.pos < answer.end:
-                answer.close()  # more would come that nobody wants
+            # More may come that nobody wants, or nothing was to be read; a connection that was read to the end of the
+            # body is kept for the next request all the same.
+            answer.close()
 
     def stream(self, answer: Answer) -> Iterator[memoryview]:
         """The body of an answer of unknown length as it comes; each part is of use until the next one.
@@ -165,7 +185,7 @@ class Worker(threading.Thread):
 
     def _gather(self, body: Body, buffer: memoryview, extent: Extent) -> tuple[int, Exception | None]:
         """Fill the buffer for a twentieth of a second at most; how much came, and what ended it."""
-        most = min(BUFFER, extent.end - extent.pos)
+        most = min(BUFFER, max(_GATHER_BYTES, int(self.rate * _GATHER_RATE_S)), extent.end - extent.pos)
         rate = self._fetching.bandwidth.rate
         if rate:
             most = min(most, max(_LEAST_READ, int(rate * _GATHER_S)))
@@ -179,7 +199,7 @@ class Worker(threading.Thread):
             if not got:
                 return count, EOFError()
             count += got
-            now = time.monotonic()
+            now = self._monotonic()
             if until is None:
                 until = now + _GATHER_S
             # What is here already does not wait for what may be long in coming.
@@ -192,7 +212,7 @@ class Worker(threading.Thread):
 
     def _measure(self, count: int) -> None:
         self.received += count
-        now = time.monotonic()
+        now = self._monotonic()
         began, had = self._since
         if now - began >= _RATE_S:
             self.rate = (self.received - had) / (now - began)
@@ -215,6 +235,10 @@ class Worker(threading.Thread):
     @property
     def session(self) -> requests.Session:
         return self._session
+
+
+def _ended_early(where: str, missing: int) -> Exception:
+    return requests.ConnectionError(f"{where} closed the connection {missing} bytes before the end")
 
 
 def _broken(where: str, received: int, error: Exception) -> Exception:
