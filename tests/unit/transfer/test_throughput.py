@@ -13,7 +13,6 @@ from launcher_recovery import MemoryPersistence
 from launcher_recovery.transfer import allotment as allotments
 from launcher_recovery.transfer import buffers as all_buffers
 from launcher_recovery.transfer import fetching as fetchings
-from launcher_recovery.transfer import supervisor as supervisors
 from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.buffers import Buffers
 from launcher_recovery.transfer.layout import Layout
@@ -85,12 +84,9 @@ def test_buffers_tell_how_long_they_were_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("waited", "connections"), [(0.0, 2), (0.04, 2), (0.06, 1)], ids=["never", "little", "much"])
-def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
-    monkeypatch: pytest.MonkeyPatch, waited: float, connections: int
-) -> None:
+def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(waited: float, connections: int) -> None:
     """One more would receive nothing faster, and what arrives out of order is read again for the whole file's hash."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: clock.now))
     worker = connection(received=1)
     pieces = Pieces(1024 * MIB)
     allotment = Allotment(pieces, 4)
@@ -102,8 +98,10 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
         workers=[worker],
         wanted=SimpleNamespace(connections=4),
         buffers=buffers,
+        can_serve=lambda source: True,
     )
-    supervisor = Supervisor(cast(Any, None), fetching, [])
+    operation: Any = SimpleNamespace(operation_id="o")
+    supervisor = Supervisor(operation, fetching, [], monotonic=lambda: clock.now)
     for clock.now in (7.0, 8.0, 9.0, 10.0):  # twice the beginning and the end of a measurement
         supervisor.fill_up()
         cast(Any, worker).received += 100 * MIB
