@@ -62,7 +62,7 @@ def test_the_journal_is_not_written_again_for_an_answer_that_tells_nothing_new(
     destination = tmp_path / "model.bin"
     Downloads(MemoryPersistence())(url, destination, connections=1)
     assert destination.read_bytes() == hub.content("model.bin")
-    assert len(hub.stats("model.bin")["requests"]) > 3
+    assert len(hub.stats("model.bin")["requests"]) > 1
     assert keepers.count("recovery-connection") == 1
 
 
