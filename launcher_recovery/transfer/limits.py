@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,10 @@ class Connections:
     def __init__(self, per_host: int = CONNECTIONS_PER_HOST, in_all: int = CONNECTIONS_IN_ALL) -> None:
         self.per_host = per_host
         self.in_all = in_all
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: the connections of the parent are not its own."""
         self._lock = threading.Lock()
         self._by_host: Counter[str] = Counter()
 
@@ -69,6 +74,10 @@ class Bandwidth:
         self._rate = rate
         self._monotonic = monotonic
         self._wait = wait
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew at the same rate, in a forked child: nobody waits there."""
         self._lock = threading.Lock()
         self._waiting: Counter[int] = Counter()
         self._due = 0.0
@@ -136,6 +145,10 @@ CONNECTIONS = Connections()
 
 BANDWIDTH = Bandwidth()
 """That of all downloads of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=CONNECTIONS.forget)
+    os.register_at_fork(after_in_child=BANDWIDTH.forget)
 
 
 def put_in_force(config: RecoveryConfig, before: RecoveryConfig = DEFAULT_CONFIG) -> None:

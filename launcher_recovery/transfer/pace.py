@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
@@ -48,7 +47,7 @@ class Pace:
         self._since = {key: since for key, since in self._since.items() if key in rates}
         known = {key: pair for key, pair in rates.items() if pair is not None}
         self._rates.extend(rate for rate, _ in known.values() if rate)
-        usual = statistics.median(self._rates) if len(self._rates) >= _FEWEST else 0.0
+        usual = sorted(self._rates)[len(self._rates) // 2] if len(self._rates) >= _FEWEST else 0.0
         crawl: float = CRAWL
         if share is not None:
             usual, crawl = min(usual, share), min(crawl, SLOW * share)

@@ -34,11 +34,6 @@ class Ramp:
         self._alone = 0.0
         self._rests_until = 0.0
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether no further connection is being tried at the moment."""
-        return self.wanted >= self.most or self._rests_until > 0
-
     def observe(self, now: float, received: int, working: int, worth: bool, waited: float = 0.0) -> int:
         """How many connections there should be.
 
@@ -67,6 +62,8 @@ class Ramp:
         if self._before and rate < GROWTH * self._before:
             self.wanted = max(1, self.wanted - 1)
             self._before, self._rests_until = 0.0, now + _AGAIN_S
+        elif not count:
+            pass  # silence says nothing of how fast it is
         elif self.wanted == 1 and rate >= GROWTH * self._alone:
             self._alone = rate  # it gets faster by itself still
         elif self.wanted < self.most and worth:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from launcher_recovery.errors import IntegrityError
@@ -64,7 +64,9 @@ class Source:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        """Empty when the address has none."""
+        origin = _origin(self.url)
+        return "" if origin is None else origin[1]
 
     @property
     def key(self) -> str:
@@ -112,15 +114,23 @@ def key_of(url: str) -> str:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether two addresses have scheme, host and port in common (RFC 6454 §4)."""
-    return _origin(one) == _origin(other)
+    """Whether two addresses have scheme, host and port in common (RFC 6454 §4); one that makes no sense has none."""
+    origin = _origin(one)
+    return origin is not None and origin == _origin(other)
 
 
 def same_site(one: str, other: str) -> bool:
     """Whether two addresses have the host in common."""
-    return urlsplit(one).hostname == urlsplit(other).hostname
+    first, second = _origin(one), _origin(other)
+    return first is not None and second is not None and first[1] == second[1]
 
 
-def _origin(url: str) -> tuple[Any, ...]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, {"http": 80, "https": 443}.get(parts.scheme) if port is None else port

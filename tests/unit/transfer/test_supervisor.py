@@ -629,6 +629,19 @@ def test_progress_is_told_with_where_it_comes_from(stage: Stage) -> None:
     assert stage.operation.told[-1] == (3 * MIB, 10 * MIB, "bytes", "from mirror.example")
 
 
+def test_it_is_told_who_does_not_answer(stage: Stage) -> None:
+    stage.alone()
+    stage.fill_up()
+    stage.tick(3)
+    assert stage.operation.told == []
+    stage.tick(0.1)
+    assert stage.operation.told[-1] == (0, None, "bytes", "waiting for an answer from hub.example")
+    stage.only().asked_at = None
+    stage.shared.have = 1
+    stage.tick()
+    assert stage.operation.told[-1] == (1, None, "bytes", None)
+
+
 def test_progress_of_a_body_of_unknown_size_is_told(stage: Stage) -> None:
     stage.shared.have = 5
     stage.tick()
