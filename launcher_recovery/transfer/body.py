@@ -11,6 +11,8 @@ from typing import Any
 
 import requests
 
+from launcher_recovery.transfer.lines import shut
+
 # Read at a time where only the slow way is open; no less than what http.client may have read ahead.
 _SLOW_READ = max(1 << 16, io.DEFAULT_BUFFER_SIZE)
 
@@ -139,11 +141,7 @@ class Body:
     def shut(self) -> None:
         """End it from another thread: whoever waits for bytes gets an error, or the end of the body, at once."""
         if self._socket is not None:
-            try:
-                # Not the method of a TLS socket, which would go on without decrypting.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            except (OSError, ValueError):
-                pass  # it is closed already
+            shut(self._socket)
 
 
 def _socket_of(fp: Any) -> Any:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections.abc import Callable
 
 import requests
 
-from launcher_recovery.errors import AddressExpiredError, IntegrityError
 from launcher_recovery.operation import Operation
 from launcher_recovery.transfer.allotment import Allotment
+from launcher_recovery.transfer.choice import Choice
 from launcher_recovery.transfer.fetching import ChangedError, Fetching, SuperfluousError
 from launcher_recovery.transfer.limits import CONNECTIONS, Connections
+from launcher_recovery.transfer.lines import Line
+from launcher_recovery.transfer.pace import SLOW_S, Pace
 from launcher_recovery.transfer.ramp import Ramp
 from launcher_recovery.transfer.request import CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
 from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.waits import WAITS, Waits
 from launcher_recovery.transfer.worker import LocalError, Worker
 
 TICK_S = 0.02
 _ANSWER_S = CONNECT_TIMEOUT_S + FIRST_BYTE_TIMEOUT_S + 5.0
-_SLOW_S = 10.0
 # After so long a person is told who is being waited for.
 _UNANSWERED_S = 3.0
-_SLOW = 0.25
-_NOT_NOW = (408, 425, 429, 500, 502, 503, 504)
 _LONG_AGO_S = 10.0
 # For so long after a connection had to wait for a buffer, what is behind the connections is what is slow.
 _NARROW_S = 1.0
+
+
+class _TooSlowError(requests.ReadTimeout):
+    """A connection was left for a source that may be faster; nothing is wrong with it otherwise."""
 
 
 class Supervisor:
@@ -36,6 +40,8 @@ class Supervisor:
         operation: is told the progress, and is asked whether it may go on.
         fetching: what the connections share.
         sources: where the file can be had from, the given address first.
+        connections, waits: what all downloads of this process share.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(
@@ -44,6 +50,8 @@ class Supervisor:
         fetching: Fetching,
         sources: list[Source],
         connections: Connections = CONNECTIONS,
+        waits: Waits = WAITS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._operation = operation
         self._fetching = fetching
@@ -51,9 +59,9 @@ class Supervisor:
         self._connections = connections
         self._ramp = Ramp(fetching.wanted.connections)
         self._received = 0
-        self._rates: deque[float] = deque(maxlen=60)
-        self._rated_at = time.monotonic()
-        self._last_error: BaseException | None = None
+        self._pace = Pace()
+        self._choice = Choice(sources, operation.operation_id, waits, self._can_be_proven)
+        self._monotonic = monotonic
 
     def tick(self) -> None:
         """Wait a moment or until something happens, look after everything, and report.
@@ -66,21 +74,21 @@ class Supervisor:
         with fetching.happened:
             if not fetching.ended:
                 fetching.happened.wait(TICK_S)
-        now = time.monotonic()
+        now = self._monotonic()
         if now - fetching.checked_at > _LONG_AGO_S:
             self._operation.wake.set()  # it stood still: somebody else may have the operation by now
         self._operation.check()
         fetching.checked_at = now
         self._report()
-        self._settle_ended()
         self._end_the_silent(now)
         self._end_the_slow(now)
+        self._settle_ended()
 
     def fill_up(self) -> None:
         """Begin connections as far as there is work for them.
 
         Raises:
-            Exception: there is work, and nobody left who could do it: the error of the last one who tried.
+            Exception: there is work, and nobody left who could do it; see `Choice.error`.
         """
         fetching = self._fetching
         with fetching.lock:
@@ -92,7 +100,7 @@ class Supervisor:
             else:
                 left = allotment_left(fetching)
                 worth = left > 2 * max(1, len(workers)) * fetching.layout.pieces.piece  # type: ignore[union-attr]
-                now = time.monotonic()
+                now = self._monotonic()
                 # Where the disk or the hashes are what is slow, one more would only mix up the order.
                 worth = worth and now - fetching.buffers.ran_out_at > _NARROW_S
                 wanted = self._ramp.observe(now, received, working, worth)
@@ -106,10 +114,10 @@ class Supervisor:
             if source is None:
                 if workers:
                     return
-                raise self._give_up()
+                raise self._choice.error()
             worker = self._begin(source, is_first=not workers)
             if worker is None:
-                self._ramp.fall_back(len(workers), time.monotonic())
+                self._ramp.fall_back(len(workers), self._monotonic())
                 return
             workers.append(worker)
             if allotment is not None and len(workers) > 1:
@@ -121,7 +129,7 @@ class Supervisor:
         """Have another source fetch as well what the last connection would be long with; the faster one wins."""
         if any(worker.rival is not None for worker in workers):
             return
-        rival = allotment.slowest(workers, time.monotonic())
+        rival = allotment.slowest(workers, self._monotonic())
         if rival is None:
             return
         source = self._choose(workers, but=rival.source)
@@ -153,27 +161,33 @@ class Supervisor:
     # -- connections --------------------------------------------------------------------------------
 
     def _choose(self, workers: list[Worker], but: Source | None = None) -> Source | None:
-        """The best source that is of use now, `but` for one: the fastest, the given one while nothing is known."""
+        """The source for one connection more; `but` is not meant, and has what is to be fetched from another one."""
         in_use = {worker.source for worker in workers}
-        usable = [
-            source
-            for source in self._sources
-            if source is not but and source.is_usable(source in in_use) and (but or self._fetching.can_serve(source))
-        ]
-        proven = [source for source in usable if source.is_proven]
-        if proven:
-            return max(proven, key=lambda source: (source.rate, source.is_given))
-        return usable[0] if usable else None
+        return self._choice.best(in_use, but, (lambda source: True) if but else self._fetching.can_serve)
+
+    def _can_be_proven(self) -> bool:
+        """Whether a checksum, or pieces that are there, can show that a mirror has the same file."""
+        pieces = self._fetching.pieces
+        return bool(self._fetching.wanted.proofs) or (
+            pieces is not None and sum(value is not None for value in pieces.hashes) > 1
+        )
 
     def _begin(self, source: Source, *, is_first: bool, rival: Worker | None = None) -> Worker | None:
         if not self._connections.enter(source.host, is_first=is_first):
             return None
-        session = self._fetching.wanted.new_session()
-        worker = Worker(self._fetching, source, session)
-        worker.rival = rival
-        with self._fetching.lock:
-            self._fetching.workers.append(worker)
-        worker.start()
+        try:
+            new_session = self._fetching.wanted.new_session
+            session = new_session()
+            # A session that the caller gives may serve others as well.
+            line = Line(session) if new_session is requests.Session else None
+            worker = Worker(self._fetching, source, session, line, self._monotonic)
+            worker.rival = rival
+            with self._fetching.lock:
+                worker.start()
+                self._fetching.workers.append(worker)
+        except BaseException:
+            self._connections.leave(source.host)
+            raise
         return worker
 
     def _settle_ended(self) -> None:
@@ -181,11 +195,14 @@ class Supervisor:
         with fetching.lock:
             ended, fetching.ended[:] = list(fetching.ended), []
             working = len(fetching.workers)
-        for worker, error in ended:
+        for worker, _ in ended:
             self._connections.leave(worker.source.host)
             self._received += worker.received
+        for worker, error in ended:
             if error is not None:
                 self._judge(worker, error, working)
+            elif worker.received:
+                self._choice.brought(worker.source)
 
     def _judge(self, worker: Worker, error: BaseException, working: int) -> None:
         source = worker.source
@@ -194,60 +211,49 @@ class Supervisor:
         if isinstance(error, ChangedError) or not isinstance(error, Exception):
             raise error
         if isinstance(error, SuperfluousError):
-            self._ramp.fall_back(working, time.monotonic())
+            self._ramp.fall_back(working, self._monotonic())
             return
-        self._last_error = error
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in _NOT_NOW and working and any(other.source is source for other in self._fetching.workers):
+        if isinstance(error, _TooSlowError):
+            self._choice.shun(source, worker.rate)
+            return
+        if working and any(other.source is source for other in self._fetching.workers) and self._choice.refused(error):
             # It gives no further connection, and those that it gave go on.
-            self._ramp.fall_back(working, time.monotonic())
+            self._ramp.fall_back(working, self._monotonic())
             return
-        is_final = isinstance(error, (IntegrityError, AddressExpiredError)) or (
-            status is not None and status not in _NOT_NOW
-        )
-        is_silence = isinstance(error, requests.Timeout) and worker.received > 0
-        is_silence = is_silence and self._fetching.can_be_divided(source.validators)
-        if any(other is not source and not other.is_out for other in self._sources):
-            is_silence = False  # another one is asked rather
-        source.failed(error, is_final=is_final, is_forgiven=is_silence)
-
-    def _give_up(self) -> BaseException:
-        """The error that tells most: that of the given address, if that was asked at all."""
-        for source in self._sources:
-            if source.error is not None:
-                return source.error
-        return self._last_error or requests.ConnectionError("no source of the file is left")
+        self._choice.failed(source, error, worker.received, self._fetching.can_be_divided(source.validators))
 
     # -- the silent and the slow --------------------------------------------------------------------
 
     def _end_the_silent(self, now: float) -> None:
-        """Leave connections to themselves that do not get an answer, byte by byte, for too long."""
-        fetching = self._fetching
-        for worker in list(fetching.workers):
-            if worker.asked_at is not None and now - worker.asked_at > _ANSWER_S:
-                self._leave(worker, requests.ReadTimeout(f"{worker.source.host} gave no answer within {_ANSWER_S:g} s"))
+        """End connections that get no answer, or one byte by byte, for too long; sooner if there is another source."""
+        workers = list(self._fetching.workers)
+        for worker in workers:
+            if worker.asked_at is None:
+                continue
+            seconds = now - worker.asked_at
+            text = f"{worker.source.host} gave no answer within {seconds:.0f} s"
+            if seconds > _ANSWER_S:
+                self._leave(worker, requests.ReadTimeout(text))
+            elif seconds > SLOW_S and self._has_better(worker, 0.0, workers):
+                self._leave(worker, _TooSlowError(text))
 
     def _end_the_slow(self, now: float) -> None:
-        """End a connection that was far slower than usual for some time, while there is another way."""
+        """End connections that were far slower than usual for some time, while there is another way."""
         fetching = self._fetching
-        if now - self._rated_at < 1.0:
-            return
-        self._rated_at = now
-        workers = [worker for worker in fetching.workers if worker.asked_at is None and worker.received]
-        self._rates.extend(worker.rate for worker in workers if worker.rate)
-        if len(self._rates) < 3:
-            return
-        usual = sorted(self._rates)[len(self._rates) // 2]
-        for worker in workers:
-            is_slow = max(worker.rate, worker.silent_rate(now)) < _SLOW * usual
-            worker.slow_since = (worker.slow_since or now) if is_slow else None
-            if worker.slow_since is None or now - worker.slow_since < _SLOW_S:
-                continue
-            others = {other for other in self._sources if other is not worker.source and other.is_usable(False)}
-            if others or len(workers) > 1:
-                worker.slow_since = None
-                worker.source.rate = min(worker.source.rate, worker.rate)
-                self._leave(worker, requests.ReadTimeout(f"{worker.source.host} had become very slow"))
+        workers = list(fetching.workers)
+        limit = fetching.bandwidth.rate
+        rates = {
+            worker: (worker.rate, worker.silent_rate(now)) if worker.asked_at is None and worker.received else None
+            for worker in workers
+        }
+        slow = self._pace.slow(now, rates, limit / max(1, self._connections.count()) if limit else None)
+        for worker, others_are_faster in slow.items():
+            # Those that are faster take over what it leaves; where all are slow it takes another source.
+            if (others_are_faster and len(workers) > 1) or self._has_better(worker, worker.rate, workers):
+                self._leave(worker, _TooSlowError(f"{worker.source.host} had become very slow"))
+
+    def _has_better(self, worker: Worker, rate: float, workers: list[Worker]) -> bool:
+        return self._choice.has_better(worker.source, rate, {other.source for other in workers})
 
     def _leave(self, worker: Worker, error: requests.RequestException) -> None:
         fetching = self._fetching
@@ -266,7 +272,7 @@ class Supervisor:
         with fetching.lock:
             size = fetching.wanted.size if fetching.pieces is None else fetching.pieces.size
             have = fetching.have
-            message = self._what_is_done(time.monotonic())
+            message = self._what_is_done(self._monotonic())
         if fetching.layout is None and not have and message is None:
             return
         self._operation.progress(have, size, "bytes", message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import urllib3
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.body import Body
 from launcher_recovery.transfer.buffers import BUFFER
+from launcher_recovery.transfer.lines import Line
 from launcher_recovery.transfer.request import Answer
 from launcher_recovery.transfer.sources import Source
 
@@ -55,24 +56,34 @@ class Worker(threading.Thread):
         fetching: gives extents, and takes what comes.
         source: where to.
         session: the connection is made with it.
+        line: ends what that has under way; None: the session is not the worker's own, and stays open.
+        monotonic: the clock, in seconds.
     """
 
-    def __init__(self, fetching: Fetching, source: Source, session: requests.Session) -> None:
+    def __init__(
+        self,
+        fetching: Fetching,
+        source: Source,
+        session: requests.Session,
+        line: Line | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name="recovery-connection", daemon=True)
         self.source = source
         self.extent: Extent | None = None
-        self.asked_at: float | None = None
+        self.began_at = monotonic()
+        self.asked_at: float | None = self.began_at
         """When it began to wait for an answer; None while it receives."""
         self.received = 0
         self.rate = 0.0
-        self.slow_since: float | None = None
         """Bytes a second over the last second or so."""
-        self.began_at = time.monotonic()
         self.is_stopped = False
         self.rival: Worker | None = None
         """The connection that it is to be faster than; None: it fetches what no other one does."""
         self._fetching = fetching
         self._session = session
+        self._line = line
+        self._monotonic = monotonic
         self._body: Body | None = None
         self._since = (self.began_at, 0)
 
@@ -84,12 +95,15 @@ class Worker(threading.Thread):
             error = problem
         finally:
             self._body = None
-            self._session.close()
+            if self._line is not None:
+                self._session.close()
         self._fetching.left(self, error)
 
     def stop(self) -> None:
         """End at once; nothing is written any more after the bytes that are on their way to the disk."""
         self.is_stopped = True
+        if self._line is not None:
+            self._line.shut()
         body = self._body
         if body is not None:
             body.shut()
@@ -185,7 +199,7 @@ class Worker(threading.Thread):
             if not got:
                 return count, EOFError()
             count += got
-            now = time.monotonic()
+            now = self._monotonic()
             if until is None:
                 until = now + _GATHER_S
             # What is here already does not wait for what may be long in coming.
@@ -198,7 +212,7 @@ class Worker(threading.Thread):
 
     def _measure(self, count: int) -> None:
         self.received += count
-        now = time.monotonic()
+        now = self._monotonic()
         began, had = self._since
         if now - began >= _RATE_S:
             self.rate = (self.received - had) / (now - began)

@@ -1,0 +1,118 @@
+"""Connections that can be ended from another thread while they begin, and while they wait for an answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import requests
+import urllib3.connection
+from requests.adapters import HTTPAdapter
+
+
+class Line:
+    """What one thread has open to a server before there is a response; see `Body.shut` for what comes then.
+
+    While a name is looked up, and until the server has accepted a connection, nothing can be ended; that has a limit of
+    its own.
+
+    Args:
+        session: of requests, made for this thread alone; its adapters are replaced.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        self._lock = threading.Lock()
+        self._held: socket.socket | None = None
+        self._is_shut = False
+        for prefix in list(session.adapters):
+            session.mount(prefix, _Adapter(self))
+
+    def shut(self) -> None:
+        """End it from another thread; nothing can be opened any more."""
+        with self._lock:
+            self._is_shut = True
+            if self._held is not None:
+                shut(self._held)
+
+    def hold(self, opened: socket.socket | None) -> None:
+        """From now on `shut` ends this one.
+
+        Raises:
+            ConnectionAbortedError: it was shut before.
+        """
+        with self._lock:
+            if self._is_shut:
+                raise ConnectionAbortedError("the connection is not wanted any more")
+            self._held = opened
+
+    def let_go(self) -> None:
+        """From now on `shut` ends nothing."""
+        with self._lock:
+            self._held = None
+
+
+def shut(opened: socket.socket) -> None:
+    """Have whoever waits for this socket, in whichever thread, wait no longer."""
+    try:
+        # Not the method of a TLS socket, which would go on without decrypting.
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)
+    except (OSError, ValueError):
+        pass  # it is closed already
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._hold(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        self._hold(manager)
+        return manager
+
+    def _hold(self, manager: Any) -> None:
+        """Have the connections of a pool manager be ones that the line holds."""
+        classes = {}
+        for scheme, pool in manager.pool_classes_by_scheme.items():
+            if issubclass(pool.ConnectionCls, _Held):
+                return  # it was given out before
+            connection = type("Held", (_Held, pool.ConnectionCls), {"line": self._line})
+            classes[scheme] = type("HeldPool", (pool,), {"ConnectionCls": connection})
+        manager.pool_classes_by_scheme = classes
+
+
+class _Held(urllib3.connection.HTTPConnection):
+    line: Line
+    _twin: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        opened = super()._new_conn()
+        try:
+            # TLS takes the socket over before it is done with its handshake, so that only a twin of it can be shut.
+            self._twin = opened.dup()
+            self.line.hold(self._twin)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            self.line.let_go()
+            if self._twin is not None:
+                self._twin.close()
+                self._twin = None
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+        self.line.hold(self.sock)
+        try:
+            return super().getresponse(*args, **kwargs)
+        finally:
+            self.line.let_go()
