@@ -15,6 +15,7 @@ import urllib3
 from launcher_recovery.operation import Operation
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.strategies import Strategy
+from launcher_recovery.transfer import wire_log
 from launcher_recovery.transfer.body_log import BodyLog
 from launcher_recovery.transfer.healed_body import Connection, HealedBody
 from launcher_recovery.transfer.healed_response import HealedResponse, headers_of_whole
@@ -37,7 +38,8 @@ _ours: contextvars.ContextVar[bool] = contextvars.ContextVar("launcher_recovery_
 
 @contextmanager
 def ours() -> Iterator[None]:
-    """Within it requests are sent as they are: by code that knows itself how to go on."""
+    """Within it requests are sent as they are: by code that knows itself how to go on; their logs have no secrets."""
+    wire_log.redact(is_ours)
     token = _ours.set(True)
     try:
         yield
