@@ -124,11 +124,21 @@ def _get(session: requests.Session, source: Source, headers: Mapping[str, str], 
         if response.status_code not in _REDIRECTS and response.status_code < 400:
             return response
         # A signed address may have expired; the one that was given leads to a new one.
-        if response.status_code in _REDIRECTS or response.status_code in (400, 401, 403, 404, 410):
-            response.close()
-            source.resolved = None
-        else:
+        if response.status_code not in _REDIRECTS and response.status_code not in (400, 401, 403, 404, 410):
             return response
+        response.close()
+        source.resolved = None
+        return _follow(session, source, headers, may_downgrade)
+    response = _follow(session, source, headers, may_downgrade)
+    if response.status_code in (401, 403) and not same_origin(source.resolved or source.url, source.url):
+        # Whoever was asked for the file does not refuse it: where that led may have come out of a cache.
+        response.close()
+        response = _follow(session, source, headers, may_downgrade)
+    return response
+
+
+def _follow(session: requests.Session, source: Source, headers: Mapping[str, str], may_downgrade: bool) -> Any:
+    """The answer behind the redirects that begin at the address itself."""
     url = source.url
     seen = {url}
     for _ in range(MOST_REDIRECTS + 1):
