@@ -42,6 +42,7 @@ KNOBS = {
     "silence_s": ["worker:SILENCE_S", "proving:_SILENCE_S"],
     "first_byte_s": ["request:FIRST_BYTE_TIMEOUT_S"],
     "answer_s": ["supervisor:_ANSWER_S"],
+    "slow_s": ["pace:SLOW_S", "supervisor:SLOW_S"],
     "gather_s": ["worker:_GATHER_S"],
 }
 """What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
