@@ -102,6 +102,11 @@ class Choice:
         self._waits.heard(error)
         return status_of(error) in _NOT_NOW
 
+    def answered(self, source: Source, asked_at: float) -> None:
+        """A source has begun to send what it was asked for at that moment."""
+        for url in {source.url, source.resolved or source.url}:
+            self._waits.answered(url, asked_at)
+
     def brought(self, source: Source) -> None:
         """A connection to it has brought bytes, and ended well."""
         self._brought.add(source)

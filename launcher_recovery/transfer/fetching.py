@@ -145,7 +145,7 @@ class Fetching:
             # Nothing would tell whether the parts are of one file: it comes in one answer, or not at all.
             answer.close()
             answer = self._ask_for_all(worker)
-        worker.asked_at = None
+        worker.answered, worker.asked_at = worker.asked_at, None
         if worker.is_stopped:
             answer.close()
             return

@@ -78,6 +78,7 @@ class Supervisor:
         self._operation.check()
         fetching.checked_at = now
         self._report()
+        self._note_answers(list(fetching.workers))
         self._end_the_silent(now)
         self._end_the_slow(now)
         self._settle_ended()
@@ -194,11 +195,18 @@ class Supervisor:
         for worker, _ in ended:
             self._connections.leave(worker.source.host)
             self._received += worker.received
+        self._note_answers([worker for worker, _ in ended])
         for worker, error in ended:
             if error is not None:
                 self._judge(worker, error, working)
             elif worker.received:
                 self._choice.brought(worker.source)
+
+    def _note_answers(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            if worker.answered is not None:
+                self._choice.answered(worker.source, worker.answered)
+                worker.answered = None
 
     def _judge(self, worker: Worker, error: BaseException, working: int) -> None:
         source = worker.source

@@ -22,6 +22,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass
 class _Wait:
+    since: float
     until: float
     status: int
     told: set[str] = field(default_factory=set)
@@ -55,8 +56,18 @@ class Waits:
         now = self._monotonic()
         with self._lock:
             self._waits = {server: wait for server, wait in self._waits.items() if wait.until > now}
-            self._waits[_server(response.url)] = _Wait(now + seconds, response.status_code)
+            self._waits[_server(response.url)] = _Wait(now, now + seconds, response.status_code)
         return True
+
+    def answered(self, url: str, asked_at: float) -> None:
+        """The server of an address has given what it was asked for at that moment: it is not to be left alone any more.
+
+        So is it for others when a person had one download try again at once.
+        """
+        with self._lock:
+            wait = self._waits.get(_server(url))
+            if wait is not None and wait.since < asked_at:
+                del self._waits[_server(url)]
 
     def left(self, url: str, operation_id: str) -> float:
         """Seconds for which an operation is not to ask the server of an address; 0: it may."""

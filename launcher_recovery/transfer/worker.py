@@ -74,6 +74,8 @@ class Worker(threading.Thread):
         self.began_at = monotonic()
         self.asked_at: float | None = self.began_at
         """When it began to wait for an answer; None while it receives."""
+        self.answered: float | None = None
+        """When it began to wait for the last answer that was one; None once that was seen to."""
         self.received = 0
         self.rate = 0.0
         """Bytes a second over the last second or so."""

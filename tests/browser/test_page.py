@@ -78,7 +78,7 @@ def begin(place: Place, name: str, *faults: Any, size: int = 24 * MIB, rate: int
 def test_a_person_starts_the_demo_sees_it_fail_and_go_on_and_gets_a_ready_project(
     place: Place, open_page: OpenPage
 ) -> None:
-    faults = [Drop(after=6 * MIB), Status(status=503, retry_after=3), Drop(after=8 * MIB, reset=True)]
+    faults = [Drop(after=6 * MIB), Status(status=503, retry_after=3), Drop(after=2 * MIB, reset=True)]
     place.offer(DEMO, faults, rate=8_000_000)
     page = open_page(place.launcher.url, script=RECORDER)
     page.get_by_role("button", name="Import the demo project").click()

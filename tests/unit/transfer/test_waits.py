@@ -52,6 +52,33 @@ def test_a_server_that_names_a_time_is_left_alone_until_then(waits: Waits, clock
     assert waits.left(URL, "op") == 0
 
 
+def test_a_server_that_has_answered_since_is_not_left_alone_any_more(waits: Waits, clock: VirtualClock) -> None:
+    waits.answered(URL, clock.monotonic())  # there is nothing to end
+    before = clock.monotonic()
+    clock.advance(1)
+    assert waits.heard(refusal(Retry_After="3600"))
+    waits.answered(URL, before)  # by what was asked for before that
+    waits.answered("https://another.example/model.bin", clock.monotonic() + 1)
+    assert waits.left(URL, "op") == pytest.approx(3600)
+    waits.answered("https://hub.example/another.bin", clock.monotonic() + 1)
+    assert waits.left(URL, "op") == 0
+
+
+def test_when_a_person_has_one_download_try_again_and_it_comes_the_others_may_go_on_too(tmp_path: Path) -> None:
+    with Origin() as origin:
+        refused = origin.add(FILE, act.script(act.refuse("503 Service Unavailable", retry_after=3600)))
+        first = Downloads(MemoryPersistence(), Clock())
+        caller = threading.Thread(target=first, args=(refused, tmp_path / "first.bin"))
+        caller.start()
+        wait_for(lambda: first.data is not None and first.record.state is RecoveryState.RECOVERING)
+        assert first.data is not None
+        first.lifecycle.retry(first.data.operation_id)
+        caller.join(30)
+        assert (tmp_path / "first.bin").read_bytes() == FILE.content()
+        Downloads(MemoryPersistence())(refused, tmp_path / "second.bin", max_attempts=1)
+    assert (tmp_path / "second.bin").read_bytes() == FILE.content()
+
+
 def test_it_may_name_a_date(waits: Waits, clock: VirtualClock) -> None:
     assert waits.heard(refusal(Retry_After=formatdate(clock.time() + 60, usegmt=True)))
     assert waits.left(URL, "op") == pytest.approx(60, abs=1)
