@@ -26,6 +26,7 @@ from launcher_recovery.transfer.arguments import checksums_of, wanted_of
 from launcher_recovery.transfer.attempt import attempt
 from launcher_recovery.transfer.hubs import Authorization, asked_at, given_first, headers_for, nobody
 from launcher_recovery.transfer.limits import BANDWIDTH
+from launcher_recovery.transfer.sources import Source
 from launcher_recovery.transfer.verifying import Verified, verify_file
 from launcher_recovery.transfer.wanted import Wanted
 
@@ -208,10 +209,11 @@ def verify(
     Args:
         path: the file.
         sha256, checksum: what it is to have; what was known when it was downloaded is looked at as well.
-        url: where damaged pieces are fetched from; default: where the file was downloaded from. What `download` says of
-            Hugging Face and Civitai goes for it as well.
+        url: where damaged pieces are fetched from; default: where the file was downloaded from, and its mirrors. What
+            `download` says of Hugging Face and Civitai goes for it as well.
         headers: sent to the origin of that address, and nowhere else.
-        repair: fetch the damaged pieces again, and no others.
+        repair: fetch the damaged pieces again, and no others. Where only a checksum of the whole is known, they are
+            looked for: what is there is compared with what the address has, from the front, until it has the checksum.
         check: called between blocks; may raise, to end it.
 
     Raises:
@@ -221,19 +223,28 @@ def verify(
     integrator = get_recovery_integrator()
     where = os.path.realpath(path)
     _check_headers(headers or {})
-    if url is None:
-        found = integrator.persistence.latest_with_key(_key(integrator, where))
-        url = None if found is None else found.kwargs.get("url")
-    at = None if url is None else asked_at(url)
+    urls = [url] if url is not None else _addresses(integrator, where) if repair else []
+    asked = list(dict.fromkeys(map(asked_at, urls)))
     return verify_file(
         Path(where),
         integrator.persistence,
         checksums_of(sha256, checksum),
-        url=at,
-        headers=None if at is None else given_first(headers or {}, headers_for(at)),
+        # What is wrong is known not to be theirs: they are all equal, in the order of preference.
+        sources=[
+            Source(at, given_first((headers or {}) if number == 0 else {}, headers_for(at)), is_given=False)
+            for number, at in enumerate(asked)
+        ],
         repair=repair,
         check=check or (lambda: None),
     )
+
+
+def _addresses(integrator: RecoveryIntegrator, destination: str) -> list[str]:
+    """Where a file was downloaded from, its mirrors included; none when that is not known."""
+    found = integrator.persistence.latest_with_key(_key(integrator, destination))
+    if found is None or not isinstance(url := found.kwargs.get("url"), str):
+        return []
+    return [url, *(found.kwargs.get("sources") or ()), *integrator.extensions.sources(url, found)]
 
 
 def _kind(integrator: RecoveryIntegrator) -> OperationKind:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from launcher_recovery.errors import IntegrityError, StoreError, UnexpectedContentError
+from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer import journal
 from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.disk import (
-    RESERVATIONS,
-    allocated_bytes,
-    explained,
-    folder_for,
-    partial_path,
-    preallocate,
-    queued_bytes,
-)
+from launcher_recovery.transfer.disk import explained, folder_for, partial_path
 from launcher_recovery.transfer.existing import is_there, reused
 from launcher_recovery.transfer.fetching import ChangedError, Fetching
 from launcher_recovery.transfer.journal import Known
@@ -27,8 +19,8 @@ from launcher_recovery.transfer.layout import Layout
 from launcher_recovery.transfer.part import Part, PartClosedError
 from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.request import Validators
-from launcher_recovery.transfer.reservations import Reservation
 from launcher_recovery.transfer.sources import OtherFileError, Source
+from launcher_recovery.transfer.space import Space
 from launcher_recovery.transfer.supervisor import Supervisor
 from launcher_recovery.transfer.wanted import Wanted
 
@@ -100,9 +92,7 @@ class _Attempt:
             self._part = Part(path)
         except OSError as error:
             raise explained(error, wanted.destination.parent, wanted.size) from error
-        self._folder = folder
-        self._reservation: Reservation | None = None
-        self._is_reserved = False
+        self._space = Space(operation, self._part, folder, wanted.staging)
         try:
             self._begin(kept, path)
         except BaseException:
@@ -155,7 +145,7 @@ class _Attempt:
             if known.prefix and known.prefix <= size:
                 known.pieces.add(0, known.prefix)
                 known.again = [index for index in range(known.pieces.count) if known.pieces.is_complete(index)]
-        self._reserve(size)
+        self._space.claim(size, size - known.pieces.have)
         return Layout(
             self._part,
             known,
@@ -191,31 +181,6 @@ class _Attempt:
         told = self._sources[0].checksums
         return self._wanted.checksums or tuple(checksum for checksum in told if checksum.is_proof)
 
-    def _reserve(self, size: int) -> None:
-        """See to it that there is room for the rest, beside what other downloads need."""
-        assert self._known.pieces is not None
-        missing = size - self._known.pieces.have
-        store, operation_id = self._operation.store, self._operation.operation_id
-
-        def queued() -> int:
-            try:
-                return (
-                    0
-                    if store is None
-                    else queued_bytes(store, self._folder, operation_id, staging=self._wanted.staging)
-                )
-            except StoreError:
-                return 0
-
-        had = allocated_bytes(self._part.fd)
-        self._reservation = RESERVATIONS.claim(self._part.path.parent, max(0, min(missing, size - had)), queued)
-        try:
-            if preallocate(self._part.fd, size):
-                self._reservation.release()
-                self._is_reserved = True
-        except OSError as error:
-            raise explained(error, self._part.path.parent, missing) from error
-
     def _on_wrong(self, index: int, before: bool) -> None:
         """A piece turned out to be wrong: those that were there before are lost, those that came are the server's."""
         if before:
@@ -236,8 +201,8 @@ class _Attempt:
                 return self._finish_stream(fetching.streamed)
             if layout is None or not self._is_complete(layout):
                 supervisor.fill_up()
-                if self._reservation is not None and layout is not None and not self._is_reserved:
-                    self._reservation.update(layout.pieces.size - layout.pieces.have)
+                if layout is not None:
+                    self._space.update(layout.pieces.size - layout.pieces.have)
                 continue
             if not layout.hashing.is_finished:
                 layout.hashing.finish()
@@ -366,5 +331,4 @@ class _Attempt:
         self._supervisor.stop()
         if self._fetching.layout is not None:
             self._fetching.layout.stop()
-        if self._reservation is not None:
-            self._reservation.release()
+        self._space.release()

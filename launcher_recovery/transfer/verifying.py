@@ -1,24 +1,21 @@
-"""Looks whether a file on the disk is as it should be, and heals it with exactly the pieces that are damaged."""
+"""Looks whether a file on the disk is as it should be, and has it healed with exactly the pieces that are damaged."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from launcher_recovery.errors import IntegrityError, RefusedError, StoreError
+from launcher_recovery.errors import RefusedError, StoreError
 from launcher_recovery.persistence.base import Store, keeps_transfers
-from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.body import Body
-from launcher_recovery.transfer.checksums import Checksum, Digests, piece_hasher
+from launcher_recovery.records import Transfer
+from launcher_recovery.transfer.checksums import PIECE_ALGORITHM, Checksum, Digests, piece_hasher
 from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.repairing import Repair, read_there
 from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.worker import SILENCE_S
 
 _BLOCK = 1 << 20
 
@@ -44,54 +41,91 @@ class Verified:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a look at a file found.
+
+    Args:
+        bad: pieces that are not as they were, or are not there.
+        wrong: checksums that it does not have; what lies behind the end that it should have does not count.
+        surplus: bytes of that.
+        hashes: of its pieces.
+    """
+
+    bad: list[int]
+    wrong: tuple[Checksum, ...]
+    surplus: int
+    hashes: list[bytes]
+
+    @property
+    def is_right(self) -> bool:
+        return not (self.bad or self.wrong or self.surplus)
+
+
 def verify_file(
     path: Path,
     store: Store,
     checksums: tuple[Checksum, ...],
     *,
-    url: str | None,
+    sources: Sequence[Source],
     repair: bool,
     check: Callable[[], object],
-    headers: Mapping[str, str] | None = None,
     new_session: Callable[[], requests.Session] = requests.Session,
 ) -> Verified:
     """See `launcher_recovery.transfer.verify`.
 
     Args:
         store: knows the hashes of the pieces of what was downloaded.
-        headers: sent to the origin of `url` alone.
+        sources: where it can be healed from, best first.
     """
     if not path.is_file():
         raise RefusedError(f"there is no file {path}: give the path of a file that was downloaded")
-    pieces, known, validators = _known(path, store)
+    kept = _kept(path, store)
+    pieces = None if kept is None else _pieces(kept)
+    known = () if kept is None or kept.content is None else (Checksum.parse(kept.content),)
     checksums = tuple(dict.fromkeys((*checksums, *known)))
     size = path.stat().st_size
-    if pieces is not None and pieces.size != size and not (repair and size > pieces.size):
-        return _damaged(size, "the size", f"{path.name} has {size} bytes, but {pieces.size} bytes were downloaded")
     if pieces is None and not checksums:
         return _damaged(
             size,
             "nothing",
             f"nothing is known of {path.name} to compare it with: give its checksum, or download it again",
         )
-    bad, wrong = _look(path, pieces, checksums, check)
+    expected = pieces.size if pieces is not None else None if kept is None else kept.size
+    found = _look(path, pieces, expected, checksums, check)
     checked = " and ".join([*(str(checksum) for checksum in checksums), *([] if pieces is None else ["its pieces"])])
-    if not bad and not wrong:
+    if found.is_right:
         return Verified(True, size, checked)
-    if pieces is None or not bad:
-        reason = f"{path.name} is damaged: it does not have {wrong[0]}"
-        if pieces is not None:
-            reason += ", although it is as it was downloaded"
-        return _damaged(size, checked, f"{reason}; download it again")
-    ranges = tuple((pieces.start_of(index), pieces.end_of(index)) for index in bad)
+    ranges = _ranges(found, pieces, size)
+    problem = _problem(path, found, pieces, expected, size)
     if not repair:
-        return _damaged(size, checked, f"{len(bad)} of {pieces.count} pieces of {path.name} are damaged", ranges)
-    if url is None:
+        return _damaged(size, checked, problem, ranges)
+    proofs = [checksum for checksum in checksums if checksum.is_proof]
+    if pieces is None and not proofs:
+        return _damaged(size, checked, f"{problem}; nothing proves what a server sends, download it again", ranges)
+    if not sources and (found.bad or found.wrong):
         raise RefusedError(f"it is not known where {path.name} can be had: give its address")
-    _heal(path, pieces, bad, Source(url, headers), validators, new_session, check)
-    still, wrong = _look(path, pieces, checksums, check)
-    if still or wrong:
-        return _damaged(size, checked, f"{path.name} is damaged still; download it again", ranges)
+    with new_session() as session:
+        healing = Repair(path, sources, session, check)
+        if pieces is not None and found.bad:
+            healing.replace(pieces, found.bad)
+        if expected is not None and found.surplus:
+            healing.cut(expected)
+        found = _look(path, pieces, expected, checksums, check)
+        if found.wrong and proofs:
+            searched = healing.search(expected, proofs)
+            if searched is None:
+                problem = f"{problem}, and where it is had from there is no file with that checksum"
+            else:
+                ranges = tuple(sorted({*ranges, *searched}))
+                found = _look(path, None, None, checksums, check)
+                if pieces is not None and kept is not None and not found.wrong:
+                    _keep(store, kept, path, pieces, check)
+    before, size = size, path.stat().st_size
+    if size < before and not any(end == before for _, end in ranges):
+        ranges = (*ranges, (size, before))
+    if not found.is_right:
+        return _damaged(size, checked, f"{problem}; download it again", ranges)
     return Verified(True, size, checked, ranges, repaired=True)
 
 
@@ -99,95 +133,83 @@ def _damaged(size: int, checked: str, problem: str, bad: tuple[tuple[int, int], 
     return Verified(False, size, checked, bad, problem=problem)
 
 
-def _known(path: Path, store: Store) -> tuple[Pieces | None, tuple[Checksum, ...], Validators]:
-    """What the store has of the file: its pieces, its checksum, and what identified its version."""
+def _problem(path: Path, found: _Found, pieces: Pieces | None, expected: int | None, size: int) -> str:
+    """What is wrong, as a sentence."""
+    if expected is not None and size != expected:
+        return f"{path.name} has {size} bytes, but {expected} bytes were downloaded"
+    if found.bad and pieces is not None:
+        return f"{len(found.bad)} of {pieces.count} pieces of {path.name} are damaged"
+    reason = f"{path.name} is damaged: it does not have {found.wrong[0]}"
+    return reason if pieces is None else f"{reason}, although it is as it was downloaded"
+
+
+def _ranges(found: _Found, pieces: Pieces | None, size: int) -> tuple[tuple[int, int], ...]:
+    bad = [] if pieces is None else [(pieces.start_of(index), pieces.end_of(index)) for index in found.bad]
+    return (*bad, *([(size - found.surplus, size)] if found.surplus else []))
+
+
+def _kept(path: Path, store: Store) -> Transfer | None:
+    """What the store has of the file, if it was downloaded to its end."""
     try:
         kept = store.transfer(str(path)) if keeps_transfers(store) else None
     except StoreError:
-        kept = None
-    if kept is None or kept.partial is not None:
-        return None, (), Validators()
-    pieces = Pieces.from_journal(kept.journal["pieces"]) if "pieces" in kept.journal else None
-    content = () if kept.content is None else (Checksum.parse(kept.content),)
-    return pieces, content, Validators(size=kept.size)
+        return None
+    return None if kept is None or kept.partial is not None else kept
+
+
+def _pieces(kept: Transfer) -> Pieces | None:
+    """Its pieces with their hashes, as far as these are of a kind that is made here."""
+    if kept.journal.get("algorithm") != PIECE_ALGORITHM:
+        return None
+    return Pieces.from_journal(kept.journal.get("pieces", {}))
+
+
+def _keep(store: Store, kept: Transfer, path: Path, pieces: Pieces, check: Callable[[], object]) -> None:
+    """What was downloaded was damaged already: from now on its pieces are those of the right file."""
+    healed = Pieces(pieces.size, pieces.piece)
+    healed.hashes = list(_look(path, pieces, pieces.size, (), check).hashes)
+    healed.durable = [True] * healed.count
+    try:
+        store.keep_transfer(replace(kept, journal={**kept.journal, "pieces": healed.to_journal()}))
+    except StoreError:
+        return  # it is verified by its checksum, which the next look will do as well
 
 
 def _look(
-    path: Path, pieces: Pieces | None, checksums: tuple[Checksum, ...], check: Callable[[], object]
-) -> tuple[list[int], tuple[Checksum, ...]]:
-    """The pieces that are not as they were, and the checksums that the file does not have, in one pass."""
+    path: Path,
+    pieces: Pieces | None,
+    expected: int | None,
+    checksums: tuple[Checksum, ...],
+    check: Callable[[], object],
+) -> _Found:
+    """Compare the file with what is known of it, in one pass."""
     digests = Digests(checksums)
     bad: list[int] = []
+    hashes: list[bytes] = []
     step = _BLOCK if pieces is None else min(_BLOCK, pieces.piece)
     block = memoryview(bytearray(step))
     hasher: Any = piece_hasher()
     done = 0
+    size = path.stat().st_size
+    end = size if expected is None else min(size, expected)
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(
-            block[: step if pieces is None else min(step, pieces.piece - done % pieces.piece)]
-        ):
-            view = block[:count]
-            digests.update(view)
-            hasher.update(view)
+        while done < end:
+            most = min(step, end - done)
+            if pieces is not None:
+                most = min(most, pieces.piece - done % pieces.piece)
+            count = read_there(file, block[:most], done)
+            if not count:
+                break
+            digests.update(block[:count])
+            hasher.update(block[:count])
             done += count
             check()
-            if pieces is not None and done <= pieces.size and (done % pieces.piece == 0 or done == pieces.size):
-                index = (done - 1) // pieces.piece
-                if pieces.hashes[index] not in (None, hasher.digest()):
+            if pieces is not None and (done % pieces.piece == 0 or done == pieces.size):
+                index = len(hashes)
+                hashes.append(hasher.digest())
+                if pieces.hashes[index] not in (None, hashes[index]):
                     bad.append(index)
                 hasher = piece_hasher()
-    return bad, digests.wrong()
-
-
-def _heal(
-    path: Path,
-    pieces: Pieces,
-    bad: list[int],
-    source: Source,
-    validators: Validators,
-    new_session: Callable[[], requests.Session],
-    check: Callable[[], object],
-) -> None:
-    """Write what was downloaded once over the damaged pieces, each only when it has the hash that it had then."""
-    with new_session() as session, path.open("r+b", buffering=0) as file:
-        for index in bad:
-            start, end = pieces.start_of(index), pieces.end_of(index)
-            data = _fetch(session, source, start, end, validators, check)
-            hasher = piece_hasher()
-            hasher.update(data)
-            if hasher.digest() != pieces.hashes[index]:
-                raise IntegrityError(
-                    f"{redact_url(source.url)} has another file by now, so that {path.name} cannot be repaired from "
-                    "there; download it again"
-                )
-            file.seek(start)
-            while data:
-                data = data[file.write(data) :]
-        os.fsync(file.fileno())
-
-
-def _fetch(
-    session: requests.Session,
-    source: Source,
-    start: int,
-    end: int,
-    validators: Validators,
-    check: Callable[[], object],
-) -> memoryview:
-    try:
-        answer = ask(session, source, start, end, validators, trust_range=True)
-    except NotThatFile:
-        raise IntegrityError(f"{redact_url(source.url)} does not give parts of the file") from None
-    try:
-        if answer.response is None or (answer.is_whole and start > 0):
-            raise IntegrityError(f"{redact_url(source.url)} does not give parts of the file")
-        body, view, done = Body(answer.response, SILENCE_S), memoryview(bytearray(end - start)), 0
-        while done < len(view):
-            count = body.read_into(view[done:])
-            if not count:
-                raise requests.ConnectionError(f"{redact_url(source.url)} closed the connection before the end")
-            done += count
-            check()
-        return view
-    finally:
-        answer.close()
+    if pieces is not None:
+        bad += range(len(hashes), pieces.count)
+    return _Found(bad, digests.wrong(), max(0, size - end), hashes)
