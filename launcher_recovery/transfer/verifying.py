@@ -15,8 +15,9 @@ from launcher_recovery.persistence.base import Store, keeps_transfers
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.body import Body
 from launcher_recovery.transfer.checksums import Checksum, Digests, piece_hasher
+from launcher_recovery.transfer.journal import pieces_of
 from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.request import FileChangedError, NotThatFile, Validators, ask
 from launcher_recovery.transfer.sources import Source
 from launcher_recovery.transfer.worker import SILENCE_S
 
@@ -29,7 +30,7 @@ class Verified:
 
     Args:
         ok: whether the file is as it should be, now.
-        size: its bytes.
+        size: its bytes, now.
         checked: what it was compared with, in words.
         bad: the byte ranges (start, end) that were damaged when it was looked at.
         repaired: whether they were replaced.
@@ -66,7 +67,7 @@ def verify_file(
     pieces, known, validators = _known(path, store)
     checksums = tuple(dict.fromkeys((*checksums, *known)))
     size = path.stat().st_size
-    if pieces is not None and pieces.size != size and not (repair and size > pieces.size):
+    if pieces is not None and pieces.size != size and not repair:
         return _damaged(size, "the size", f"{path.name} has {size} bytes, but {pieces.size} bytes were downloaded")
     if pieces is None and not checksums:
         return _damaged(
@@ -76,9 +77,10 @@ def verify_file(
         )
     bad, wrong = _look(path, pieces, checksums, check)
     checked = " and ".join([*(str(checksum) for checksum in checksums), *([] if pieces is None else ["its pieces"])])
-    if not bad and not wrong:
+    is_longer = pieces is not None and size > pieces.size
+    if not bad and not wrong and not is_longer:
         return Verified(True, size, checked)
-    if pieces is None or not bad:
+    if pieces is None or (wrong and not bad):
         reason = f"{path.name} is damaged: it does not have {wrong[0]}"
         if pieces is not None:
             reason += ", although it is as it was downloaded"
@@ -86,13 +88,17 @@ def verify_file(
     ranges = tuple((pieces.start_of(index), pieces.end_of(index)) for index in bad)
     if not repair:
         return _damaged(size, checked, f"{len(bad)} of {pieces.count} pieces of {path.name} are damaged", ranges)
-    if url is None:
-        raise RefusedError(f"it is not known where {path.name} can be had: give its address")
-    _heal(path, pieces, bad, Source(url, headers), validators, new_session, check)
-    still, wrong = _look(path, pieces, checksums, check)
-    if still or wrong:
-        return _damaged(size, checked, f"{path.name} is damaged still; download it again", ranges)
-    return Verified(True, size, checked, ranges, repaired=True)
+    if bad:
+        if url is None:
+            raise RefusedError(f"it is not known where {path.name} can be had: give its address")
+        _heal(path, pieces, bad, Source(url, headers), validators, new_session, check)
+        still, wrong = _look(path, pieces, checksums, check)
+        if still or wrong:
+            return _damaged(size, checked, f"{path.name} is damaged still; download it again", ranges)
+    if is_longer:
+        _cut(path, pieces.size)
+        ranges += ((pieces.size, size),)
+    return Verified(True, pieces.size, checked, ranges, repaired=True)
 
 
 def _damaged(size: int, checked: str, problem: str, bad: tuple[tuple[int, int], ...] = ()) -> Verified:
@@ -107,35 +113,45 @@ def _known(path: Path, store: Store) -> tuple[Pieces | None, tuple[Checksum, ...
         kept = None
     if kept is None or kept.partial is not None:
         return None, (), Validators()
-    pieces = Pieces.from_journal(kept.journal["pieces"]) if "pieces" in kept.journal else None
     content = () if kept.content is None else (Checksum.parse(kept.content),)
-    return pieces, content, Validators(size=kept.size)
+    return pieces_of(kept.journal), content, Validators(size=kept.size)
 
 
 def _look(
     path: Path, pieces: Pieces | None, checksums: tuple[Checksum, ...], check: Callable[[], object]
 ) -> tuple[list[int], tuple[Checksum, ...]]:
-    """The pieces that are not as they were, and the checksums that the file does not have, in one pass."""
+    """The pieces that are not as they were, or not there, and the checksums that the file does not have, in one pass.
+
+    What is behind the last piece is not looked at.
+    """
     digests = Digests(checksums)
     bad: list[int] = []
     step = _BLOCK if pieces is None else min(_BLOCK, pieces.piece)
     block = memoryview(bytearray(step))
     hasher: Any = piece_hasher()
     done = 0
+
+    def most() -> int:
+        if pieces is None:
+            return step
+        return min(step, pieces.piece - done % pieces.piece, pieces.size - done)
+
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(
-            block[: step if pieces is None else min(step, pieces.piece - done % pieces.piece)]
-        ):
+        while count := file.readinto(block[: most()]):
             view = block[:count]
             digests.update(view)
-            hasher.update(view)
             done += count
             check()
-            if pieces is not None and done <= pieces.size and (done % pieces.piece == 0 or done == pieces.size):
+            if pieces is None:
+                continue
+            hasher.update(view)
+            if done % pieces.piece == 0 or done == pieces.size:
                 index = (done - 1) // pieces.piece
                 if pieces.hashes[index] not in (None, hasher.digest()):
                     bad.append(index)
                 hasher = piece_hasher()
+    if pieces is not None and done < pieces.size:
+        bad.extend(range(done // pieces.piece, pieces.count))
     return bad, digests.wrong()
 
 
@@ -152,17 +168,30 @@ def _heal(
     with new_session() as session, path.open("r+b", buffering=0) as file:
         for index in bad:
             start, end = pieces.start_of(index), pieces.end_of(index)
-            data = _fetch(session, source, start, end, validators, check)
+            try:
+                data = _fetch(session, source, start, end, validators, check)
+            except FileChangedError:
+                raise _other_file(source, path) from None
             hasher = piece_hasher()
             hasher.update(data)
             if hasher.digest() != pieces.hashes[index]:
-                raise IntegrityError(
-                    f"{redact_url(source.url)} has another file by now, so that {path.name} cannot be repaired from "
-                    "there; download it again"
-                )
+                raise _other_file(source, path)
             file.seek(start)
             while data:
                 data = data[file.write(data) :]
+        os.fsync(file.fileno())
+
+
+def _other_file(source: Source, path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{redact_url(source.url)} has another file by now, so that {path.name} cannot be repaired from there; "
+        "download it again"
+    )
+
+
+def _cut(path: Path, size: int) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(size)
         os.fsync(file.fileno())
 
 
@@ -176,6 +205,8 @@ def _fetch(
 ) -> memoryview:
     try:
         answer = ask(session, source, start, end, validators, trust_range=True)
+    except FileChangedError:
+        raise
     except NotThatFile:
         raise IntegrityError(f"{redact_url(source.url)} does not give parts of the file") from None
     try:
