@@ -235,3 +235,30 @@ def test_unknown_file_systems(part: Part, monkeypatch: pytest.MonkeyPatch) -> No
     assert allocation._file_system_of(part.descriptor) is not None
     monkeypatch.setattr(allocation, "os", but_for(os, major=lambda device: 4095))
     assert allocation._file_system_of(part.descriptor) is None
+
+
+@pytest.mark.parametrize(("names", "expected"), [(("fallocate64", "fallocate"), 64), (("fallocate",), 0), ((), None)])
+def test_the_function_of_the_c_library(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], expected: int | None
+) -> None:
+    """That with 64 bits where there are two; musl has one, and others none."""
+    functions = {name: SimpleNamespace(bits=64 if name.endswith("64") else 0) for name in names}
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: SimpleNamespace(**functions))
+    allocation._linux_fallocate.cache_clear()
+    try:
+        function: Any = allocation._linux_fallocate()
+        assert getattr(function, "bits", None) == expected
+        if function is not None:
+            assert function.argtypes == (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    finally:
+        allocation._linux_fallocate.cache_clear()
+
+
+def test_where_a_file_lies_is_told_as_far_as_it_is_known(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert allocation._path_of(part.descriptor) == str(part.path)
+
+    def refuse(path: str) -> str:
+        raise OSError(errno.EACCES, "no /proc here")
+
+    monkeypatch.setattr(allocation, "os", but_for(os, readlink=refuse))
+    assert allocation._path_of(part.descriptor) == os.getcwd()

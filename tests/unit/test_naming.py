@@ -103,3 +103,32 @@ def test_a_staging_folder_on_another_disk_is_not_used(tmp_path: Path, caplog: py
         assert partial_path(other / "models" / "a.pt", other / "staging").parent == other / "staging"
     assert len(caplog.records) == 1
     assert f"and not in {other / 'staging'}, because that is on another disk" in caplog.text
+
+
+def test_one_that_is_there_stays_where_it_is(tmp_path: Path) -> None:
+    """Also with another staging folder than it was begun with, or none."""
+    destination, kept = tmp_path / "models" / "m.pt", tmp_path / "before" / "m.pt-0123456789.part"
+    kept.parent.mkdir()
+    destination.parent.mkdir()
+    beside = destination.parent / "m.pt.part"
+    assert partial_path(destination, None, str(kept)) == beside
+    kept.write_bytes(b"x")
+    assert partial_path(destination, None, str(kept)) == kept
+    assert partial_path(destination, tmp_path / "staging", str(kept)) == kept
+
+
+def test_what_is_no_partial_is_not_gone_on_with(tmp_path: Path) -> None:
+    """A file of another name, and a folder."""
+    destination, other, folder = tmp_path / "m.pt", tmp_path / "m.txt", tmp_path / "folder.part"
+    other.write_bytes(b"x")
+    folder.mkdir()
+    for kept in (other, folder):
+        assert partial_path(destination, None, str(kept)) == tmp_path / "m.pt.part"
+
+
+def test_one_on_another_disk_is_begun_anew(tmp_path: Path) -> None:
+    with memory_disk(tmp_path / "disk", 1 << 20) as disk:
+        kept = disk / "m.pt.part"
+        kept.write_bytes(b"x")
+        assert partial_path(tmp_path / "m.pt", None, str(kept)) == tmp_path / "m.pt.part"
+        assert partial_path(disk / "m.pt", None, str(kept)) == kept

@@ -294,3 +294,13 @@ def test_copied_digests_have_the_same_checksums() -> None:
     assert other.wrong() == ()
     assert other.hexdigest("md5") == MD5
     assert digests.wrong()
+
+
+def test_a_checksum_that_was_not_asked_for_may_be_looked_at_as_well() -> None:
+    """As far as its hasher was fed."""
+    digests = Digests([Checksum("sha256", SHA256)])
+    digests.update(DATA)
+    assert digests.has(Checksum("sha256", SHA256))
+    assert digests.has(Checksum("autov2", SHA256[:10]))
+    assert not digests.has(Checksum("sha256", "0" * 64))
+    assert not digests.has(Checksum("md5", MD5))

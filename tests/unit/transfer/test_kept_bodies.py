@@ -319,3 +319,42 @@ def test_what_is_old_is_cleaned_away_and_nothing_else(kept: KeptBodies) -> None:
     assert path.exists()
     kept.clean(NOW + timedelta(days=1))
     assert sorted(kept.folder.iterdir()) == [stranger]
+
+
+def test_where_nobody_knows_how_much_is_free_what_is_kept_is_used(
+    kept: KeptBodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(kept, 2).close()
+
+    def refuse(folder: Path) -> int:
+        raise OSError(errno.EIO, "no answer")
+
+    monkeypatch.setattr(kept_bodies, "free_bytes", refuse)
+    assert content(found(kept)) == DATA[: 2 * PIECE]
+
+
+@pytest.mark.parametrize("missing", ["module", "locks"])
+def test_where_there_are_no_locks_bodies_are_kept_all_the_same(
+    kept: KeptBodies, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if missing == "module":
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # type: ignore[arg-type]
+    else:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    begun(kept, 2).close()
+    assert content(found(kept)) == DATA[: 2 * PIECE]
+
+
+def test_one_that_goes_in_the_moment_it_is_opened_is_none(
+    kept: KeptBodies, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has cleaned up; nobody needs to hear of it."""
+    begun(kept, 1).close()
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    file_of(kept).unlink()
+    with caplog.at_level(logging.WARNING):
+        assert kept.find("op", URL, 1) is None
+    assert caplog.records == []

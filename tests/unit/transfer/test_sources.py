@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import requests
 
+from launcher_recovery.errors import IntegrityError
 from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.sources import Source, key_of, same_origin, same_site
+from launcher_recovery.transfer.sources import OtherFileError, Source, key_of, same_origin, same_site
 
 URL = "https://hub.example/models/model.bin?token=secret"
 SHA256 = Checksum("sha256", "ab" * 32)
@@ -156,6 +157,21 @@ def test_silence_after_another_failure_is_not_forgiven() -> None:
     failed(source)
     failed(source, is_forgiven=True)
     assert usable(source) == (True, False)
+
+
+def test_one_that_was_out_may_be_asked_as_if_nothing_had_been() -> None:
+    source = Source(URL)
+    failed(source, 4)
+    source.revive()
+    assert (source.is_out, source.error, usable(source)) == (False, None, (True, True))
+    failed(source, 3)
+    assert not source.is_out
+
+
+def test_another_file_is_an_error_that_may_know_its_size() -> None:
+    assert (OtherFileError("another").size, OtherFileError("another", 5).size) == (None, 5)
+    assert str(OtherFileError("another", 5)) == "another"
+    assert isinstance(OtherFileError("another"), IntegrityError)
 
 
 # -- how fast it was ------------------------------------------------------------------------------------------
