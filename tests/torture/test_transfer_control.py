@@ -128,24 +128,33 @@ class Slow:
         self._released = threading.Event()
 
     def new(self) -> Any:
-        digest, slow = HASHERS["sha256"](), self
+        return SlowHasher(self, HASHERS["sha256"]())
 
-        class Hasher:
-            def update(self, data: memoryview) -> None:
-                slow._released.wait(0.1)
-                slow.done += len(data)
-                digest.update(data)
-
-            def hexdigest(self) -> str:
-                return digest.hexdigest()
-
-        return Hasher()
+    def update(self, digest: Any, data: memoryview) -> None:
+        self._released.wait(0.1)
+        self.done += len(data)
+        digest.update(data)
 
     def release(self) -> None:
         self._released.set()
 
     def expect_not_all(self) -> None:
         assert self._released.is_set() or self.done < FILE.size
+
+
+class SlowHasher:
+    def __init__(self, slow: Slow, digest: Any) -> None:
+        self._slow = slow
+        self._digest = digest
+
+    def update(self, data: memoryview) -> None:
+        self._slow.update(self._digest, data)
+
+    def copy(self) -> SlowHasher:
+        return SlowHasher(self._slow, self._digest.copy())
+
+    def hexdigest(self) -> Any:
+        return self._digest.hexdigest()
 
 
 HANGS = ("name", "connection", "handshake", "head", "body", "limit", "hashes", "comparison")

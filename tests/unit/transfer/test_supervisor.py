@@ -59,6 +59,7 @@ class Shared:
         self.lock = threading.RLock()
         self.happened = threading.Condition(self.lock)
         self.bandwidth = Bandwidth()
+        self.buffers = SimpleNamespace(ran_out_at=-1000.0)
         self.layout: Any = None
         self.allotment: Allotment | None = None
         self.workers: list[Worker] = []
@@ -224,6 +225,12 @@ def test_there_are_no_more_while_the_server_is_to_be_left_alone(stage: Stage) ->
     stage.shared.lay_out(4096 * MIB)
     stage.fill_up()
     stage.waits.heard(refusal(503, url=stage.given.url, Retry_After="3600"))
+    assert len(ramped(stage)) == 1
+
+
+def test_there_are_no_more_where_the_disk_or_the_hashes_are_what_is_slow(stage: Stage) -> None:
+    stage.shared.lay_out(4096 * MIB)
+    stage.shared.buffers.ran_out_at = stage.clock.monotonic() + 1000
     assert len(ramped(stage)) == 1
 
 
@@ -626,6 +633,19 @@ def test_progress_is_told_with_where_it_comes_from(stage: Stage) -> None:
     stage.fill_up()
     stage.tick()
     assert stage.operation.told[-1] == (3 * MIB, 10 * MIB, "bytes", "from mirror.example")
+
+
+def test_it_is_told_who_does_not_answer(stage: Stage) -> None:
+    stage.alone()
+    stage.fill_up()
+    stage.tick(3)
+    assert stage.operation.told == []
+    stage.tick(0.1)
+    assert stage.operation.told[-1] == (0, None, "bytes", "waiting for an answer from hub.example")
+    stage.only().asked_at = None
+    stage.shared.have = 1
+    stage.tick()
+    assert stage.operation.told[-1] == (1, None, "bytes", None)
 
 
 def test_progress_of_a_body_of_unknown_size_is_told(stage: Stage) -> None:

@@ -13,7 +13,6 @@ from launcher_recovery import MemoryPersistence
 from launcher_recovery.transfer import allotment as allotments
 from launcher_recovery.transfer import buffers as all_buffers
 from launcher_recovery.transfer import fetching as fetchings
-from launcher_recovery.transfer import supervisor as supervisors
 from launcher_recovery.transfer.allotment import Allotment
 from launcher_recovery.transfer.buffers import Buffers
 from launcher_recovery.transfer.layout import Layout
@@ -85,11 +84,10 @@ def test_buffers_tell_when_somebody_had_to_wait_for_one(monkeypatch: pytest.Monk
     ("ran_out_at", "connections"), [(float("-inf"), 2), (8.5, 2), (9.5, 1)], ids=["never", "before", "just now"]
 )
 def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
-    monkeypatch: pytest.MonkeyPatch, ran_out_at: float, connections: int
+    ran_out_at: float, connections: int
 ) -> None:
     """One more would receive nothing faster, and what arrives out of order is read again for the whole file's hash."""
     now = 9.0
-    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now))
     worker = connection(received=1)
     pieces = Pieces(1024 * MIB)
     allotment = Allotment(pieces, 4)
@@ -102,7 +100,8 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(
         wanted=SimpleNamespace(connections=4),
         buffers=buffers,
     )
-    supervisor = Supervisor(cast(Any, None), fetching, [])
+    operation: Any = SimpleNamespace(operation_id="op")
+    supervisor = Supervisor(operation, fetching, [], monotonic=lambda: now)
     buffers.ran_out_at = ran_out_at
     for now in (7.0, 8.0, 9.0, 10.0):  # noqa: B007 - twice the beginning and the end of a measurement, for the clock
         cast(Any, worker).received += 100 * MIB
