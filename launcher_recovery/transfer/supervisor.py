@@ -160,7 +160,7 @@ class Supervisor:
     def _choose(self, workers: list[Worker], but: Source | None = None) -> Source | None:
         """The source for one connection more; `but` is not meant, and has what is to be fetched from another one."""
         in_use = {worker.source for worker in workers}
-        return self._choice.best(in_use, but, (lambda source: True) if but else self._fetching.can_serve)
+        return self._choice.best(in_use, but, lambda source: but is not None or self._fetching.can_serve(source))
 
     def _can_be_proven(self) -> bool:
         """Whether a checksum, or pieces that are there, can show that a mirror has the same file."""
