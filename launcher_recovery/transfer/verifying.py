@@ -12,7 +12,8 @@ import requests
 from launcher_recovery.errors import RefusedError, StoreError
 from launcher_recovery.persistence.base import Store, keeps_transfers
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer.checksums import PIECE_ALGORITHM, Checksum, Digests, piece_hasher
+from launcher_recovery.transfer.checksums import Checksum, Digests, piece_hasher
+from launcher_recovery.transfer.journal import pieces_of
 from launcher_recovery.transfer.pieces import Pieces
 from launcher_recovery.transfer.repairing import Repair, read_there
 from launcher_recovery.transfer.sources import Source
@@ -81,7 +82,7 @@ def verify_file(
     if not path.is_file():
         raise RefusedError(f"there is no file {path}: give the path of a file that was downloaded")
     kept = _kept(path, store)
-    pieces = None if kept is None else _pieces(kept)
+    pieces = None if kept is None else pieces_of(kept.journal)
     known = () if kept is None or kept.content is None else (Checksum.parse(kept.content),)
     checksums = tuple(dict.fromkeys((*checksums, *known)))
     size = path.stat().st_size
@@ -155,13 +156,6 @@ def _kept(path: Path, store: Store) -> Transfer | None:
     except StoreError:
         return None
     return None if kept is None or kept.partial is not None else kept
-
-
-def _pieces(kept: Transfer) -> Pieces | None:
-    """Its pieces with their hashes, as far as these are of a kind that is made here."""
-    if kept.journal.get("algorithm") != PIECE_ALGORITHM:
-        return None
-    return Pieces.from_journal(kept.journal.get("pieces", {}))
 
 
 def _keep(store: Store, kept: Transfer, path: Path, pieces: Pieces, check: Callable[[], object]) -> None:

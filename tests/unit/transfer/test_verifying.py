@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from launcher_recovery.transfer import journal
 from launcher_recovery.transfer import verifying as verifying_module
 from launcher_recovery.transfer.checksums import Checksum
 from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.sources import Source
 from launcher_recovery.transfer.verifying import Verified, verify_file
 from tests.faults import FaultServer, Reply, part, whole
 from tests.origin import File, Origin
@@ -71,8 +71,9 @@ def origin() -> Iterator[Origin]:
 
 
 def verify(path: Path, store: Any, *checksums: Checksum, url: str | None = None, **options: Any) -> Verified:
-    given = {"repair": url is not None, "check": lambda: None, **options}
-    return verify_file(path, store, checksums, url=url, **given)
+    sources = [Source(url, options.pop("headers", None))] if url is not None else []
+    given = {"repair": url is not None, "check": lambda: None, "sources": sources, **options}
+    return verify_file(path, store, checksums, **given)
 
 
 def damage(path: Path, *at: int) -> bytes:
@@ -114,44 +115,11 @@ def test_every_wrong_piece_is_named(path: Path, store: MemoryPersistence) -> Non
     assert found.problem == "3 of 5 pieces of model.bin are damaged"
 
 
-def test_without_pieces_a_checksum_tells(path: Path) -> None:
-    store = MemoryPersistence()
-    assert verify(path, store, MD5) == Verified(True, SIZE, str(MD5))
-    damage(path, 7)
-    for repair in (False, True):
-        assert verify(path, store, SHA256, MD5, repair=repair) == Verified(
-            False,
-            SIZE,
-            f"{SHA256} and {MD5}",
-            problem=f"model.bin is damaged: it does not have {SHA256}; download it again",
-        )
-
-
 def test_without_a_checksum_the_pieces_tell(path: Path, store: MemoryPersistence) -> None:
     store.keep_transfer(journal.of_file(path, pieces_of(), {}, None, SIZE))
     assert verify(path, store) == Verified(True, SIZE, "its pieces")
     damage(path, 7)
     assert verify(path, store).bad == ((0, 10_000),)
-
-
-def test_a_file_that_is_as_it_was_downloaded_may_still_be_another_one(path: Path, store: MemoryPersistence) -> None:
-    assert verify(path, store, OTHER) == Verified(
-        False,
-        SIZE,
-        f"{OTHER} and {CHECKED}",
-        problem=(
-            f"model.bin is damaged: it does not have {OTHER}, although it is as it was downloaded; download it again"
-        ),
-    )
-
-
-@pytest.mark.parametrize("size", [SIZE - 1, SIZE + 1, 0])
-def test_another_size_than_was_downloaded_is_told_without_reading_it(
-    path: Path, store: MemoryPersistence, size: int
-) -> None:
-    os.truncate(path, size)
-    problem = f"model.bin has {size} bytes, but 42000 bytes were downloaded"
-    assert verify(path, store, check=pytest.fail) == Verified(False, size, "the size", problem=problem)
 
 
 def test_of_a_file_of_which_nothing_is_known_nothing_can_be_said(path: Path) -> None:
@@ -232,26 +200,6 @@ def test_exactly_the_damaged_pieces_are_fetched_and_replaced(
     assert verify(path, store) == Verified(True, SIZE, CHECKED)
 
 
-@pytest.mark.parametrize(
-    ("length", "fetched"),
-    [
-        (SIZE - 1, ["bytes=40000-41999"]),
-        (40_000, ["bytes=40000-41999"]),
-        (39_999, ["bytes=30000-39999", "bytes=40000-41999"]),
-        (0, [f"bytes={start}-{min(start + PIECE, SIZE) - 1}" for start in range(0, SIZE, PIECE)]),
-    ],
-)
-def test_what_was_cut_off_is_fetched(
-    path: Path, store: MemoryPersistence, origin: Origin, length: int, fetched: list[str]
-) -> None:
-    os.truncate(path, length)
-    found = verify(path, store, url=origin.add(FILE))
-    bad = tuple((int(one[6:].split("-")[0]), int(one[6:].split("-")[1]) + 1) for one in fetched)
-    assert found == Verified(True, SIZE, CHECKED, bad, repaired=True)
-    assert path.read_bytes() == DATA
-    assert ranges(origin) == fetched
-
-
 @pytest.mark.parametrize("more", [1, 7_000, 30_000])
 def test_what_was_appended_is_cut_off(path: Path, store: MemoryPersistence, more: int) -> None:
     """For which no address is needed."""
@@ -271,35 +219,12 @@ def test_a_longer_file_is_healed_and_cut_off(path: Path, store: MemoryPersistenc
     assert (path.read_bytes(), ranges(origin)) == (DATA, ["bytes=40000-41999"])
 
 
-def test_a_longer_file_that_is_not_the_right_one_stays_as_it_is(path: Path, store: MemoryPersistence) -> None:
-    with path.open("ab") as file:
-        file.write(b"more")
-    found = verify(path, store, OTHER, repair=True)
-    assert (found.ok, found.problem) == (
-        False,
-        f"model.bin is damaged: it does not have {OTHER}, although it is as it was downloaded; download it again",
-    )
-    assert path.read_bytes() == DATA + b"more"
-
-
 def test_without_an_address_it_cannot_be_healed(path: Path, store: MemoryPersistence) -> None:
     damaged = damage(path, 5)
     with pytest.raises(RefusedError) as caught:
         verify(path, store, repair=True)
     assert str(caught.value) == "it is not known where model.bin can be had: give its address"
     assert path.read_bytes() == damaged
-
-
-def test_the_whole_is_looked_at_again_after_it_was_healed(path: Path, store: MemoryPersistence, origin: Origin) -> None:
-    damage(path, 5)
-    found = verify(path, store, OTHER, url=origin.add(FILE))
-    assert found == Verified(
-        False,
-        SIZE,
-        f"{OTHER} and {CHECKED}",
-        ((0, 10_000),),
-        problem="model.bin is damaged still; download it again",
-    )
 
 
 def test_a_file_that_is_another_one_by_now_replaces_nothing(
@@ -318,32 +243,6 @@ def test_a_file_that_is_another_one_by_now_replaces_nothing(
         "download it again"
     )
     assert path.read_bytes() == DATA[:10_000] + damaged[10_000:]
-
-
-def test_a_file_of_another_size_by_now_replaces_nothing(path: Path, store: MemoryPersistence) -> None:
-    damaged = damage(path, 15_000)
-    reply = part(f"bytes 10000-19999/{SIZE + 1}", DATA[10_000:20_000])
-    with FaultServer(reply) as server, pytest.raises(IntegrityError, match="has another file by now, so that"):
-        verify(path, store, url=server.url())
-    assert path.read_bytes() == damaged
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        whole(DATA),
-        part(f"bytes 0-9999/{SIZE}", DATA[:10_000]),
-        Reply("206 Partial Content", {"Content-Length": 10_000}, [DATA[10_000:20_000]]),
-        Reply("416 Range Not Satisfiable", {"Content-Range": "bytes */10000", "Content-Length": 0}),
-    ],
-    ids=["all of it", "another part", "no range", "no such range"],
-)
-def test_a_server_that_gives_no_parts_cannot_heal_it(path: Path, store: MemoryPersistence, reply: Reply) -> None:
-    damaged = damage(path, 15_000)
-    with FaultServer(reply) as server, pytest.raises(IntegrityError) as caught:
-        verify(path, store, url=server.url())
-    assert str(caught.value) == f"{server.url()} does not give parts of the file"
-    assert path.read_bytes() == damaged
 
 
 def test_the_first_piece_is_taken_from_the_whole_as_well(path: Path, store: MemoryPersistence) -> None:
@@ -383,25 +282,3 @@ def test_headers_are_sent_and_sessions_closed(path: Path, store: MemoryPersisten
     assert verify(path, store, url=url, headers={"X-Key": "1"}, new_session=Session).repaired
     assert [asked.headers.get("x-key") for asked in origin.requests()] == ["1"]
     assert closed
-
-
-def test_healing_may_be_ended_and_is_on_the_disk_before_it_is_told(
-    path: Path, store: MemoryPersistence, origin: Origin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    damage(path, 5, 15_000)
-    synced: list[str] = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
-    asked: list[int] = []
-
-    def check() -> None:
-        asked.append(len(origin.requests()))
-        if len(origin.requests()) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        verify(path, store, url=origin.add(FILE), check=check)
-    assert 1 in asked, "also while bytes come"
-    assert path.read_bytes()[:10_000] == DATA[:10_000], "what was healed stays so"
-    assert verify(path, store, url=origin.url()).repaired
-    assert synced[-1] == str(path)
