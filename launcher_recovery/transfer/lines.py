@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -19,9 +22,13 @@ class Line:
 
     Args:
         session: of requests, made for this thread alone; its adapters are replaced.
+        monotonic: the clock, in seconds.
     """
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: requests.Session, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.asked_at: float | None = None
+        """When the request was sent whose answer is waited for; None: there is no such."""
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._held: socket.socket | None = None
         self._is_shut = False
@@ -45,6 +52,17 @@ class Line:
             if self._is_shut:
                 raise ConnectionAbortedError("the connection is not wanted any more")
             self._held = opened
+
+    @contextmanager
+    def asks(self, opened: socket.socket | None) -> Iterator[None]:
+        """While it is entered an answer is waited for, and `shut` ends that."""
+        self.hold(opened)
+        self.asked_at = self._monotonic()
+        try:
+            yield
+        finally:
+            self.asked_at = None
+            self.let_go()
 
     def let_go(self) -> None:
         """From now on `shut` ends nothing."""
@@ -111,8 +129,5 @@ class _Held(urllib3.connection.HTTPConnection):
                 self._twin = None
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        self.line.hold(self.sock)
-        try:
+        with self.line.asks(self.sock):
             return super().getresponse(*args, **kwargs)
-        finally:
-            self.line.let_go()

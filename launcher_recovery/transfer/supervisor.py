@@ -21,7 +21,10 @@ from launcher_recovery.transfer.waits import WAITS, Waits
 from launcher_recovery.transfer.worker import LocalError, Worker
 
 TICK_S = 0.02
+# From the beginning to the end of an answer's head, and from when the request was sent: a little longer than the limits
+# of each step, which know nothing of a head that comes byte by byte.
 _ANSWER_S = CONNECT_TIMEOUT_S + FIRST_BYTE_TIMEOUT_S + 5.0
+_HEAD_S = FIRST_BYTE_TIMEOUT_S + 1.0
 # After so long a person is told who is being waited for.
 _UNANSWERED_S = 3.0
 _LONG_AGO_S = 10.0
@@ -176,7 +179,7 @@ class Supervisor:
             new_session = self._fetching.wanted.new_session
             session = new_session()
             # A session that the caller gives may serve others as well.
-            line = Line(session) if new_session is requests.Session else None
+            line = Line(session, self._monotonic) if new_session is requests.Session else None
             worker = Worker(self._fetching, source, session, line, self._monotonic)
             worker.rival = rival
             with self._fetching.lock:
@@ -234,9 +237,9 @@ class Supervisor:
         for worker in workers:
             if worker.asked_at is None:
                 continue
-            seconds = now - worker.asked_at
+            seconds, sent_at = now - worker.asked_at, worker.sent_at
             text = f"{worker.source.host} gave no answer within {seconds:.0f} s"
-            if seconds > _ANSWER_S:
+            if seconds > _ANSWER_S or (sent_at is not None and now - sent_at > _HEAD_S):
                 self._leave(worker, requests.ReadTimeout(text))
             elif seconds > SLOW_S and self._has_better(worker, 0.0, workers):
                 self._leave(worker, _TooSlowError(text))

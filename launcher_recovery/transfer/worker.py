@@ -235,6 +235,11 @@ class Worker(threading.Thread):
         return min(self.rate, self.silent_rate(now)) if now - self._since[0] > _RATE_S else self.rate
 
     @property
+    def sent_at(self) -> float | None:
+        """When the request was sent that has no answer yet; None: there is none, or that is not known."""
+        return None if self._line is None else self._line.asked_at
+
+    @property
     def session(self) -> requests.Session:
         return self._session
 

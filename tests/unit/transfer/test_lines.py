@@ -14,6 +14,7 @@ import requests
 from launcher_recovery.transfer import lines
 from launcher_recovery.transfer.lines import Line
 from tests.origin import Authority, File, Origin
+from tests.support import wait_for
 
 FILE = File(1000)
 
@@ -75,6 +76,20 @@ def test_it_ends_behind_a_proxy(session: requests.Session, mute: socket.socket) 
         thread.join(30)
         assert not thread.is_alive()
     assert errors
+
+
+def test_it_is_known_since_when_an_answer_is_waited_for(session: requests.Session, mute: socket.socket) -> None:
+    line = Line(session, lambda: 7.0)
+    assert line.asked_at is None
+    thread, errors = in_thread(lambda: session.get(f"http://127.0.0.1:{mute.getsockname()[1]}/", timeout=600))
+    accepted, _ = mute.accept()
+    with accepted:
+        accepted.recv(1 << 16)
+        wait_for(lambda: line.asked_at == 7.0)
+        accepted.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        thread.join(30)
+    assert line.asked_at is None
+    assert not errors
 
 
 def test_nothing_is_opened_any_more_afterwards(session: requests.Session) -> None:

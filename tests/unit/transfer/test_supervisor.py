@@ -459,6 +459,19 @@ def test_a_server_that_does_not_answer_is_left_in_the_end(stage: Stage) -> None:
     assert not silent.is_alive()
 
 
+def test_the_time_for_an_answer_begins_when_the_request_was_sent(stage: Stage) -> None:
+    stage.alone()
+    stage.fill_up()
+    silent = stage.only()
+    stage.clock.advance(9)  # so long it took to connect
+    assert silent._line is not None
+    silent._line.asked_at = stage.clock.monotonic()
+    stage.tick(31)
+    assert not silent.is_stopped
+    stage.tick(0.1)
+    assert silent.is_stopped
+
+
 # -- the slow -----------------------------------------------------------------------------------------
 
 
