@@ -66,6 +66,7 @@ class DatabaseAccess(abc.ABC):
     def __init__(self) -> None:
         self._committed = threading.Condition()
         self._latest = 0
+        self._is_closed = False
         self._group = GroupCommit(self._connections, self._on_commit)
 
     def before_fork(self) -> None:
@@ -87,12 +88,18 @@ class DatabaseAccess(abc.ABC):
 
     def _write(self, work: Callable[[], T], durable: bool = True) -> T:
         """Run `work` in a transaction, perhaps with those of other threads."""
+        self._check_open()
         try:
             return self._group.run(work, durable)
         except peewee.IntegrityError:
             raise
         except (peewee.DatabaseError, OSError) as error:
             raise self._refusal(error) from error
+
+    def _check_open(self) -> None:
+        """Nobody connects again for who is late, such as a thread that looks for changes: that would never end."""
+        if self._is_closed:
+            raise StoreError(f"{self.where} was closed by this process: nothing is read or written any more.")
 
     def _on_commit(self, numbered: int) -> None:
         with self._committed:
@@ -103,6 +110,7 @@ class DatabaseAccess(abc.ABC):
         """The result of `work` with the connection that reads, which is made anew when it was lost."""
         connections = self._connections
         with connections.reading:
+            self._check_open()
             try:
                 try:
                     connections.open_reader()

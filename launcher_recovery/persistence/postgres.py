@@ -92,6 +92,7 @@ class PostgresPersistence(DatabasePersistence):
         try:
             with self._connections.writing, self._connections.reading:
                 self._connections.close()
+                self._is_closed = False
                 self._open()
         finally:
             self._listener.resume()

@@ -107,6 +107,7 @@ class SQLitePersistence(DatabasePersistence):
     def reopen(self) -> None:
         with self._connections.writing, self._connections.reading:
             self._connections.close()
+            self._is_closed = False
             self._tail_version = -1
             self._open(thorough=self._is_damaged)
             self._is_damaged = False

@@ -94,4 +94,5 @@ class Upkeep(DatabaseAccess):
         self.forget_owner("")
 
     def close(self) -> None:
+        self._is_closed = True
         self._connections.close()

@@ -20,7 +20,7 @@ from typing import Any
 import peewee
 import pytest
 
-from launcher_recovery import SQLitePersistence, StoreError
+from launcher_recovery import PostgresPersistence, SQLitePersistence, StoreError
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import MemoryPersistence, Store, connections, file, schema, sqlite
 from launcher_recovery.persistence.access import IS_FINISHED
@@ -30,6 +30,7 @@ from launcher_recovery.persistence.database import DatabasePersistence
 from launcher_recovery.persistence.file import refusal
 from launcher_recovery.persistence.statements import PlannedEvent
 from launcher_recovery.records import Progress, RecoveryData, RecoveryState
+from tests import postgres
 from tests.support import but_for
 from tests.unit.kit import WRITER, killed_while_it_writes
 
@@ -56,6 +57,26 @@ def test_old_events_are_forgotten(store: Store) -> None:
     low, high = store.event_range()
     assert high == 10_300
     assert 10_000 <= high - low + 1 <= 10_256
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory of sqlite", pytest.param("postgres", marks=postgres.needs_server)])
+def test_a_store_that_was_closed_stays_closed(request: pytest.FixtureRequest, path: Path, kind: str) -> None:
+    """A thread that looks once more is refused, and connects no more; only `reopen` opens it again."""
+    store: DatabasePersistence
+    if kind == "postgres":
+        store = PostgresPersistence(request.getfixturevalue("postgres_store_url"))
+    else:
+        store = SQLitePersistence(path if kind == "sqlite" else ":memory:")
+    store.insert(RecoveryData("a", "work"))
+    store.close()
+    for use in (store.event_range, lambda: store.insert(RecoveryData("b", "work"))):
+        with pytest.raises(StoreError, match="was closed by this process"):
+            use()
+    assert store._connections.reader.is_closed()
+    assert store._connections.writer.is_closed()
+    store.reopen()
+    assert [data.operation_id for data in store.find()] == ([] if kind == "memory of sqlite" else ["a"])
+    store.close()
 
 
 # -- the one in a file --------------------------------------------------------------------------------
