@@ -43,6 +43,8 @@ KNOBS = {
     "first_byte_s": ["request:FIRST_BYTE_TIMEOUT_S"],
     "answer_s": ["supervisor:_ANSWER_S"],
     "gather_s": ["worker:_GATHER_S"],
+    "rate_s": ["worker:_RATE_S"],
+    "help_s": ["allotment:HELP_S"],
 }
 """What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
 

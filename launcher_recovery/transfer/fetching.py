@@ -109,7 +109,12 @@ class Fetching:
             with self.lock:
                 layout = self.layout
             is_comparing = self.allotment is not None and self.allotment.is_comparing
-            prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+            try:
+                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+            except IntegrityError:
+                if worker.source.is_given:  # of another address than what is there
+                    raise ChangedError from None
+                raise
         while not worker.is_stopped and (extent := self._next(worker)) is not None:
             try:
                 self._fetch(worker, extent)

@@ -60,6 +60,15 @@ class Layout:
         self.durability = Durability(part, self.pieces, lock, self.keep)
         self.is_kept = True
 
+    def there(self) -> list[tuple[int, int, bool]]:
+        """What is there of each piece, as (start, end), and whether all of it is and was hashed."""
+        with self._lock:
+            return [
+                (self.pieces.start_of(index), self.pieces.start_of(index) + filled, value is not None)
+                for index, (filled, value) in enumerate(zip(self.pieces.filled, self.pieces.hashes, strict=True))
+                if filled
+            ]
+
     def start(self) -> None:
         """Keep what identifies the version, before any byte of it is written; then begin to hash and sync."""
         self.keep()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import requests
 
 from launcher_recovery.errors import IntegrityError
@@ -37,32 +39,29 @@ def prove(
     if is_comparing:
         source.is_proven = True
         return
-    samples = [] if layout is None else _samples(layout)
-    if len(samples) < 2:
-        if not has_checksum:
-            raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
-        source.is_proven = True
-        return
-    assert layout is not None
-    for start, end in samples:
-        there = memoryview(bytearray(end - start))
-        layout.part.read(there, start)
-        if _sample(source, session, start, end, layout.pieces.size) != there:
+    there = [] if layout is None else layout.there()
+    hashed = [(start, end) for start, end, is_hashed in there if is_hashed]
+    if len(hashed) < 2 and not has_checksum:
+        raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
+    # Where a checksum proves the whole, whatever there is shows in time that it is of no use to begin with it.
+    known = hashed if len(hashed) > 1 else [(start, end) for start, end, _ in there]
+    for start, end in _samples(known):
+        assert layout is not None
+        ours = memoryview(bytearray(end - start))
+        layout.part.read(ours, start)
+        if _sample(source, session, start, end, layout.pieces.size) != ours:
             raise OtherFileError(f"the mirror {redact_url(source.url)} has another file")
     source.is_proven = True
 
 
-def _samples(layout: Layout) -> list[tuple[int, int]]:
-    """The first and the last part that is there and was hashed, as far apart as can be had."""
-    pieces = layout.pieces
-    complete = [index for index, value in enumerate(pieces.hashes) if value is not None and pieces.is_complete(index)]
-    if not complete:
+def _samples(there: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The beginning of the first of these ranges and the end of the last, as far apart as can be had."""
+    if not there:
         return []
-    first = pieces.start_of(complete[0])
-    last = pieces.end_of(complete[-1])
-    head = (first, min(first + SAMPLE, pieces.end_of(complete[0])))
-    tail = (max(last - SAMPLE, pieces.start_of(complete[-1])), last)
-    return [head, tail] if len(complete) > 1 else []
+    (first, first_end), (last, last_end) = there[0], there[-1]
+    head = (first, min(first + SAMPLE, first_end))
+    tail = (max(last_end - SAMPLE, last), last_end)
+    return [head] if head == tail else [head, tail]
 
 
 def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview:

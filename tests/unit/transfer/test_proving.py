@@ -140,24 +140,60 @@ def test_a_mirror_that_cannot_be_asked_has_not_lied(
     assert not source.is_proven
 
 
-@pytest.mark.parametrize("there", ["nothing", "one piece", "two pieces without a hash"])
-@pytest.mark.parametrize("has_checksum", [True, False])
-def test_where_there_is_too_little_to_compare_only_a_checksum_can_prove_it(
-    origin: Origin, session: requests.Session, layout: Layout, there: str, has_checksum: bool
-) -> None:
-    """That does so in the end; a single piece may be what all files of a kind begin with."""
+THERE = {
+    # With them: what is compared where a checksum proves the whole.
+    "nothing": [],
+    "a few bytes": [(4 * PIECE, 4 * PIECE + 1000)],
+    "half a piece": [(4 * PIECE, 4 * PIECE + SAMPLE), (4 * PIECE + PIECE // 2 - SAMPLE, 4 * PIECE + PIECE // 2)],
+    "one piece": [(PIECE, PIECE + SAMPLE), (4 * PIECE + PIECE // 2 - SAMPLE, 4 * PIECE + PIECE // 2)],
+    "two pieces without a hash": [
+        (PIECE, PIECE + SAMPLE),
+        (4 * PIECE + PIECE // 2 - SAMPLE, 4 * PIECE + PIECE // 2),
+    ],
+}
+
+
+def left(layout: Layout, name: str) -> Layout | None:
+    """A layout with less."""
+    if name == "nothing":
+        return None
     layout.pieces.hashes[3] = None
-    if there != "one piece":
+    if name != "one piece":
         layout.pieces.hashes[1] = None
+    if name in ("a few bytes", "half a piece"):
+        layout.pieces.drop(1)
+        layout.pieces.drop(3)
+    if name == "a few bytes":
+        layout.pieces.fill(4, 1000)
+    return layout
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_where_there_is_too_little_to_compare_only_a_checksum_can_prove_it(
+    origin: Origin, session: requests.Session, layout: Layout, there: str
+) -> None:
+    """A single piece may be what all files of a kind begin with."""
     source = mirror(origin.add(FILE))
-    given = None if there == "nothing" else layout
-    if has_checksum:
-        prove(source, session, given, has_checksum)
-    else:
-        with pytest.raises(IntegrityError, match="nothing proves that the mirror"):
-            prove(source, session, given, has_checksum)
-    assert source.is_proven is has_checksum
+    with pytest.raises(IntegrityError, match="nothing proves that the mirror"):
+        prove(source, session, left(layout, there), has_checksum=False)
+    assert not source.is_proven
     assert origin.requests() == []
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_where_a_checksum_proves_it_in_the_end_whatever_there_is_is_compared_before(
+    origin: Origin, session: requests.Session, layout: Layout, there: str
+) -> None:
+    """So that nothing of another file comes to lie beside it."""
+    given = left(layout, there)
+    source = mirror(origin.add(FILE))
+    prove(source, session, given, has_checksum=True)
+    assert source.is_proven
+    assert [one.range for one in origin.requests()] == [f"bytes={start}-{end - 1}" for start, end in THERE[there]]
+    if THERE[there]:
+        other = mirror(origin.add(replace(FILE, version=1)))
+        with pytest.raises(OtherFileError):
+            prove(other, session, given, has_checksum=True)
 
 
 def test_what_is_known_to_be_wrong_is_nothing_to_compare_with(
