@@ -60,13 +60,14 @@ class Layout:
         self.durability = Durability(part, self.pieces, lock, self.keep)
         self.is_kept = True
 
-    def there(self) -> list[tuple[int, int, bool]]:
-        """What is there of each piece, as (start, end), and whether all of it is and was hashed."""
+    def complete(self) -> list[tuple[int, int, bool]]:
+        """The pieces that are there, as (start, end), and whether they were hashed by now."""
+        pieces = self.pieces
         with self._lock:
             return [
-                (self.pieces.start_of(index), self.pieces.start_of(index) + filled, value is not None)
-                for index, (filled, value) in enumerate(zip(self.pieces.filled, self.pieces.hashes, strict=True))
-                if filled
+                (pieces.start_of(index), pieces.end_of(index), value is not None)
+                for index, value in enumerate(pieces.hashes)
+                if pieces.is_complete(index)
             ]
 
     def start(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import requests
 
 from launcher_recovery.errors import IntegrityError
@@ -39,13 +37,10 @@ def prove(
     if is_comparing:
         source.is_proven = True
         return
-    there = [] if layout is None else layout.there()
-    hashed = [(start, end) for start, end, is_hashed in there if is_hashed]
-    if len(hashed) < 2 and not has_checksum:
+    samples = [] if layout is None else _samples(layout, has_checksum)
+    if not samples and not has_checksum:
         raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
-    # Where a checksum proves the whole, whatever there is shows in time that it is of no use to begin with it.
-    known = hashed if len(hashed) > 1 else [(start, end) for start, end, _ in there]
-    for start, end in _samples(known):
+    for start, end in samples:
         assert layout is not None
         ours = memoryview(bytearray(end - start))
         layout.part.read(ours, start)
@@ -54,14 +49,23 @@ def prove(
     source.is_proven = True
 
 
-def _samples(there: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The beginning of the first of these ranges and the end of the last, as far apart as can be had."""
-    if not there:
+def has_samples(layout: Layout, has_checksum: bool) -> bool:
+    """Whether there is enough to compare with what a source has."""
+    return bool(_samples(layout, has_checksum))
+
+
+def _samples(layout: Layout, has_checksum: bool) -> list[tuple[int, int]]:
+    """The beginning of the first piece and the end of the last, as far apart as can be had; of fewer than two, none.
+
+    Where a checksum proves the whole, pieces serve that are only to be hashed: how far that is is a matter of chance.
+    """
+    there = layout.complete()
+    hashed = [piece for piece in there if piece[2]]
+    known = hashed if len(hashed) > 1 or not has_checksum else there
+    if len(known) < 2:
         return []
-    (first, first_end), (last, last_end) = there[0], there[-1]
-    head = (first, min(first + SAMPLE, first_end))
-    tail = (max(last_end - SAMPLE, last), last_end)
-    return [head] if head == tail else [head, tail]
+    (first, first_end, _), (last, last_end, _) = known[0], known[-1]
+    return [(first, min(first + SAMPLE, first_end)), (max(last_end - SAMPLE, last), last_end)]
 
 
 def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview:
