@@ -44,6 +44,8 @@ KNOBS = {
     "answer_s": ["supervisor:_ANSWER_S"],
     "slow_s": ["pace:SLOW_S", "supervisor:SLOW_S"],
     "gather_s": ["worker:_GATHER_S"],
+    "rate_s": ["worker:_RATE_S"],
+    "help_s": ["allotment:HELP_S"],
 }
 """What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
 

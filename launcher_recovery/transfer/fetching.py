@@ -20,7 +20,7 @@ from launcher_recovery.transfer.layout import Layout
 from launcher_recovery.transfer.limits import BANDWIDTH, Bandwidth
 from launcher_recovery.transfer.part import Part, PartClosedError
 from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.proving import prove
+from launcher_recovery.transfer.proving import has_samples, prove
 from launcher_recovery.transfer.request import Answer, FileChangedError, NotThatFile, Validators, ask
 from launcher_recovery.transfer.sources import OtherFileError, Source
 from launcher_recovery.transfer.wanted import Wanted
@@ -109,7 +109,12 @@ class Fetching:
             with self.lock:
                 layout = self.layout
             is_comparing = self.allotment is not None and self.allotment.is_comparing
-            prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+            try:
+                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+            except IntegrityError:
+                if worker.source.is_given:  # of another address than what is there
+                    raise ChangedError from None
+                raise
         while not worker.is_stopped and (extent := self._next(worker)) is not None:
             try:
                 self._fetch(worker, extent)
@@ -266,6 +271,10 @@ class Fetching:
         source.error = IntegrityError(f"{redact_url(source.url)} sent piece {index + 1} of the file wrong")
         if source.wrong_pieces > _MOST_WRONG and any(one is not source and not one.is_out for one in self.sources):
             source.is_out = True
+
+    def can_compare(self) -> bool:
+        """Whether enough is there to see by it whether a source has the same file."""
+        return self.layout is not None and has_samples(self.layout, bool(self.wanted.proofs))
 
     def can_serve(self, source: Source) -> bool:
         """Whether there is something that the source is still to send."""

@@ -71,6 +71,16 @@ class Layout:
         self._made = self._written = 0
         self._is_kept = True
 
+    def complete(self) -> list[tuple[int, int, bool]]:
+        """The pieces that are there, as (start, end), and whether they were hashed by now."""
+        pieces = self.pieces
+        with self._lock:
+            return [
+                (pieces.start_of(index), pieces.end_of(index), value is not None)
+                for index, value in enumerate(pieces.hashes)
+                if pieces.is_complete(index)
+            ]
+
     def start(self) -> None:
         """Keep what identifies the version, before any byte of it is written; then begin to hash and sync."""
         self.keep()

@@ -37,32 +37,35 @@ def prove(
     if is_comparing:
         source.is_proven = True
         return
-    samples = [] if layout is None else _samples(layout)
-    if len(samples) < 2:
-        if not has_checksum:
-            raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
-        source.is_proven = True
-        return
-    assert layout is not None
+    samples = [] if layout is None else _samples(layout, has_checksum)
+    if not samples and not has_checksum:
+        raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
     for start, end in samples:
-        there = memoryview(bytearray(end - start))
-        layout.part.read(there, start)
-        if _sample(source, session, start, end, layout.pieces.size) != there:
+        assert layout is not None
+        ours = memoryview(bytearray(end - start))
+        layout.part.read(ours, start)
+        if _sample(source, session, start, end, layout.pieces.size) != ours:
             raise OtherFileError(f"the mirror {redact_url(source.url)} has another file")
     source.is_proven = True
 
 
-def _samples(layout: Layout) -> list[tuple[int, int]]:
-    """The first and the last part that is there and was hashed, as far apart as can be had."""
-    pieces = layout.pieces
-    complete = [index for index, value in enumerate(pieces.hashes) if value is not None and pieces.is_complete(index)]
-    if not complete:
+def has_samples(layout: Layout, has_checksum: bool) -> bool:
+    """Whether there is enough to compare with what a source has."""
+    return bool(_samples(layout, has_checksum))
+
+
+def _samples(layout: Layout, has_checksum: bool) -> list[tuple[int, int]]:
+    """The beginning of the first piece and the end of the last, as far apart as can be had; of fewer than two, none.
+
+    Where a checksum proves the whole, pieces serve that are only to be hashed: how far that is is a matter of chance.
+    """
+    there = layout.complete()
+    hashed = [piece for piece in there if piece[2]]
+    known = hashed if len(hashed) > 1 or not has_checksum else there
+    if len(known) < 2:
         return []
-    first = pieces.start_of(complete[0])
-    last = pieces.end_of(complete[-1])
-    head = (first, min(first + SAMPLE, pieces.end_of(complete[0])))
-    tail = (max(last - SAMPLE, pieces.start_of(complete[-1])), last)
-    return [head, tail] if len(complete) > 1 else []
+    (first, first_end, _), (last, last_end, _) = known[0], known[-1]
+    return [(first, min(first + SAMPLE, first_end)), (max(last_end - SAMPLE, last), last_end)]
 
 
 def _sample(source: Source, session: requests.Session, start: int, end: int, size: int) -> memoryview:

@@ -127,13 +127,13 @@ class Supervisor:
 
     def _race(self, allotment: Allotment, workers: list[Worker]) -> None:
         """Have another source fetch as well what the last connection would be long with; the faster one wins."""
-        if any(worker.rival is not None for worker in workers):
-            return
+        if any(worker.rival in workers for worker in workers):
+            return  # when that is over, the one that was to be faster may turn out to be the slow one
         rival = allotment.slowest(workers, self._monotonic())
         if rival is None:
             return
         source = self._choose(workers, but=rival.source)
-        if source is not None:
+        if source is not None and (source.is_proven or self._fetching.can_compare()):
             self._begin(source, is_first=False, rival=rival)
 
     def dismiss(self) -> None:

@@ -12,7 +12,7 @@ from launcher_recovery.errors import IntegrityError
 from launcher_recovery.persistence import MemoryPersistence
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
-from tests.transfers import Downloads, with_pieces
+from tests.transfers import Downloads, file_sha256, turn, with_pieces
 
 MIB = 1 << 20
 PIECE = 4 * MIB
@@ -57,9 +57,27 @@ def test_with_only_the_hash_of_the_whole_file_it_costs_half_the_file_on_average(
     with Origin() as origin:
         for at in PLACES:
             url = origin.add(FILE, act.flip(at))
-            costs.append(download(origin, url, tmp_path, sha256=FILE.sha256) / FILE.size)
+            sent = download(origin, url, tmp_path, sha256=FILE.sha256)
+            assert sent <= FILE.size + min((at // PIECE + 1) * PIECE, FILE.size)
+            costs.append(sent / FILE.size)
     assert statistics.mean(costs) <= 1.6
     assert max(costs) <= 2.0 + PIECE / FILE.size
+
+
+def test_of_many_pieces_it_costs_those_up_to_the_wrong_one_and_the_rest_of_a_short_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the file on average, and at most 1/32 of it more, in as many requests."""
+    turn({"piece": 256 << 10}, monkeypatch.setattr)
+    file = File(64 * MIB)
+    at = file.size // 2 + 5
+    with Origin() as origin:
+        url = origin.add(file, act.flip(at))
+        Downloads(MemoryPersistence())(url, tmp_path / "model.bin", sha256=file.sha256)
+        assert file_sha256(tmp_path / "model.bin") == file.sha256
+        assert file.size + at < origin.settled().sent() <= file.size + at + file.size // 32
+        ranges = [one.range for one in origin.requests() if one.range is not None]
+        assert len(ranges[ranges.index("bytes=0-2097151") :]) == 17
 
 
 def test_with_a_mirror_the_first_server_sends_nothing_again(tmp_path: Path) -> None:
@@ -88,6 +106,16 @@ def test_what_one_server_has_wrong_for_good_comes_from_another(tmp_path: Path, k
         assert sent <= 2 * FILE.size + PIECE
         if options:
             assert sent + mirror.settled().sent() <= FILE.size + 2 * PIECE + SAMPLES
+
+
+def test_what_one_server_has_wrong_in_many_places_comes_from_another_in_one_go(tmp_path: Path) -> None:
+    """Nothing is asked for twice, and the whole is not hashed once for each of them."""
+    damaged = replace(FILE, wrong=frozenset(range(0, FILE.size, 2 * PIECE)))
+    with Origin() as origin, Origin() as mirror:
+        sources = [mirror.add(FILE)]
+        sent = download(origin, origin.add(damaged), tmp_path, sha256=FILE.sha256, sources=sources)
+        assert sent == FILE.size
+        assert mirror.settled().sent() <= FILE.size + PIECE
 
 
 @pytest.mark.parametrize("known", ["sha256", "hashes of pieces"])

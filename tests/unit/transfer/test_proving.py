@@ -140,24 +140,49 @@ def test_a_mirror_that_cannot_be_asked_has_not_lied(
     assert not source.is_proven
 
 
-@pytest.mark.parametrize("there", ["nothing", "one piece", "two pieces without a hash"])
-@pytest.mark.parametrize("has_checksum", [True, False])
-def test_where_there_is_too_little_to_compare_only_a_checksum_can_prove_it(
-    origin: Origin, session: requests.Session, layout: Layout, there: str, has_checksum: bool
-) -> None:
-    """That does so in the end; a single piece may be what all files of a kind begin with."""
+def left(layout: Layout, there: str) -> Layout | None:
+    """A layout with less."""
+    if there == "nothing":
+        return None
     layout.pieces.hashes[3] = None
-    if there != "one piece":
+    if there == "two pieces without a hash":
         layout.pieces.hashes[1] = None
+    if there == "one piece":
+        layout.pieces.drop(3)
+    return layout
+
+
+THERE = ["nothing", "one piece", "two pieces, one without a hash", "two pieces without a hash"]
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_where_there_is_too_little_to_compare_only_a_checksum_can_prove_it(
+    origin: Origin, session: requests.Session, layout: Layout, there: str
+) -> None:
+    """A single piece may be what all files of a kind begin with."""
     source = mirror(origin.add(FILE))
-    given = None if there == "nothing" else layout
-    if has_checksum:
-        prove(source, session, given, has_checksum)
-    else:
-        with pytest.raises(IntegrityError, match="nothing proves that the mirror"):
-            prove(source, session, given, has_checksum)
-    assert source.is_proven is has_checksum
+    with pytest.raises(IntegrityError, match="nothing proves that the mirror"):
+        prove(source, session, left(layout, there), has_checksum=False)
+    assert not source.is_proven
     assert origin.requests() == []
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_where_a_checksum_proves_it_in_the_end_pieces_need_not_be_hashed_to_be_compared(
+    origin: Origin, session: requests.Session, layout: Layout, there: str
+) -> None:
+    """How far the hashes are is a matter of chance, and is not to decide about a mirror that has another file."""
+    given = left(layout, there)
+    is_compared = there.startswith("two")
+    same, other = mirror(origin.add(FILE)), mirror(origin.add(replace(FILE, version=1), path="/other"))
+    prove(same, session, given, has_checksum=True)
+    assert len(origin.requests()) == (2 if is_compared else 0)
+    if is_compared:
+        with pytest.raises(OtherFileError):
+            prove(other, session, given, has_checksum=True)
+    else:
+        prove(other, session, given, has_checksum=True)
+    assert (same.is_proven, other.is_proven) == (True, not is_compared)
 
 
 def test_what_is_known_to_be_wrong_is_nothing_to_compare_with(

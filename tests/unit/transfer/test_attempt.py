@@ -1,0 +1,289 @@
+"""What is there is gone on with only if it belongs to the file, and what comes is the file or is refused."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.persistence import MemoryPersistence
+from launcher_recovery.transfer import fetching
+from tests.origin import Answer, File, Origin, Request
+from tests.origin import behaviours as act
+from tests.transfers import Downloads, turn
+
+PIECE = 64 << 10
+FILE = File(12 * PIECE + 7)
+OTHER = replace(FILE, version=1)
+LONGER = replace(FILE, version=1, size=FILE.size + PIECE)
+SAMPLES = 2 * PIECE
+CUT = 7 * PIECE + 99
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn({"piece": PIECE}, monkeypatch.setattr)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+def mirror() -> Iterator[Origin]:
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+def third() -> Iterator[Origin]:
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+def downloads() -> Downloads:
+    return Downloads(MemoryPersistence())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "model.bin"
+
+
+def is_alone(path: Path) -> bool:
+    return [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def leave(origin: Origin, store: MemoryPersistence, path: Path, count: int, **options: Any) -> str:
+    """A partial with so many bytes, of which the server is gone; returns its address."""
+    url = origin.add(FILE, act.script(act.drop(count)), act.since(2, act.refuse("404 Not Found")))
+    with pytest.raises(Exception, match="404"):
+        Downloads(store)(url, path, **options)
+    return url
+
+
+def saying_its_digest(request: Request, file: File, due: Answer) -> Answer:
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+    return due.having("Repr-Digest", f"sha-256=:{digest}:")
+
+
+# -- what changes ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changes_again_and_again_is_given_up_after_three_times(
+    origin: Origin, downloads: Downloads, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer is right by itself, and of another version than the one before."""
+    monkeypatch.setattr(fetching, "FIRST_BYTES", 4 * PIECE)
+
+    def other(request: Request, file: File, due: Answer) -> Answer:
+        return act.changed_carelessly(version=request.number)(request, file, due)
+
+    url = origin.add(FILE, other)
+    with pytest.raises(IntegrityError, match="keeps changing while it is downloaded"):
+        downloads(url, path)
+    assert {category for _, category in downloads.outcomes} == {"integrity"}
+    assert [one.range for one in origin.requests() if one.range and one.range.startswith("bytes=0-")] == [
+        f"bytes=0-{4 * PIECE - 1}"
+    ] * (3 * len(downloads.outcomes))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_that_changes_once_is_fetched_anew_in_the_same_attempt(
+    origin: Origin, downloads: Downloads, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had come is lost, and nothing else."""
+    monkeypatch.setattr(fetching, "FIRST_BYTES", 4 * PIECE)
+    downloads(origin.add(FILE, act.since(2, act.changed_carelessly(version=1))), path, max_attempts=1)
+    assert path.read_bytes() == OTHER.content()
+    assert downloads.outcomes == [("success", None)]
+    asked = [one.range for one in origin.requests()]
+    assert asked.count(asked[0]) == 2
+    assert is_alone(path)
+
+
+@pytest.mark.parametrize("count", [PIECE // 2, CUT], ids=["too little to compare", "enough to compare"])
+@pytest.mark.parametrize("new", [FILE, OTHER, LONGER], ids=["the same", "another", "another size"])
+def test_at_another_address_a_partial_is_gone_on_with_if_it_is_the_same_file(
+    origin: Origin, mirror: Origin, path: Path, count: int, new: File
+) -> None:
+    """Two samples tell, where there is no checksum; otherwise it begins anew, and that is no failure."""
+    store = MemoryPersistence()
+    leave(origin, store, path, count)
+    downloads = Downloads(store)
+    downloads(mirror.add(new), path, max_attempts=1)
+    assert path.read_bytes() == new.content()
+    assert downloads.outcomes == [("failed", "network"), ("failed", "not_found"), ("success", None)]
+    sent = mirror.settled().sent()
+    if new is FILE and count == CUT:
+        assert sent <= FILE.size - 7 * PIECE + SAMPLES
+    else:
+        assert new.size <= sent <= new.size + SAMPLES
+
+
+# -- sources that have another file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["sha256", "no sha256"])
+@pytest.mark.parametrize("other", [OTHER, LONGER], ids=["same size", "another size"])
+def test_a_mirror_that_has_another_file_costs_samples_and_no_byte_that_is_there(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path, other: File, checked: bool
+) -> None:
+    url = origin.add(FILE, act.script(act.drop(CUT), act.refuse("503 Service Unavailable")))
+    options = {"sha256": FILE.sha256} if checked else {}
+    downloads(url, path, sources=[mirror.add(other)], **options)
+    assert path.read_bytes() == FILE.content()
+    assert origin.settled().sent() == FILE.size
+    assert mirror.settled().sent() <= 2 * SAMPLES  # twice: the second attempt knows nothing of it
+
+
+def test_a_mirror_that_changes_while_it_is_used_takes_nothing_with_it(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has proven itself, and then has another file."""
+    monkeypatch.setattr(fetching, "FIRST_BYTES", 6 * PIECE)
+    broken = act.when(lambda request: 1 < request.number < 4, act.refuse("503 Service Unavailable"))
+    url = origin.add(FILE, act.script(act.drop(5 * PIECE)), broken)
+    changing = act.since(4, act.changed(version=1, size=LONGER.size))
+    downloads(url, path, sources=[mirror.add(FILE, changing)])
+    assert path.read_bytes() == FILE.content()
+    # It has sent one piece that is used; everything else is from the address that was given, once.
+    assert origin.settled().sent() == FILE.size - PIECE
+
+
+@pytest.mark.parametrize("other", [OTHER, LONGER], ids=["same size", "another size"])
+def test_where_the_given_address_has_another_file_a_mirror_has_the_right_one(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path, other: File
+) -> None:
+    """The checksum is what counts; one of the same size is compared with at once, and asked for nothing twice."""
+    sources = [mirror.add(FILE)]
+    downloads(origin.add(other), path, sha256=FILE.sha256, sources=sources, max_attempts=1)
+    assert path.read_bytes() == FILE.content()
+    assert is_alone(path)
+    assert mirror.settled().sent() <= FILE.size + PIECE
+    assert origin.settled().sent() <= other.size * (1 if other is OTHER else 2)
+
+
+def test_where_the_given_address_is_gone_the_mirror_that_has_the_right_file_is_found(
+    origin: Origin, mirror: Origin, third: Origin, downloads: Downloads, path: Path
+) -> None:
+    """The first one has a file of another size, which says how long it is to be as long as nobody else does."""
+    sources = [mirror.add(LONGER), third.add(FILE)]
+    url = origin.add(FILE, act.refuse("404 Not Found"))
+    downloads(url, path, sha256=FILE.sha256, sources=sources, max_attempts=1)
+    assert path.read_bytes() == FILE.content()
+    assert is_alone(path)
+    assert third.settled().sent() <= FILE.size + PIECE
+    assert mirror.settled().sent() <= 2 * LONGER.size
+
+
+@pytest.mark.parametrize("known", [{"size": FILE.size}, {}], ids=["size", "no size"])
+def test_where_nobody_has_it_there_is_an_end_to_it(
+    origin: Origin, mirror: Origin, third: Origin, downloads: Downloads, path: Path, known: Any
+) -> None:
+    """Each is asked for its file, and once more to see that it is not the way that made it wrong."""
+    sources = [mirror.add(LONGER), third.add(replace(FILE, version=2, size=FILE.size - 1))]
+    with pytest.raises(UnexpectedContentError, match="the server sends it so"):
+        downloads(origin.add(OTHER), path, sha256=FILE.sha256, sources=sources, **known)
+    assert list(path.parent.iterdir()) == []
+    sent = [one.settled().sent() for one in (origin, mirror, third)]
+    assert sent[0] <= 2 * OTHER.size + PIECE
+    # An answer that is seen to be of another size has begun to arrive.
+    assert sum(sent) <= 2 * (OTHER.size + LONGER.size + FILE.size) + 4 * PIECE
+    if known:
+        assert sum(sent[1:]) <= 2 * PIECE
+
+
+# -- what is wrong, and why -----------------------------------------------------------------------------------
+
+
+def test_what_the_server_says_itself_is_not_fetched_again_to_see_it(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(OTHER, saying_its_digest)
+    with pytest.raises(UnexpectedContentError, match="it arrived as the server says it should be"):
+        downloads(url, path, sha256=FILE.sha256)
+    assert origin.settled().sent() == FILE.size
+
+
+def test_and_a_mirror_may_have_what_the_server_says_that_it_has_not(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(OTHER, saying_its_digest)
+    downloads(url, path, sha256=FILE.sha256, sources=[mirror.add(FILE)])
+    assert path.read_bytes() == FILE.content()
+    assert origin.settled().sent() == FILE.size
+
+
+def test_what_a_server_tells_of_its_file_is_what_it_is_checked_by(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    """Where the caller has no checksum."""
+    downloads(origin.add(FILE, saying_its_digest, act.flip(5 * PIECE)), path)
+    assert path.read_bytes() == FILE.content()
+    assert origin.settled().sent() == FILE.size + 6 * PIECE
+
+
+def test_a_server_that_sends_something_else_each_time_is_asked_for_it_twice_in_an_attempt(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    """That may be the way there, and get better: it is tried again, with an end to it."""
+
+    def other(request: Request, file: File, due: Answer) -> Answer:
+        return act.changed(version=request.number, label=0)(request, file, due)
+
+    url = origin.add(FILE, other)
+    with pytest.raises(IntegrityError, match="the server sends it differently each time") as raised:
+        downloads(url, path, sha256=FILE.sha256)
+    assert type(raised.value) is IntegrityError
+    assert downloads.outcomes == [("failed", "integrity"), ("exhausted", "integrity")]
+    assert origin.settled().sent() == 4 * FILE.size
+    assert list(path.parent.iterdir()) == []
+
+
+def test_where_no_parts_can_be_had_that_is_why_it_is_not_repaired(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(FILE, act.ignores_range, act.flip(5 * PIECE, times=2), act.script(act.drop(3 * PIECE)))
+    with pytest.raises(IntegrityError, match="its damaged piece cannot be fetched by itself"):
+        downloads(url, path, sha256=FILE.sha256, max_attempts=1)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_of_unknown_size_that_is_wrong_in_the_end_is_deleted(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    """Nothing tells its pieces apart."""
+    url = origin.add(replace(FILE, etag=None, dated=False), act.ignores_range, act.chunked())
+    with pytest.raises(IntegrityError, match=r"the sha256 is .*; the damaged file was deleted"):
+        downloads(url, path, sha256="0" * 64)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_partial_that_is_longer_than_the_file_is_none(origin: Origin, path: Path) -> None:
+    """One of a server that did not tell the size, which is known by now."""
+    store = MemoryPersistence()
+    url = origin.add(
+        FILE, act.ignores_range, act.chunked(), act.script(act.drop(CUT)), act.since(2, act.refuse("404 Not Found"))
+    )
+    with pytest.raises(Exception, match="404"):
+        Downloads(store)(url, path)
+    short = replace(FILE, version=3, size=PIECE)
+    origin.add(short)
+    Downloads(store)(url, path, size=PIECE, sha256=short.sha256, max_attempts=1)
+    assert path.read_bytes() == short.content()
+
+
+def test_a_file_that_is_at_its_place_is_not_asked_for(origin: Origin, downloads: Downloads, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(FILE.content())
+    downloads(origin.add(FILE), path, sha256=FILE.sha256)
+    assert origin.requests() == []
