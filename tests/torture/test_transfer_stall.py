@@ -97,7 +97,8 @@ def test_a_trickle_is_come_back_to_where_the_mirror_is_of_no_use(
         url, source = origin.add(file, act.slow(30_000)), mirror.add(file, act.refuse("404 Not Found"))
         downloads = Downloads(MemoryPersistence())
         downloads(url, tmp_path / "model.bin", sha256=file.sha256, sources=[source])
-        assert origin.settled().sent() == file.size
+        # What was on its way when it was left is sent again: an instant of 30 kB/s.
+        assert origin.settled().sent() <= file.size + 15_000
         assert len(mirror.requests()) == 1
     assert downloads.outcomes == [("success", None)]
     assert (tmp_path / "model.bin").read_bytes() == file.content()

@@ -87,6 +87,9 @@ class Shared:
     def can_serve(self, source: Source) -> bool:
         return self.is_served_by(source)
 
+    def can_compare(self) -> bool:
+        return True
+
     def work(self, worker: Worker) -> None:
         while not worker.is_stopped and not self._over.wait(0.005):
             pass
