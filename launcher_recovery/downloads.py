@@ -21,13 +21,13 @@ from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive
 from launcher_recovery.records import PRIORITY, RecoveryData, RecoveryState, priority_of
 from launcher_recovery.signals import RecoveryUpdate
-from launcher_recovery.transfer import metalink as metalinks
 from launcher_recovery.transfer.arguments import checksums_of, wanted_of
 from launcher_recovery.transfer.attempt import attempt
-from launcher_recovery.transfer.hubs import Authorization, asked_at, given_first, headers_for, nobody
-from launcher_recovery.transfer.limits import BANDWIDTH
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.verifying import Verified, verify_file
+from launcher_recovery.transfer.connections.limits import BANDWIDTH
+from launcher_recovery.transfer.integrity.verifying import Verified, verify_file
+from launcher_recovery.transfer.sources import metalink as metalinks
+from launcher_recovery.transfer.sources.hubs import Authorization, asked_at, given_first, headers_for, nobody
+from launcher_recovery.transfer.sources.source import Source
 from launcher_recovery.transfer.wanted import Wanted
 
 if TYPE_CHECKING:

@@ -41,10 +41,10 @@ from launcher_recovery.slots import Slots
 from launcher_recovery.stores import store_for
 from launcher_recovery.strategies import ExponentialBackoffStrategy
 from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable_telemetry
-from launcher_recovery.transfer import limits
+from launcher_recovery.transfer.connections import limits
 
 if TYPE_CHECKING:
-    from launcher_recovery.transfer.healing import Healing
+    from launcher_recovery.transfer.healing.switch import Healing
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -148,13 +148,13 @@ class RecoveryIntegrator:
 
     def _heal(self) -> None:
         """Heal what the code of operations gets with requests."""
-        from launcher_recovery.transfer import healing  # which loads requests
+        from launcher_recovery.transfer.healing import switch as healing  # which loads requests
 
         self._healing = healing.install(backoff=self._backoff)
 
     def _clean_up_transfers(self, older_than: datetime) -> None:
         try:
-            from launcher_recovery.transfer import upkeep  # its package is loaded only where there is something to do
+            from launcher_recovery.transfer.disk import upkeep  # loaded only when needed
 
             upkeep.clean(self.persistence, older_than, self.lifecycle.kept_key)
             if self._healing is not None:
@@ -168,7 +168,7 @@ class RecoveryIntegrator:
             self._resumer.stop()
         self.tail.stop()
         if self._healing is not None:
-            from launcher_recovery.transfer import healing
+            from launcher_recovery.transfer.healing import switch as healing
 
             healing.uninstall(self._healing)
         limits.put_in_force(DEFAULT_CONFIG, self.config)

@@ -36,16 +36,16 @@ ATTEMPTS = 8
 
 _TRANSFER = "launcher_recovery.transfer."
 KNOBS = {
-    "piece": ["pieces:PIECE"],
-    "sync_bytes": ["durability:SYNC_BYTES"],
-    "boot_id": ["part:boot_id"],
-    "silence_s": ["worker:SILENCE_S", "proving:_SILENCE_S"],
-    "first_byte_s": ["request:FIRST_BYTE_TIMEOUT_S"],
-    "answer_s": ["supervisor:_ANSWER_S"],
-    "slow_s": ["pace:SLOW_S", "supervisor:SLOW_S"],
-    "gather_s": ["worker:_GATHER_S"],
-    "rate_s": ["worker:_RATE_S"],
-    "help_s": ["allotment:HELP_S"],
+    "piece": ["partial.pieces:PIECE"],
+    "sync_bytes": ["partial.durability:SYNC_BYTES"],
+    "boot_id": ["partial.part:boot_id"],
+    "silence_s": ["connections.worker:SILENCE_S", "sources.proving:_SILENCE_S"],
+    "first_byte_s": ["http.request:FIRST_BYTE_TIMEOUT_S"],
+    "answer_s": ["connections.supervisor:_ANSWER_S"],
+    "slow_s": ["connections.pace:SLOW_S", "connections.supervisor:SLOW_S"],
+    "gather_s": ["connections.worker:_GATHER_S"],
+    "rate_s": ["connections.worker:_RATE_S"],
+    "help_s": ["connections.allotment:HELP_S"],
 }
 """What of the transfer tests replace, mostly constants by smaller ones: by a name that stays when it is moved."""
 

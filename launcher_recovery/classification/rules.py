@@ -77,7 +77,7 @@ RULES: tuple[Rule, ...] = (
     # -- our own errors -------------------------------------------------------------------------------
     Rule(
         "login-required", _C.PERMISSION, _R.AFTER_FIX, "{host} probably wants you to log in, or to accept a licence, "
-        "before it gives the file: add an access token for it.", "launcher_recovery.transfer.content",
+        "before it gives the file: add an access token for it.", "launcher_recovery.transfer.content.recognising",
         fix="add_token", types=_types(_OURS + "LoginRequiredError"),
     ),
     Rule(
@@ -109,11 +109,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "error-document", _C.VALIDATION, _R.NO, "{host} answered with an error message instead of the file.",
-        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "ErrorDocumentError"),
+        "launcher_recovery.transfer.content.recognising", fix="update_url", types=_types(_OURS + "ErrorDocumentError"),
     ),
     Rule(
         "unexpected-content", _C.VALIDATION, _R.NO, "{host} has something else than the file at this address.",
-        "launcher_recovery.transfer.content", fix="update_url", types=_types(_OURS + "UnexpectedContentError"),
+        "launcher_recovery.transfer.content.recognising", fix="update_url", types=_types(_OURS + "UnexpectedContentError"),
     ),
     Rule(
         "address-expired", _C.PERMISSION, _R.NO, "The address is no longer valid: it was made for a while only. Get a "
@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "part-in-use", _C.RESOURCE, _R.YES, "Another program is writing to the same file; it is tried again when that "
         "has ended.", "launcher_recovery.transfer", fix="close_other_program",
-        types=_types("launcher_recovery.transfer.part.PartInUseError"),
+        types=_types("launcher_recovery.transfer.partial.part.PartInUseError"),
     ),
     Rule(
         "checksum", _C.INTEGRITY, _R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",

@@ -75,7 +75,7 @@ def _asked_name(url: str, headers: Mapping[str, str], typed: str) -> str:
     """The name that the server gives in the answer to a request for the first byte."""
     import requests
 
-    from launcher_recovery.transfer.hubs import asked_at, given_first, headers_for
+    from launcher_recovery.transfer.sources.hubs import asked_at, given_first, headers_for
 
     url = asked_at(url)
     headers = given_first(headers, headers_for(url))

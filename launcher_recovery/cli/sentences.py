@@ -16,7 +16,7 @@ def sentence_of(error: BaseException, explanation: str | None = None) -> str:
     Args:
         explanation: what the operation that ended with the error says of it; goes before the rules.
     """
-    from launcher_recovery.transfer.hubs import without_tokens
+    from launcher_recovery.transfer.sources.hubs import without_tokens
 
     text = without_tokens(Redactor().text(" ".join(text_of(error).split())))
     if isinstance(error, RecoveryError) and not isinstance(error, StoredError):

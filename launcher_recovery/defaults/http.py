@@ -16,7 +16,7 @@ from launcher_recovery.kinds import Arguments, OperationKind, Sources
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.hubs import asked_at, without_tokens
+from launcher_recovery.transfer.sources.hubs import asked_at, without_tokens
 
 
 @hookimpl

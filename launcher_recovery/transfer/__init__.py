@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher_recovery.downloads import download, verify
-    from launcher_recovery.transfer.checksums import Checksum
-    from launcher_recovery.transfer.verifying import Verified
+    from launcher_recovery.transfer.integrity.checksums import Checksum
+    from launcher_recovery.transfer.integrity.verifying import Verified
 
 # The first two run operations of their own, for which they need more than the rest of this package may import.
 _HOMES = {
-    "Checksum": "launcher_recovery.transfer.checksums",
-    "Verified": "launcher_recovery.transfer.verifying",
+    "Checksum": "launcher_recovery.transfer.integrity.checksums",
+    "Verified": "launcher_recovery.transfer.integrity.verifying",
     "download": "launcher_recovery.downloads",
     "verify": "launcher_recovery.downloads",
 }

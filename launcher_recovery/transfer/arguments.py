@@ -11,12 +11,12 @@ import requests
 
 from launcher_recovery.checks import refused, whole
 from launcher_recovery.config_values import WAYS
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.hashers import HASHERS
-from launcher_recovery.transfer.hubs import Authorization, asked_at, headers_for
-from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
-from launcher_recovery.transfer.pieces import PieceHashes
-from launcher_recovery.transfer.reuse import How
+from launcher_recovery.transfer.connections.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.disk.reuse import How
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.integrity.hashers import HASHERS
+from launcher_recovery.transfer.partial.pieces import PieceHashes
+from launcher_recovery.transfer.sources.hubs import Authorization, asked_at, headers_for
 from launcher_recovery.transfer.wanted import Wanted
 
 _LOWEST_PRIORITY = -(10**6)

@@ -9,19 +9,19 @@ from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer import journal
-from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.disk import explained, folder_for, partial_path
+from launcher_recovery.transfer.connections.fetching import ChangedError, Fetching
+from launcher_recovery.transfer.connections.supervisor import Supervisor
+from launcher_recovery.transfer.disk.folders import explained, folder_for, partial_path
+from launcher_recovery.transfer.disk.space import Space
 from launcher_recovery.transfer.existing import is_there, reused
-from launcher_recovery.transfer.fetching import ChangedError, Fetching
-from launcher_recovery.transfer.journal import Known
-from launcher_recovery.transfer.layout import Layout
-from launcher_recovery.transfer.part import Part, PartClosedError
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.request import Validators
-from launcher_recovery.transfer.sources import OtherFileError, Source
-from launcher_recovery.transfer.space import Space
-from launcher_recovery.transfer.supervisor import Supervisor
+from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
+from launcher_recovery.transfer.partial import journal
+from launcher_recovery.transfer.partial.journal import Known
+from launcher_recovery.transfer.partial.layout import Layout
+from launcher_recovery.transfer.partial.part import Part, PartClosedError
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.source import OtherFileError, Source
 from launcher_recovery.transfer.wanted import Wanted
 
 logger = logging.getLogger("launcher_recovery")

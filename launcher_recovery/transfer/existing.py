@@ -9,9 +9,10 @@ from pathlib import Path
 from launcher_recovery.errors import RefusedError, StoreError
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import keeps_transfers
-from launcher_recovery.transfer import journal, reuse
-from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.disk import folder_for
+from launcher_recovery.transfer.disk import reuse
+from launcher_recovery.transfer.disk.folders import folder_for
+from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
+from launcher_recovery.transfer.partial import journal
 from launcher_recovery.transfer.wanted import Wanted
 
 logger = logging.getLogger("launcher_recovery")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import requests
 
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.hubs import Authorization, given_first, nobody
-from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
-from launcher_recovery.transfer.pieces import PieceHashes
-from launcher_recovery.transfer.reuse import How
+from launcher_recovery.transfer.connections.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.disk.reuse import How
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.partial.pieces import PieceHashes
+from launcher_recovery.transfer.sources.hubs import Authorization, given_first, nobody
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.records import RecoveryData
-from launcher_recovery.transfer import limits, ramp
-from launcher_recovery.transfer.limits import BANDWIDTH, CONNECTIONS
+from launcher_recovery.transfer.connections import limits, ramp
+from launcher_recovery.transfer.connections.limits import BANDWIDTH, CONNECTIONS
 from tests.origin import Behaviour, End, File, Origin
 from tests.origin import behaviours as act
 from tests.support import Host, wait_for
@@ -311,7 +311,7 @@ def test_a_way_that_the_file_system_does_not_know_is_no_reason_to_fail(
     host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is downloaded then."""
-    monkeypatch.setattr("launcher_recovery.transfer.reuse._share", lambda *_: False)
+    monkeypatch.setattr("launcher_recovery.transfer.disk.reuse._share", lambda *_: False)
     launcher = host(reuse="reflink")
     sent = sent_for_a_second_one(lambda name, url: launcher.download(name, url, sha256=FILE.sha256))
     assert sent == FILE.size

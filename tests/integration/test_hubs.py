@@ -17,7 +17,7 @@ from launcher_recovery import integration, transfer
 from launcher_recovery.cli import main
 from launcher_recovery.cli.sentences import sentence_of
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.transfer import hubs
+from launcher_recovery.transfer.sources import hubs
 from tests.origin import Answer, Authority, File, Origin, Request
 from tests.origin import behaviours as act
 from tests.support import Host

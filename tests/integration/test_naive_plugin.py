@@ -16,9 +16,10 @@ import pytest
 import requests
 import urllib3
 
-from launcher_recovery.transfer import body_log, healing
-from launcher_recovery.transfer.kept_bodies import KeptBodies
-from launcher_recovery.transfer.representation import Representation
+from launcher_recovery.transfer.healing import body_log
+from launcher_recovery.transfer.healing import switch as healing
+from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+from launcher_recovery.transfer.http.representation import Representation
 from sample_launcher.hookspecs import hookimpl
 from sample_launcher.hub import Drop, Hub, Stall, Status
 from tests.disks import memory_disk

@@ -14,8 +14,8 @@ from launcher_recovery import SQLitePersistence, transfer
 from launcher_recovery.cli import main
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.records import RecoveryData, RecoveryState, priority_of
-from launcher_recovery.transfer import fetching
-from launcher_recovery.transfer.limits import Bandwidth
+from launcher_recovery.transfer.connections import fetching
+from launcher_recovery.transfer.connections.limits import Bandwidth
 from launcher_recovery.web import init_app
 from tests.origin import File, Origin
 from tests.support import Host, wait_for

@@ -20,7 +20,7 @@ from launcher_recovery.persistence import SQLitePersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.strategies import FixedDelayStrategy
-from launcher_recovery.transfer.disk import check_room, explained, folder_for
+from launcher_recovery.transfer.disk.folders import check_room, explained, folder_for
 from tests.disks import limited_disk, memory_disk, real_disk, resize
 from tests.support import wait_for
 

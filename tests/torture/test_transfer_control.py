@@ -16,8 +16,8 @@ import urllib3.util.connection
 from launcher_recovery.clock import Clock
 from launcher_recovery.errors import OperationCancelled
 from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.transfer.hashers import HASHERS
-from launcher_recovery.transfer.limits import BANDWIDTH
+from launcher_recovery.transfer.connections.limits import BANDWIDTH
+from launcher_recovery.transfer.integrity.hashers import HASHERS
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.support import but_for, recovery_threads, wait_for
@@ -110,7 +110,7 @@ class Stage:
     def hashes(self) -> Hang:
         """Of what has come."""
         hashing = Slow()
-        self.patch.setattr("launcher_recovery.transfer.checksums.HASHERS", {**HASHERS, "sha256": hashing.new})
+        self.patch.setattr("launcher_recovery.transfer.integrity.checksums.HASHERS", {**HASHERS, "sha256": hashing.new})
         self.stack.callback(hashing.expect_not_all)
         return Hang(self.origin.add(FILE), lambda: self.origin.sent() == FILE.size and hashing.done, hashing.release)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import SQLitePersistence
-from launcher_recovery.transfer import durability
+from launcher_recovery.transfer.partial import durability
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.powercut import Disk, Tape

@@ -16,8 +16,8 @@ import pytest
 
 from launcher_recovery import NoSpaceError
 from launcher_recovery.room import free_bytes
-from launcher_recovery.transfer import allocation
-from launcher_recovery.transfer.allocation import allocated_bytes, preallocate
+from launcher_recovery.transfer.disk import allocation
+from launcher_recovery.transfer.disk.allocation import allocated_bytes, preallocate
 from tests.disks import limited_disk, memory_disk, real_disk
 from tests.support import but_for
 

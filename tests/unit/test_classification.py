@@ -24,7 +24,7 @@ from launcher_recovery.classification.facts import chain_of, parse_retry_after, 
 from launcher_recovery.errors import CommandError, StoredError
 from launcher_recovery.records import RecoveryData, WaitingFor
 from launcher_recovery.room import FolderThere, QuotaThere, RoomThere
-from launcher_recovery.transfer.part import PartInUseError
+from launcher_recovery.transfer.partial.part import PartInUseError
 
 NOW = 1_800_000_000.0
 

@@ -18,8 +18,9 @@ import pytest
 from launcher_recovery import FolderGoneError, NoSpaceError, RecoveryData, RecoveryState
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.records import UNFINISHED, Progress, WaitingFor
-from launcher_recovery.transfer import disk, reservations
-from launcher_recovery.transfer.disk import (
+from launcher_recovery.transfer.disk import folders as disk
+from launcher_recovery.transfer.disk import reservations
+from launcher_recovery.transfer.disk.folders import (
     Reservations,
     check_room,
     explained,
@@ -140,7 +141,7 @@ def test_only_one_gets_the_last_room(tmp_path: Path, free: list[int]) -> None:
 
 FORKS = """
 import os, sys
-from launcher_recovery.transfer.disk import RESERVATIONS
+from launcher_recovery.transfer.disk.folders import RESERVATIONS
 with RESERVATIONS.reserve(".", 7):
     pid = os.fork()
     if pid == 0:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from launcher_recovery.transfer.content import refuse_what_is_no_file
+from launcher_recovery.transfer.content.recognising import refuse_what_is_no_file
 from sample_launcher.hub import (
     Drop,
     EtagChange,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery.transfer import naming
-from launcher_recovery.transfer.naming import partial_path
+from launcher_recovery.transfer.disk import naming
+from launcher_recovery.transfer.disk.naming import partial_path
 from tests.disks import memory_disk
 from tests.support import but_for
 

@@ -31,13 +31,13 @@ from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
 from launcher_recovery.records import RecoveryState
 from launcher_recovery.signals import Event, recovery_updated
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer import part as part_module
-from launcher_recovery.transfer import supervisor as supervisor_module
-from launcher_recovery.transfer import worker as worker_module
-from launcher_recovery.transfer.naming import partial_path as path_for
-from launcher_recovery.transfer.part import read_note
-from launcher_recovery.transfer.request import NotThatFile, Validators, ask
-from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.connections import supervisor as supervisor_module
+from launcher_recovery.transfer.connections import worker as worker_module
+from launcher_recovery.transfer.disk.naming import partial_path as path_for
+from launcher_recovery.transfer.http.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.partial import part as part_module
+from launcher_recovery.transfer.partial.part import read_note
+from launcher_recovery.transfer.sources.source import Source
 from sample_launcher.hub import (
     Drop,
     EtagChange,

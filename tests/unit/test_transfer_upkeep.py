@@ -18,8 +18,8 @@ from launcher_recovery.persistence.base import Retention
 from launcher_recovery.records import RecoveryData, RecoveryState, Transfer
 from launcher_recovery.resume import Resumer
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer import upkeep
-from launcher_recovery.transfer.upkeep import clean
+from launcher_recovery.transfer.disk import upkeep
+from launcher_recovery.transfer.disk.upkeep import clean
 from tests.support import but_for
 from tests.unit.kit import Kit
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer.allotment import HELP_S, Allotment
-from launcher_recovery.transfer.comparing import Comparison
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.worker import Extent
+from launcher_recovery.transfer.connections.allotment import HELP_S, Allotment
+from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.integrity.comparing import Comparison
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.source import Source
 
 MIB = 1 << 20
 

@@ -13,10 +13,10 @@ import requests
 
 from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.transfer.arguments import checksums_of, wanted_of
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.hubs import headers_for
-from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
-from launcher_recovery.transfer.pieces import PieceHashes
+from launcher_recovery.transfer.connections.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.partial.pieces import PieceHashes
+from launcher_recovery.transfer.sources.hubs import headers_for
 from launcher_recovery.transfer.wanted import Wanted
 
 URL = "https://hub.example/model.bin"

@@ -12,7 +12,7 @@ import pytest
 
 from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.transfer import fetching
+from launcher_recovery.transfer.connections import fetching
 from tests.origin import Answer, File, Origin, Request
 from tests.origin import behaviours as act
 from tests.transfers import Downloads, turn

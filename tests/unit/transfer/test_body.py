@@ -16,8 +16,8 @@ import pytest
 import requests
 import urllib3
 
-from launcher_recovery.transfer import body as module
-from launcher_recovery.transfer.body import Body
+from launcher_recovery.transfer.http import body as module
+from launcher_recovery.transfer.http.body import Body
 from tests.faults import FaultServer, Reply, whole
 from tests.origin import File, Origin
 from tests.support import but_for

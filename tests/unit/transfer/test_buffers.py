@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from launcher_recovery.transfer import buffers as buffers_module
-from launcher_recovery.transfer.buffers import BUFFER, Buffers
+from launcher_recovery.transfer.partial import buffers as buffers_module
+from launcher_recovery.transfer.partial.buffers import BUFFER, Buffers
 
 
 def taken(buffers: Buffers, timeout: float = 10.0) -> memoryview:

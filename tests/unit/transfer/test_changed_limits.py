@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from launcher_recovery.config import DEFAULT_CONFIG, RecoveryConfig
-from launcher_recovery.transfer import limits
-from launcher_recovery.transfer.limits import Bandwidth, Connections
+from launcher_recovery.transfer.connections import limits
+from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
 
 RATE = 1000.0
 

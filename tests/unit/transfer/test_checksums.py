@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher_recovery.errors import RefusedError
-from launcher_recovery.transfer.checksums import PIECE_ALGORITHM, Checksum, Digests, Hasher, piece_hasher
-from launcher_recovery.transfer.hashers import HASHERS
+from launcher_recovery.transfer.integrity.checksums import PIECE_ALGORITHM, Checksum, Digests, Hasher, piece_hasher
+from launcher_recovery.transfer.integrity.hashers import HASHERS
 
 DATA = b"hello world"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -227,7 +227,7 @@ def test_several_checksums_hash_each_byte_once(monkeypatch: pytest.MonkeyPatch) 
         return hashlib.new(name)
 
     monkeypatch.setattr(
-        "launcher_recovery.transfer.checksums.HASHERS",
+        "launcher_recovery.transfer.integrity.checksums.HASHERS",
         {name: lambda name=name: counted(name) for name in ("sha256", "md5", "sha1")},
     )
     right, short, wrong = Checksum("sha256", SHA256), Checksum("autov2", SHA256[:10]), Checksum("md5", "0" * 32)

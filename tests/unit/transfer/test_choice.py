@@ -9,9 +9,9 @@ import requests
 
 from launcher_recovery.errors import AddressExpiredError, IntegrityError
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer.choice import Choice
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.waits import Waits
+from launcher_recovery.transfer.sources.choice import Choice
+from launcher_recovery.transfer.sources.source import Source
+from launcher_recovery.transfer.sources.waits import Waits
 from tests.unit.transfer.test_waits import refusal
 
 MB = 1e6

@@ -10,11 +10,11 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer import comparing as module
-from launcher_recovery.transfer.comparing import Comparison
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.sources import OtherFileError, Source
-from launcher_recovery.transfer.worker import Extent
+from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.integrity import comparing as module
+from launcher_recovery.transfer.integrity.comparing import Comparison
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.source import OtherFileError, Source
 
 PIECE = 1000
 RIGHT = 0

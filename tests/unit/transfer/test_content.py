@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from launcher_recovery import errors as ours
 from launcher_recovery.classification import ErrorClassifier
-from launcher_recovery.transfer.content import refuse_what_is_no_file
+from launcher_recovery.transfer.content.recognising import refuse_what_is_no_file
 
 MODEL = "model.safetensors"
 WHERE = "https://hub.example/f/model.safetensors?token=hunter2"

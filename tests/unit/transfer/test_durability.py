@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery.transfer import durability as durability_module
-from launcher_recovery.transfer.durability import Durability
-from launcher_recovery.transfer.part import Part
-from launcher_recovery.transfer.pieces import Pieces
+from launcher_recovery.transfer.partial import durability as durability_module
+from launcher_recovery.transfer.partial.durability import Durability
+from launcher_recovery.transfer.partial.part import Part
+from launcher_recovery.transfer.partial.pieces import Pieces
 from tests.support import wait_for
 
 PIECE = 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery.errors import RefusedError
-from launcher_recovery.transfer.hashers import HASHERS, PIECE_ALGORITHM, piece_hasher
+from launcher_recovery.transfer.integrity.hashers import HASHERS, PIECE_ALGORITHM, piece_hasher
 
 MIB = 1 << 20
 NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -16,12 +16,12 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer import hashing as hashing_module
-from launcher_recovery.transfer.buffers import Buffers
-from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.hashing import Hashing
-from launcher_recovery.transfer.part import Part, PartClosedError, read_note
-from launcher_recovery.transfer.pieces import PieceHashes, Pieces
+from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
+from launcher_recovery.transfer.partial import hashing as hashing_module
+from launcher_recovery.transfer.partial.buffers import Buffers
+from launcher_recovery.transfer.partial.hashing import Hashing
+from launcher_recovery.transfer.partial.part import Part, PartClosedError, read_note
+from launcher_recovery.transfer.partial.pieces import PieceHashes, Pieces
 from tests.support import wait_for
 
 PIECE = 10

@@ -31,8 +31,9 @@ from launcher_recovery.operation import current_operation
 from launcher_recovery.policy import Policy
 from launcher_recovery.records import OBSERVED, RecoveryState
 from launcher_recovery.strategies import FixedDelayStrategy
-from launcher_recovery.transfer import body_log, healed_body, healed_request, healing, kept_bodies
-from launcher_recovery.transfer.healed_response import HealedResponse
+from launcher_recovery.transfer.healing import body_log, healed_body, healed_request, kept_bodies
+from launcher_recovery.transfer.healing import switch as healing
+from launcher_recovery.transfer.healing.healed_response import HealedResponse
 from sample_launcher.hub import Drop, EtagChange, Hub, IgnoreRange, RateLimit, Stall, Status
 from tests.faults import FaultServer, Reply, part, whole
 from tests.unit.kit import Kit, says

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.transfer import hubs
-from launcher_recovery.transfer.hubs import asked_at, given_first, headers_for, nobody, without_tokens
+from launcher_recovery.transfer.sources import hubs
+from launcher_recovery.transfer.sources.hubs import asked_at, given_first, headers_for, nobody, without_tokens
 from launcher_recovery.transfer.wanted import Wanted
 
 FILE = "/black-forest-labs/FLUX.1-dev/resolve/main/ae.safetensors"

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer import journal
-from launcher_recovery.transfer import part as part_module
-from launcher_recovery.transfer.hashers import PIECE_ALGORITHM
-from launcher_recovery.transfer.journal import Known
-from launcher_recovery.transfer.part import Part
-from launcher_recovery.transfer.pieces import HASH_BYTES, Pieces
-from launcher_recovery.transfer.request import Validators
+from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.integrity.hashers import PIECE_ALGORITHM
+from launcher_recovery.transfer.partial import journal
+from launcher_recovery.transfer.partial import part as part_module
+from launcher_recovery.transfer.partial.journal import Known
+from launcher_recovery.transfer.partial.part import Part
+from launcher_recovery.transfer.partial.pieces import HASH_BYTES, Pieces
 
 ID = bytes(range(16))
 SIZE, PIECE = 42, 10

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery.transfer import body_log, kept_bodies
-from launcher_recovery.transfer.body_log import BodyLog
-from launcher_recovery.transfer.kept_bodies import KeptBodies
-from launcher_recovery.transfer.representation import Representation
+from launcher_recovery.transfer.healing import body_log, kept_bodies
+from launcher_recovery.transfer.healing.body_log import BodyLog
+from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+from launcher_recovery.transfer.http.representation import Representation
 
 URL = "https://hub.example/model.bin"
 PIECE = 1000

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery.transfer import hashing as module
-from launcher_recovery.transfer.buffers import Buffers
-from launcher_recovery.transfer.checksums import Checksum, Digests, piece_hasher
-from launcher_recovery.transfer.hashing import Hashing
-from launcher_recovery.transfer.part import Part
-from launcher_recovery.transfer.pieces import PieceHashes, Pieces
+from launcher_recovery.transfer.integrity.checksums import Checksum, Digests, piece_hasher
+from launcher_recovery.transfer.partial import hashing as module
+from launcher_recovery.transfer.partial.buffers import Buffers
+from launcher_recovery.transfer.partial.hashing import Hashing
+from launcher_recovery.transfer.partial.part import Part
+from launcher_recovery.transfer.partial.pieces import PieceHashes, Pieces
 from tests.support import wait_for
 
 PIECE = 1000

@@ -14,14 +14,14 @@ import xxhash
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer import durability as durability_module
-from launcher_recovery.transfer.buffers import Buffers
-from launcher_recovery.transfer.checksums import Checksum, Digests
-from launcher_recovery.transfer.journal import Known
-from launcher_recovery.transfer.layout import Layout
-from launcher_recovery.transfer.part import Note, Part, boot_id, read_note
-from launcher_recovery.transfer.pieces import PieceHashes, Pieces
-from launcher_recovery.transfer.request import Validators
+from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
+from launcher_recovery.transfer.partial import durability as durability_module
+from launcher_recovery.transfer.partial.buffers import Buffers
+from launcher_recovery.transfer.partial.journal import Known
+from launcher_recovery.transfer.partial.layout import Layout
+from launcher_recovery.transfer.partial.part import Note, Part, boot_id, read_note
+from launcher_recovery.transfer.partial.pieces import PieceHashes, Pieces
 from tests.support import wait_for
 
 ID = bytes(range(16))

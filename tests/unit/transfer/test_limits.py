@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer.limits import Bandwidth, Connections
+from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
 
 SLICE_S = 0.05
 same_each_time = settings(derandomize=True, deadline=None, database=None)
@@ -216,7 +216,7 @@ def test_those_with_the_same_priority_share_it(time: Time) -> None:
 
 FORKS = """
 import os
-from launcher_recovery.transfer.limits import BANDWIDTH, CONNECTIONS
+from launcher_recovery.transfer.connections.limits import BANDWIDTH, CONNECTIONS
 
 CONNECTIONS.per_host = 1
 assert CONNECTIONS.enter("host", is_first=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from launcher_recovery.transfer import lines
-from launcher_recovery.transfer.lines import Line
+from launcher_recovery.transfer.http import lines
+from launcher_recovery.transfer.http.lines import Line
 from tests.origin import Authority, File, Origin
 from tests.support import wait_for
 

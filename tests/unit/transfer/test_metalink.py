@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher_recovery.errors import RefusedError
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.metalink import (
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.sources.metalink import (
     LONGEST_DOCUMENT,
     MetalinkFile,
     Pieces,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher_recovery.transfer.pace import CRAWL, SLOW_S, Pace
+from launcher_recovery.transfer.connections.pace import CRAWL, SLOW_S, Pace
 
 MB = 1e6
 

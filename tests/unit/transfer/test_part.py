@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer import part as part_module
-from launcher_recovery.transfer.part import (
+from launcher_recovery.transfer.partial import part as part_module
+from launcher_recovery.transfer.partial.part import (
     Note,
     Part,
     PartClosedError,
@@ -300,7 +300,7 @@ def test_what_was_given_to_the_kernel_outlives_kill_9(path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from launcher_recovery.transfer.part import Part
+from launcher_recovery.transfer.partial.part import Part
 part = Part(Path({str(path)!r}))
 part.lay_out(bytes(16), 1 << 20, 1 << 16, [0] * 16)
 for number in range(1 << 10):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer.pieces import HASH_BYTES, MOST_PIECES, PIECE, Pieces, piece_size
+from launcher_recovery.transfer.partial.pieces import HASH_BYTES, MOST_PIECES, PIECE, Pieces, piece_size
 
 GIB = 1 << 30
 same_each_time = settings(derandomize=True, deadline=None, database=None)

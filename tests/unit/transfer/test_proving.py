@@ -11,14 +11,14 @@ import pytest
 import requests
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.buffers import Buffers
-from launcher_recovery.transfer.journal import Known
-from launcher_recovery.transfer.layout import Layout
-from launcher_recovery.transfer.part import Part
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.proving import SAMPLE, prove
-from launcher_recovery.transfer.request import Validators
-from launcher_recovery.transfer.sources import OtherFileError, Source
+from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.partial.buffers import Buffers
+from launcher_recovery.transfer.partial.journal import Known
+from launcher_recovery.transfer.partial.layout import Layout
+from launcher_recovery.transfer.partial.part import Part
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.proving import SAMPLE, prove
+from launcher_recovery.transfer.sources.source import OtherFileError, Source
 from tests.origin import Behaviour, File, Origin
 from tests.origin import behaviours as act
 

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from launcher_recovery.transfer.ramp import GROWTH, Ramp
+from launcher_recovery.transfer.connections.ramp import GROWTH, Ramp
 
 MIB = 1 << 20
 

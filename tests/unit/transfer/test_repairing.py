@@ -16,8 +16,9 @@ import requests
 from launcher_recovery.errors import IntegrityError, NoSpaceError, RecoveryTimeoutError, RefusedError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.transfer import download, repairing, verify
-from launcher_recovery.transfer.verifying import Verified
+from launcher_recovery.transfer import download, verify
+from launcher_recovery.transfer.integrity import repairing
+from launcher_recovery.transfer.integrity.verifying import Verified
 from tests.origin import Behaviour, File, Origin
 from tests.origin import behaviours as act
 from tests.support import let_go

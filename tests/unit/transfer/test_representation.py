@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from launcher_recovery.transfer.representation import Representation, Rest, rest_of, sent_with
+from launcher_recovery.transfer.http.representation import Representation, Rest, rest_of, sent_with
 
 ETAG = '"v1"'
 MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from launcher_recovery.errors import RefusedError
-from launcher_recovery.transfer import reuse
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.reuse import WAYS, place, verified
+from launcher_recovery.transfer.disk import reuse
+from launcher_recovery.transfer.disk.reuse import WAYS, place, verified
+from launcher_recovery.transfer.integrity.checksums import Checksum
 
 BLOCK = 1 << 16
 DATA = hashlib.shake_128(b"reuse").digest(2 * BLOCK + 5)
@@ -274,7 +274,7 @@ def test_a_process_killed_in_the_middle_of_a_copy_leaves_no_half_file(source: Pa
     destination.write_bytes(b"old")
     code = (
         "import sys, time, pathlib\n"
-        "from launcher_recovery.transfer import reuse\n"
+        "from launcher_recovery.transfer.disk import reuse\n"
         "reuse._BLOCK = 1 << 16\n"
         "def check():\n    print('copying', flush=True)\n    time.sleep(600)\n"
         "reuse.place(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), 'copy', check)\n"

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.sources import OtherFileError, Source, key_of, same_origin, same_site
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.sources.source import OtherFileError, Source, key_of, same_origin, same_site
 
 URL = "https://hub.example/models/model.bin?token=secret"
 SHA256 = Checksum("sha256", "ab" * 32)

@@ -13,16 +13,16 @@ import requests
 from launcher_recovery.clock import Wake
 from launcher_recovery.errors import IntegrityError, OperationCancelled
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer import supervisor as module
-from launcher_recovery.transfer.allotment import Allotment
-from launcher_recovery.transfer.fetching import ChangedError, SuperfluousError
-from launcher_recovery.transfer.limits import Bandwidth, Connections
-from launcher_recovery.transfer.pace import SLOW_S
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.supervisor import Supervisor
-from launcher_recovery.transfer.waits import Waits
-from launcher_recovery.transfer.worker import LocalError, Worker
+from launcher_recovery.transfer.connections import supervisor as module
+from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.fetching import ChangedError, SuperfluousError
+from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
+from launcher_recovery.transfer.connections.pace import SLOW_S
+from launcher_recovery.transfer.connections.supervisor import Supervisor
+from launcher_recovery.transfer.connections.worker import LocalError, Worker
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.source import Source
+from launcher_recovery.transfer.sources.waits import Waits
 from tests.support import wait_for
 from tests.unit.transfer.test_waits import refusal
 

@@ -10,16 +10,16 @@ from typing import Any, cast
 import pytest
 
 from launcher_recovery import MemoryPersistence
-from launcher_recovery.transfer import allotment as allotments
-from launcher_recovery.transfer import buffers as all_buffers
-from launcher_recovery.transfer import fetching as fetchings
-from launcher_recovery.transfer.allotment import Allotment
-from launcher_recovery.transfer.buffers import Buffers
-from launcher_recovery.transfer.layout import Layout
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.ramp import Ramp
-from launcher_recovery.transfer.supervisor import Supervisor
-from launcher_recovery.transfer.worker import Worker
+from launcher_recovery.transfer.connections import allotment as allotments
+from launcher_recovery.transfer.connections import fetching as fetchings
+from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.ramp import Ramp
+from launcher_recovery.transfer.connections.supervisor import Supervisor
+from launcher_recovery.transfer.connections.worker import Worker
+from launcher_recovery.transfer.partial import buffers as all_buffers
+from launcher_recovery.transfer.partial.buffers import Buffers
+from launcher_recovery.transfer.partial.layout import Layout
+from launcher_recovery.transfer.partial.pieces import Pieces
 from sample_launcher.hub import Hub
 from tests.transfers import Downloads
 

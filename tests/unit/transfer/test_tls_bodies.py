@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from launcher_recovery.transfer.body import Body
+from launcher_recovery.transfer.http.body import Body
 from tests.origin import Authority, Behaviour, File, Origin
 from tests.origin import behaviours as act
 

@@ -14,12 +14,12 @@ import xxhash
 
 from launcher_recovery.errors import IntegrityError, RefusedError, StoreError
 from launcher_recovery.persistence import MemoryPersistence
-from launcher_recovery.transfer import journal
-from launcher_recovery.transfer import verifying as verifying_module
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.pieces import Pieces
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.verifying import Verified, verify_file
+from launcher_recovery.transfer.integrity import verifying as verifying_module
+from launcher_recovery.transfer.integrity.checksums import Checksum
+from launcher_recovery.transfer.integrity.verifying import Verified, verify_file
+from launcher_recovery.transfer.partial import journal
+from launcher_recovery.transfer.partial.pieces import Pieces
+from launcher_recovery.transfer.sources.source import Source
 from tests.faults import FaultServer, Reply, part, whole
 from tests.origin import File, Origin
 

@@ -15,7 +15,7 @@ from launcher_recovery.errors import OperationCancelled
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer.waits import Waits
+from launcher_recovery.transfer.sources.waits import Waits
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.support import wait_for

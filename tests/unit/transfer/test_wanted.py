@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from launcher_recovery.transfer.checksums import Checksum
-from launcher_recovery.transfer.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.connections.limits import CONNECTIONS_PER_HOST
+from launcher_recovery.transfer.integrity.checksums import Checksum
 from launcher_recovery.transfer.wanted import Wanted
 
 URL = "https://hub.example/model.bin"

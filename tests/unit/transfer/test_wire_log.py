@@ -9,10 +9,11 @@ import pytest
 import requests
 
 from launcher_recovery.strategies import FixedDelayStrategy
-from launcher_recovery.transfer import healing, wire_log
-from launcher_recovery.transfer.healed_request import ours
-from launcher_recovery.transfer.request import Validators, ask
-from launcher_recovery.transfer.sources import Source
+from launcher_recovery.transfer.healing import switch as healing
+from launcher_recovery.transfer.healing.healed_request import ours
+from launcher_recovery.transfer.http import wire_log
+from launcher_recovery.transfer.http.request import Validators, ask
+from launcher_recovery.transfer.sources.source import Source
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.unit.kit import Kit

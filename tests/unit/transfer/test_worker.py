@@ -15,13 +15,13 @@ import urllib3
 
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.testing import VirtualClock
-from launcher_recovery.transfer import worker as module
-from launcher_recovery.transfer.buffers import BUFFER, Buffers
-from launcher_recovery.transfer.limits import Bandwidth
-from launcher_recovery.transfer.lines import Line
-from launcher_recovery.transfer.request import Answer, Validators
-from launcher_recovery.transfer.sources import Source
-from launcher_recovery.transfer.worker import Extent, Worker
+from launcher_recovery.transfer.connections import worker as module
+from launcher_recovery.transfer.connections.limits import Bandwidth
+from launcher_recovery.transfer.connections.worker import Extent, Worker
+from launcher_recovery.transfer.http.lines import Line
+from launcher_recovery.transfer.http.request import Answer, Validators
+from launcher_recovery.transfer.partial.buffers import BUFFER, Buffers
+from launcher_recovery.transfer.sources.source import Source
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.transfers import Downloads

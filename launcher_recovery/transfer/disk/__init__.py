@@ -1,0 +1,1 @@
+"""What a download asks of the disk: folders, names, room, and copies of what is there."""

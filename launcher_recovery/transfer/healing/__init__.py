@@ -1,0 +1,1 @@
+"""Responses of foreign code that go on over dropped connections."""

@@ -1,0 +1,1 @@
+"""One request, its answer and its body."""

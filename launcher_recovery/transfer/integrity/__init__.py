@@ -1,0 +1,1 @@
+"""Checksums, and what is done about a file that does not have its own."""
