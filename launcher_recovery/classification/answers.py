@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,23 +96,18 @@ def _status(error: BaseException, response: Any) -> int | None:
 
 def _headers(given: Any) -> dict[str, str]:
     """Headers by their names in small letters; names count in any case (RFC 9110 §5.1), also in a plain dict."""
-    if not callable(attribute(given, "items")):
+    items = attribute(given, "items")
+    try:
+        pairs = list(itertools.islice(items(), _MOST_HEADERS))
+        return {key.lower(): str(value)[:_LONGEST_VALUE] for key, value in reversed(pairs) if isinstance(key, str)}
+    except Exception:  # it is none of the mappings that clients have
         return {}
-    found: dict[str, str] = {}
-    for key, value in given.items():
-        if len(found) >= _MOST_HEADERS:
-            break
-        if isinstance(key, str):
-            found.setdefault(key.lower(), str(value)[:_LONGEST_VALUE])
-    return found
 
 
 def _body(response: Any) -> str:
     """The beginning of a body that has been read already; one that has not is left to its owner."""
-    content = attribute(response, "_content")  # requests and httpx
-    if not isinstance(content, (bytes, str)):
-        if hasattr(response, "_content") or hasattr(response, "aiter_bytes"):
-            return ""
+    content = attribute(response, "_content")  # of requests, where False says that it has not been read
+    if content is None:
         content = attribute(response, "content")
     if isinstance(content, bytes):
         return content[:_BODY_CHARS].decode("utf-8", "replace")

@@ -19,7 +19,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from launcher_recovery import errors as ours
-from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Rule
+from launcher_recovery.classification import NO_FIX, ErrorCategory, ErrorClassifier, Retry, Rule
 from launcher_recovery.classification.facts import chain_of, parse_retry_after, read
 from launcher_recovery.errors import CommandError, StoredError
 from launcher_recovery.records import RecoveryData, WaitingFor
@@ -80,10 +80,12 @@ CASES: list[tuple[BaseException, str, str]] = [
     *[(http(status), rule, retry) for status, rule, retry in [
         (429, "http-429", "yes"), (401, "http-401", "after_fix"), (403, "http-403", "after_fix"),
         (407, "http-407", "after_fix"), (404, "http-gone", "after_fix"), (410, "http-410", "after_fix"),
-        (408, "http-timeout", "yes"), (416, "http-416", "once"), (501, "http-501", "no"), (504, "http-504", "yes"),
+        (408, "http-timeout", "yes"), (416, "http-416", "once"), (501, "http-501", "after_fix"),
+        (504, "http-504", "yes"),
         (511, "http-511", "yes"),
         (522, "http-522", "yes"), (524, "http-524", "yes"), (500, "http-5xx", "yes"), (503, "http-5xx", "yes"),
-        (400, "http-4xx", "no"), (451, "http-451", "no"), (418, "http-4xx", "no"),
+        (400, "http-4xx", "after_fix"), (451, "http-451", "after_fix"),
+        (418, "http-4xx", "after_fix"),
     ]],
     (urllib.error.HTTPError("https://h/", 503, "x", Message(), None), "http-5xx", "yes"),
     (OSError(errno.ENOSPC, "full"), "disk-full", "after_fix"),
@@ -116,7 +118,7 @@ CASES: list[tuple[BaseException, str, str]] = [
     (OSError(errno.ENETUNREACH, "x"), "connection-errno", "yes"),
     (MemoryError(), "memory", "after_fix"),
     (PermissionError("x"), "permission", "after_fix"),
-    (FileNotFoundError("x"), "missing-file", "no"),
+    (FileNotFoundError("x"), "missing-file", "after_fix"),
     (command("error: RPC failed; HTTP 502 curl 22"), "git-http-5xx", "yes"),
     (command("fatal: unable to access 'https://h/': The requested URL returned error: 429"), "git-http-429", "yes"),
     (command("fatal: unable to access 'https://h/': Could not resolve host: h"), "git-network", "yes"),
@@ -128,7 +130,7 @@ CASES: list[tuple[BaseException, str, str]] = [
     (command("ERROR: ResolutionImpossible: for help"), "pip-conflict", "after_fix"),
     (command("WARNING: Retrying (Retry(total=0, connect=None)"), "pip-retries", "yes"),
     (command("ERROR: No matching distribution found for x==9"), "pip-missing", "after_fix"),
-    (ValueError("x"), "invalid-value", "no"),
+    (ValueError("x"), "invalid-value", "after_fix"),
     (KeyError("x"), "programming", "no"),
     (AssertionError("x"), "programming", "no"),
     (ImportError("x"), "no-package", "after_fix"),
@@ -376,6 +378,13 @@ def test_classifier_that_overrides_only_the_category(category: str, retry: str) 
     found = Mine().classify(ValueError("x"))
     assert (found.category.value, found.retry.value) == (category, retry)
     assert Mine().classify(KeyboardInterrupt()).category is ErrorCategory.CANCELLED
+
+
+def test_nothing_to_offer() -> None:
+    """Where there is nothing that a person could do, the verdict has the id for that, and an operation no fix."""
+    assert ErrorClassifier().classify(asyncio.CancelledError()).fix == NO_FIX
+    assert ErrorClassifier().classify(asyncio.CancelledError()).offered_fix is None
+    assert ErrorClassifier().classify(MemoryError()).offered_fix == "free_memory"
 
 
 def test_own_rules_go_first() -> None:

@@ -122,7 +122,7 @@ RULES: tuple[Rule, ...] = (
          fix="free_disk_space", types=_redis("ResponseError"), message=r"^(MISCONF )?Redis is configured to save RDB snapshots"),
     Rule("redis-crowded", C.RESOURCE, R.YES, "Too many programs use the task queue at the moment.", _REDIS,
          fix="close_other_program", types=_redis("MaxConnectionsError")),
-    Rule("redis-timeout", C.TIMEOUT, R.YES, "The task queue did not answer in time.", _REDIS, fix="start_service",
+    Rule("redis-timeout", C.TIMEOUT, R.YES, "The task queue did not answer in time.", _REDIS, fix="check_connection",
          types=_redis("TimeoutError")),
     Rule("redis-away", C.NETWORK, R.YES, "The task queue (Redis) could not be reached: it may not be running.", _REDIS,
          fix="start_service", types=_redis("ConnectionError", "BusyLoadingError", "ReadOnlyError", "ClusterDownError", "TryAgainError")),

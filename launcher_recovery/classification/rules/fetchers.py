@@ -79,7 +79,7 @@ RULES: tuple[Rule, ...] = (
     Rule("curl-missing", C.NOT_FOUND, R.AFTER_FIX, "The address is not there any more on {host}.", _CURL_DOCS, fix="update_url", programs=_CURL, exits={78}),
     Rule("curl-login", C.PERMISSION, R.AFTER_FIX, "{host} wants you to log in: add an access token for it.", _CURL_DOCS, fix="add_token", programs=_CURL, exits={9, 67}),
     Rule("wget-network", C.NETWORK, R.YES, _BROKE, _WGET_DOCS, fix="check_connection", programs=_WGET, exits={4}),
-    Rule("wget-no-folder", C.NOT_FOUND, R.NO, "The folder for the file is not there.", "wget", programs=_WGET, output=r"^\S{1,600}: No such file or directory$"),
+    Rule("wget-no-folder", C.NOT_FOUND, R.AFTER_FIX, "The folder for the file is not there.", "wget", programs=_WGET, output=r"^\S{1,600}: No such file or directory$"),
     Rule("wget-tls", C.NETWORK, R.AFTER_FIX, _UNTRUSTED, _WGET_DOCS, fix="check_proxy", programs=_WGET, exits={5}),
     Rule("wget-login", C.PERMISSION, R.AFTER_FIX, "{host} wants you to log in: add an access token for it.", _WGET_DOCS, fix="add_token", programs=_WGET, exits={6}),
     Rule("wget-arguments", C.VALIDATION, R.AFTER_FIX, "An option is not one that this wget knows.", _WGET_DOCS, fix="fix_settings", programs=_WGET, exits={2}),

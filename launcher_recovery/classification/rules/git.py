@@ -100,7 +100,7 @@ RULES: tuple[Rule, ...] = (
     Rule("lfs-login", C.PERMISSION, R.AFTER_FIX, "The git server wants you to log in for its large files.", "git-lfs lfshttp/errors.go",
          fix="add_token", output=rf"{_LFS}(Authentication required|Authorization error: |You must have push access|Bad credentials)|Git credentials for https?://\S{{1,300}} not found"),
     Rule("lfs-missing", C.NOT_FOUND, R.AFTER_FIX, "The git server does not have one of the large files.", "git-lfs tq, lfshttp/errors.go",
-         fix="report_bug", output=rf"{_LFS}(Object does not exist on the server|Repository (or object )?not found|\[404\])|^\[404\] Object does not exist"),
+         fix="update_url", output=rf"{_LFS}(Object does not exist on the server|Repository (or object )?not found|\[404\])|^\[404\] Object does not exist"),
     Rule("lfs-damaged", C.INTEGRITY, R.ONCE, "A large file of the repository arrived damaged; it is fetched once more.", "git-lfs tools",
          fix="redownload", output=r"\bexpected OID [0-9a-f]{64}, got [0-9a-f]{64} after \d+ bytes"),
     Rule("lfs-timeout", C.TIMEOUT, R.YES, "The git server did not answer in time.", "git-lfs, Go net", fix="check_connection",
@@ -130,6 +130,8 @@ RULES: tuple[Rule, ...] = (
          output=lines(rf"{_URL_ERROR}429\b", r"error: RPC failed; HTTP 429\b", r"remote: .{0,200}\b(rate limit|Too Many Requests|too many requests)\b")),
     Rule("git-http-5xx", C.NETWORK, R.YES, "The git server has a problem of its own at the moment.", "git http.c", fix="wait_and_retry",
          output=lines(rf"{_URL_ERROR}5\d\d\b", r"error: RPC failed; HTTP 5\d\d\b", r"remote: Internal Server Error", r"(remote: )?fatal: remote error: .{0,200}(unavailable|try again)")),
+    Rule("git-taken-down", C.PERMISSION, R.AFTER_FIX, "The site has blocked this repository.", "GitHub, DMCA Takedown Policy", fix="choose_mirror",
+         output=lines(r"remote: (Repository unavailable due to DMCA takedown|Access to this repository has been disabled)")),
     Rule("git-missing", C.NOT_FOUND, R.AFTER_FIX, "The repository, branch or commit does not exist.", "git remote-curl.c, builtin/clone.c",
          fix="update_url", output=lines(
              r"fatal: repository '.{0,600}' (not found|does not exist)", r"(remote|ERROR): (Repository not found|The project you were looking for could not be found)",

@@ -60,15 +60,15 @@ RULES: tuple[Rule, ...] = (
         statuses=(425, 425),
     ),
     Rule(
-        "http-451", C.PERMISSION, R.NO, "{host} is not allowed to give this where you are.", "RFC 7725 §3",
+        "http-451", C.PERMISSION, R.AFTER_FIX, "{host} is not allowed to give this where you are.", "RFC 7725 §3",
         fix="choose_mirror", statuses=(451, 451),
     ),
     Rule(
-        "http-501", C.VALIDATION, R.NO, "{host} cannot do what was asked (status {status}).", "RFC 9110 §15.6.2",
+        "http-501", C.VALIDATION, R.AFTER_FIX, "{host} cannot do what was asked (status {status}).", "RFC 9110 §15.6.2",
         fix="update_url", statuses=(501, 501),
     ),
     Rule(
-        "http-505", C.VALIDATION, R.NO, "{host} cannot do what was asked (status {status}).", "RFC 9110 §15.6.6",
+        "http-505", C.VALIDATION, R.AFTER_FIX, "{host} cannot do what was asked (status {status}).", "RFC 9110 §15.6.6",
         fix="update_url", statuses=(505, 506),
     ),
     Rule(
@@ -100,7 +100,7 @@ RULES: tuple[Rule, ...] = (
         "RFC 9110 §15.6", fix="wait_and_retry", statuses=(500, 599),
     ),
     Rule(
-        "http-4xx", C.VALIDATION, R.NO, "{host} refused the request (status {status}).", "RFC 9110 §15.5",
+        "http-4xx", C.VALIDATION, R.AFTER_FIX, "{host} refused the request (status {status}).", "RFC 9110 §15.5",
         fix="update_url", statuses=(400, 499),
     ),
 )  # fmt: skip

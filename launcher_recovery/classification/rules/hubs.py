@@ -33,19 +33,20 @@ RULES: tuple[Rule, ...] = (
         "first.", _HUB, fix="accept_license", types=_hub("GatedRepoError"),
     ),
     Rule(
-        "hub-bad-token", C.PERMISSION, R.AFTER_FIX, "{host} does not know the access token, or it is not valid any more.",
-        _HUB, fix="add_token", statuses=(401, 401), headers={"x-error-message": r"^Invalid (credentials|username or password)"},
-    ),
-    Rule(
+        # Also where it adds that user name or password are wrong: it does so for models that are not there.
         "hub-no-repository", C.NOT_FOUND, R.AFTER_FIX, "{host} does not know this model, or it is private.", _HUB,
         fix="update_url", statuses=(401, 404), headers={"x-error-code": r"^(RepoNotFound|RevisionNotFound|EntryNotFound)$"},
     ),
     Rule(
-        "hub-disabled", C.PERMISSION, R.NO, "{host} has blocked this model.", _HUB, fix="choose_mirror",
+        "hub-bad-token", C.PERMISSION, R.AFTER_FIX, "{host} does not know the access token, or it is not valid any more.",
+        _HUB, fix="add_token", statuses=(401, 401), headers={"x-error-message": r"^Invalid (credentials|username or password)"},
+    ),
+    Rule(
+        "hub-disabled", C.PERMISSION, R.AFTER_FIX, "{host} has blocked this model.", _HUB, fix="choose_mirror",
         types=_hub("DisabledRepoError"),
     ),
     Rule(
-        "hub-disabled-answer", C.PERMISSION, R.NO, "{host} has blocked this model.", _HUB, fix="choose_mirror",
+        "hub-disabled-answer", C.PERMISSION, R.AFTER_FIX, "{host} has blocked this model.", _HUB, fix="choose_mirror",
         statuses=(403, 403), headers={"x-error-message": r"^Access to this resource is disabled\."},
     ),
     Rule(

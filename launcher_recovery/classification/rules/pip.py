@@ -39,7 +39,7 @@ RULES: tuple[Rule, ...] = (
                                             r"Consider using the `--user` option or check the permissions\.")),
     Rule("pip-managed", C.DEPENDENCY, R.AFTER_FIX, "Packages cannot be installed into the Python of the system; the project needs an "
          "environment of its own.", "PEP 668", fix="use_venv", output=lines(
-             r"error: externally-managed-environment", r"error: The interpreter at .{1,400} is externally managed",
+             r"error: externally-managed-environment", r"This environment is externally managed$", r"error: The interpreter at .{1,400} is externally managed",
              r"ERROR: Could not find an activated virtualenv", r"error: No virtual environment found",
              r"error: uninstall-(distutils-installed-package|no-record-file)", r"ERROR: Cannot uninstall ")),
     # -- what was asked for ----------------------------------------------------------------------------------

@@ -99,7 +99,9 @@ RULES: tuple[Rule, ...] = (
          fix="remove_existing_folder", types={"builtins.FileExistsError"}),
     Rule("permission", C.PERMISSION, R.AFTER_FIX, "Access was denied.", _DOCS,
          fix="fix_permissions", types={"builtins.PermissionError"}),
-    Rule("missing-file", C.NOT_FOUND, R.NO, "A file or program that is needed is not there.", _DOCS,
+    Rule("missing-model", C.NOT_FOUND, R.AFTER_FIX, "A model file that is needed is not there.", _DOCS, fix="download_missing_model",
+         types=_NO_FILE, message=r"\.(safetensors|sft|ckpt|pth|pt|bin|gguf|onnx)'$"),
+    Rule("missing-file", C.NOT_FOUND, R.AFTER_FIX, "A file or program that is needed is not there.", _DOCS,
          types={"builtins.FileNotFoundError", "builtins.NotADirectoryError", "builtins.IsADirectoryError"}),
 )  # fmt: skip
 
@@ -125,7 +127,7 @@ GENERAL: tuple[Rule, ...] = (
              r"^This event loop is already running", r"^threads can only be started once", r"^Working outside of (application|request) context",
              r"^Cannot re-initialize CUDA in forked subprocess",
          )),
-    Rule("missing-errno", C.NOT_FOUND, R.NO, "A file or folder that is needed is not there.", "errno(3)", errnos=_NOT_THERE),
-    Rule("invalid-value", C.VALIDATION, R.NO, "Something that was given is not valid.", _DOCS,
+    Rule("missing-errno", C.NOT_FOUND, R.AFTER_FIX, "A file or folder that is needed is not there.", "errno(3)", errnos=_NOT_THERE),
+    Rule("invalid-value", C.VALIDATION, R.AFTER_FIX, "Something that was given is not valid.", _DOCS,
          fix="fix_workflow", types={"builtins.ValueError"}),
 )  # fmt: skip

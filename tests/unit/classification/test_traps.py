@@ -55,7 +55,7 @@ def test_keywords_in_messages(name: str) -> None:
     assert classify(KeyError(name)).rule == "programming"
     assert classify(PermissionError(errno.EACCES, "Permission denied", f"/models/{name}.bin")).rule == "file-rights"
     assert (
-        classify(FileNotFoundError(errno.ENOENT, "No such file or directory", f"/models/{name}.bin")).rule
+        classify(FileNotFoundError(errno.ENOENT, "No such file or directory", f"/nodes/{name}.py")).rule
         == "missing-file"
     )
     assert classify(RuntimeError(f"it does not work: {name}")).rule == "unknown"
