@@ -12,6 +12,14 @@ _OLD = "The address was made for a while only, and that is over: a new one is as
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        # aiohttp calls the answer a 400 that it could not read.
+        "answer-garbled", C.NETWORK, R.YES, "What {host} answered could not be read.", "aiohttp http_exceptions.py",
+        fix="check_connection", types={
+            "aiohttp.http_exceptions.BadHttpMessage", "aiohttp.http_exceptions.BadStatusLine",
+            "aiohttp.http_exceptions.TransferEncodingError", "aiohttp.http_exceptions.ContentLengthError",
+        },
+    ),
+    Rule(
         "rate-limit-used-up", C.RATE_LIMIT, R.YES, _SLOW, "GitHub, Rate limits for the REST API", fix="wait_and_retry",
         statuses=(403, 403), headers={"x-ratelimit-remaining": r"^0$"},
     ),

@@ -96,6 +96,10 @@ RULES: tuple[Rule, ...] = (
         "page in the browser.", "RFC 6585 §6", fix="check_connection", statuses=(511, 511),
     ),
     Rule(
+        "http-3xx", C.VALIDATION, R.AFTER_FIX, "The address leads from one place to the next, and never to a file.",
+        "RFC 9110 §15.4", fix="update_url", statuses=(300, 399),
+    ),
+    Rule(
         "http-5xx", C.NETWORK, R.YES, "{host} has a problem of its own at the moment (status {status}).",
         "RFC 9110 §15.6", fix="wait_and_retry", statuses=(500, 599),
     ),
