@@ -44,6 +44,7 @@ KNOBS = {
     "answer_s": ["connections.supervisor:_ANSWER_S"],
     "slow_s": ["connections.pace:SLOW_S", "connections.supervisor:SLOW_S"],
     "gather_s": ["connections.worker:_GATHER_S"],
+    "look_s": ["connections.worker:_LOOK_S"],
     "rate_s": ["connections.worker:_RATE_S"],
     "help_s": ["connections.allotment:HELP_S"],
 }

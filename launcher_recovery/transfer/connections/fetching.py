@@ -414,12 +414,13 @@ class Fetching:
         first = worker.first_bytes(answer)
         if not first:
             return  # it broke at once, or is empty, which is looked at when it is there
+        size = answer.validators.size
         try:
             refuse_what_is_no_file(
                 first,
                 content_type=answer.response.headers.get("Content-Type"),
                 name=self.wanted.destination.name,
-                size=answer.validators.size,
+                size=len(first) if size is None and worker.is_all(answer) else size,
                 where=worker.source.resolved or worker.source.url,
                 asked=worker.source.url,
             )

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import ErrorDocumentError, IntegrityError, LoginRequiredError, UnexpectedContentError
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.transfer.connections import fetching
-from tests.origin import Answer, File, Origin, Request
+from tests.origin import Answer, Behaviour, File, Origin, Request, Silence
 from tests.origin import behaviours as act
 from tests.transfers import Downloads, turn
 
@@ -73,6 +73,44 @@ def leave(origin: Origin, store: MemoryPersistence, path: Path, count: int, **op
 def saying_its_digest(request: Request, file: File, due: Answer) -> Answer:
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     return due.having("Repr-Digest", f"sha-256=:{digest}:")
+
+
+def dribbled(behaviour: Behaviour) -> Behaviour:
+    """A short body comes in three parts, of which the first says nothing."""
+
+    def answer(request: Request, file: File, due: Answer) -> Answer:
+        page = behaviour(request, file, due)
+        (body,) = page.body
+        assert isinstance(body, bytes)
+        return replace(page, body=(body[:1], Silence(0.05), body[1:20], Silence(0.05), body[20:]))
+
+    return answer
+
+
+# -- what it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (act.login_page, LoginRequiredError),
+        (act.disguised_page, LoginRequiredError),
+        (act.json_error, ErrorDocumentError),
+    ],
+)
+def test_what_is_no_file_is_recognised_also_when_its_first_bytes_are_long_in_coming(
+    origin: Origin,
+    downloads: Downloads,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Behaviour,
+    error: type[Exception],
+) -> None:
+    turn({"look_s": 30.0}, monkeypatch.setattr)
+    with pytest.raises(error):
+        downloads(origin.add(FILE, dribbled(behaviour)), path)
+    assert len(origin.requests()) == 1
+    assert not path.exists()
 
 
 # -- what changes ---------------------------------------------------------------------------------------------
