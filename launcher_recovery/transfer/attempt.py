@@ -139,16 +139,27 @@ class _Attempt:
     def _lay_out(self, size: int) -> Layout:
         """The size of the file is known."""
         known, wanted = self._known, self._wanted
+        before = known.pieces, known.again
         if known.pieces is None:
             proofs = wanted.piece_hashes
             known.pieces = Pieces(size, None if proofs is None else proofs.length)
             if known.prefix and known.prefix <= size:
                 known.pieces.add(0, known.prefix)
                 known.again = [index for index in range(known.pieces.count) if known.pieces.is_complete(index)]
-        self._space.claim(size, size - known.pieces.have)
+        try:
+            self._space.claim(size, size - known.pieces.have)
+            return self._layout()
+        except BaseException:
+            # Another source may have a file of another size.
+            known.pieces, known.again = before
+            self._space.release()
+            raise
+
+    def _layout(self) -> Layout:
+        wanted = self._wanted
         return Layout(
             self._part,
-            known,
+            self._known,
             wanted.destination,
             self._fetching.lock,
             self._fetching.buffers,

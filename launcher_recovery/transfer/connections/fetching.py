@@ -234,8 +234,10 @@ class Fetching:
                         self.known.prefix = 0
                         extent.pos = 0
                     return
-                self._lay_out(total)
-                assert self.allotment is not None
+                try:
+                    self._lay_out(total)
+                except OSError as error:  # of the disk, which is no reason to ask elsewhere
+                    raise LocalError(explained(error, self.part.path.parent, total)) from error
             elif answer.is_whole and is_other and not self.wanted.proofs:
                 self._drop_from(0)
             if answer.is_whole:
