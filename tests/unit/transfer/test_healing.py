@@ -24,6 +24,7 @@ import pytest
 import requests
 import responses
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 
 from launcher_recovery import OperationCancelled, RecoveryTimeoutError
@@ -377,6 +378,29 @@ def test_a_session_with_a_send_of_its_own_sends_the_rest_as_well(kit: Kit, hub: 
         assert in_attempts(kit, handler) == hub.content("m")
     assert sent == [None, f"bytes={MIB}-", None, f"bytes={2 * MIB}-"]
     assert [one["range"] for one in hub.stats("m")["requests"]][2:] == [f"bytes={MIB}-", f"bytes={2 * MIB}-"]
+
+
+def test_an_adapter_of_the_handlers_session_sends_the_rest_as_well(kit: Kit, hub: Hub) -> None:
+    sent: list[str | None] = []
+
+    class Own(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            sent.append(request.headers.get("Range"))
+            return super().send(request, *args, **kwargs)
+
+    own = Own()
+
+    def handler() -> bytes:
+        with requests.Session() as session:
+            session.mount("http://", own)
+            with session.get(url, stream=True) as response:
+                found = response.content
+            assert session.get_adapter(url) is own
+            return found
+
+    url = hub.add_model("m", SIZE, [Drop(after=MIB)])
+    assert run(kit, handler) == hub.content("m")
+    assert sent == [None, f"bytes={MIB}-"]
 
 
 def test_a_digest_that_is_out_of_date_is_made_anew(kit: Kit) -> None:
