@@ -95,9 +95,27 @@ class Allotment:
     def _help(self, busy: Sequence[Worker]) -> Extent | None:
         """The second half of what the connection has left that is going to be the last one, if that is far behind."""
         slowest = self.slowest(busy, time.monotonic())
-        if slowest is None or slowest.extent is None or slowest.extent.left < 2 * self._pieces.piece:
+        if slowest is None or slowest.extent is None:
+            return None
+        start = self._missing_of(slowest.extent)
+        if start is None or slowest.extent.end - start < 2 * self._pieces.piece:
             return None
         return self._part_of(slowest)
+
+    def is_outrun(self, worker: Worker) -> bool:
+        """Whether another connection has brought all that this one is still at."""
+        extent = worker.extent
+        return extent is not None and extent.left > 0 and self._missing_of(extent) is None
+
+    def _missing_of(self, extent: Extent) -> int | None:
+        """Where the first byte of an extent is missing that is not there by another connection."""
+        position = extent.pos
+        while position < extent.end:
+            index = position // self._pieces.piece
+            position = max(position, self._pieces.start_of(index) + self._pieces.filled[index])
+            if position < self._pieces.end_of(index):
+                return position if position < extent.end else None
+        return None
 
     def slowest(self, workers: Sequence[Worker], now: float) -> Worker | None:
         """The connection that is going to be the last one, if it is far from done."""
@@ -109,13 +127,15 @@ class Allotment:
         return found
 
     def _part_of(self, rival: Worker) -> Extent | None:
-        """The second half of what the rival has left; what is not worth dividing is fetched twice."""
+        """The second half of what the rival has left; what is not worth dividing is fetched twice, and never thrice."""
         extent = rival.extent
-        if extent is None or not extent.left:
+        start = None if extent is None else self._missing_of(extent)
+        if extent is None or start is None:
             return None
-        middle = -(-(extent.pos + extent.left // 2) // self._pieces.piece) * self._pieces.piece
-        if extent.left < 2 * self._pieces.piece or not extent.pos < middle < extent.end:
-            return Extent(extent.pos, extent.end)
+        left = extent.end - start
+        middle = -(-(start + left // 2) // self._pieces.piece) * self._pieces.piece
+        if left < 2 * self._pieces.piece or not start < middle < extent.end:
+            return Extent(start, extent.end)
         helped = Extent(middle, extent.end)
         extent.end = middle
         return helped
