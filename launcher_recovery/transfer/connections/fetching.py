@@ -109,8 +109,9 @@ class Fetching:
             with self.lock:
                 layout = self.layout
             is_comparing = self.allotment is not None and self.allotment.is_comparing
+            is_racing = worker.rival is not None
             try:
-                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing, is_racing)
             except IntegrityError:
                 if worker.source.is_given:  # of another address than what is there
                     raise ChangedError from None
@@ -275,7 +276,7 @@ class Fetching:
             source.is_out = True
 
     def can_compare(self) -> bool:
-        """Whether enough is there to see by it whether a source has the same file."""
+        """Whether enough is there to see by it whether a source that is to race has the same file."""
         return self.layout is not None and has_samples(self.layout, bool(self.wanted.proofs))
 
     def can_serve(self, source: Source) -> bool:
