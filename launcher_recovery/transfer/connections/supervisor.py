@@ -17,7 +17,7 @@ from launcher_recovery.transfer.connections.worker import LocalError, Worker
 from launcher_recovery.transfer.http.lines import Line
 from launcher_recovery.transfer.http.request import CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
 from launcher_recovery.transfer.sources.choice import Choice
-from launcher_recovery.transfer.sources.source import Source
+from launcher_recovery.transfer.sources.source import HeldError, Source
 from launcher_recovery.transfer.sources.waits import WAITS, Waits
 
 TICK_S = 0.02
@@ -221,6 +221,8 @@ class Supervisor:
             raise error.args[0]
         if isinstance(error, ChangedError) or not isinstance(error, Exception):
             raise error
+        if isinstance(error, HeldError):
+            return  # the next choice sees whom it was led to
         if isinstance(error, SuperfluousError):
             self._ramp.fall_back(working, self._monotonic())
             return

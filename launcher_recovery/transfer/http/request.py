@@ -18,7 +18,7 @@ from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
 from launcher_recovery.transfer.healing.healed_request import ours
-from launcher_recovery.transfer.sources.source import Source, same_origin
+from launcher_recovery.transfer.sources.source import HeldError, Source, same_origin
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_BYTE_TIMEOUT_S = 30.0
@@ -99,7 +99,7 @@ def ask(
 
     Raises:
         NotThatFile: the range cannot be had, or (`FileChangedError`) is one of another version.
-        requests.RequestException: no answer, or one that is an error.
+        requests.RequestException: no answer, or one that is an error; `HeldError`: it is not the time to ask.
         AddressExpiredError: the address is signed, and no longer valid.
         UnexpectedContentError: the answer is not a file.
     """
@@ -172,6 +172,9 @@ def _follow(session: requests.Session, source: Source, headers: Mapping[str, str
             )
         if target in seen:
             raise requests.TooManyRedirects(f"{redact_url(url)} redirects in a circle")
+        if source.is_held(target):
+            source.resolved = target  # which says whom to wait for, and is asked first afterwards
+            raise HeldError(f"the server to which {redact_url(url)} redirects is to be left alone")
         seen.add(target)
         url, led_by = target, url
     raise requests.TooManyRedirects(f"{redact_url(source.url)} redirects more than {MOST_REDIRECTS} times")
