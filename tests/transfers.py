@@ -36,7 +36,7 @@ ATTEMPTS = 8
 
 _TRANSFER = "launcher_recovery.transfer."
 KNOBS = {
-    "piece": ["partial.pieces:PIECE"],
+    "piece": ["partial.pieces:PIECE", "connections.allotment:_LEAST"],
     "sync_bytes": ["partial.durability:SYNC_BYTES"],
     "boot_id": ["partial.part:boot_id"],
     "silence_s": ["connections.worker:SILENCE_S", "sources.proving:_SILENCE_S"],

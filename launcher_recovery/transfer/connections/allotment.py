@@ -20,6 +20,8 @@ HELP_S = 4.0
 """A connection that would need so much longer than others is helped by an idle one."""
 
 _FIRST = 32 << 20
+# Pieces may be short where somebody else has divided the file (RFC 5854 §4.1.3); a request for each would be many.
+_LEAST = 1 << 20
 # While there is one connection, which need not end together with others, no extent is shorter than so many seconds.
 _WORTH_S = 0.25
 
@@ -88,9 +90,10 @@ class Allotment:
             length = min(length, left // (2 * self._connections))
         if self.wanted == 1:
             length = max(length, int(worker.rate * _WORTH_S))
-        length = max(length, self._pieces.piece)
+        length = max(length, self._pieces.piece, _LEAST)
         # To the end of a piece.
-        return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)
+        until = -(-(start + length) // self._pieces.piece) * self._pieces.piece
+        return end if end - until < _LEAST else until
 
     def _help(self, busy: Sequence[Worker]) -> Extent | None:
         """The second half of what the connection has left that is going to be the last one, if that is far behind."""

@@ -106,6 +106,19 @@ def test_extents_get_shorter_towards_the_end_and_not_shorter_than_a_piece() -> N
     assert sum(lengths) == 64
 
 
+def test_extents_of_short_pieces_are_not_shorter_than_a_mebibyte() -> None:
+    """However many pieces that are, so that there are not many requests towards the end."""
+    pieces, allotment = made(64 * MIB + 100, MIB // 4, connections=4)
+    worker = Connection(rate=100 * MIB)
+    lengths = []
+    while (given := take(allotment, worker)) is not None:
+        lengths.append(given[1] - given[0])
+        fetch(pieces, worker)
+    assert min(lengths) == MIB
+    assert len(lengths) == 22
+    assert sum(lengths) == 64 * MIB + 100
+
+
 def test_no_more_connections_get_something_than_there_are_to_be() -> None:
     _, allotment = made(64 * MIB, connections=2)
     first, second, third = Connection(), Connection(), Connection()
