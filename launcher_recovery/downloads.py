@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def download(
     sha256: str | None = None,
     checksum: str | Sequence[str] | None = None,
     size: int | None = None,
-    sources: Sequence[str] = (),
+    sources: str | Sequence[str] = (),
     metalink: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     connections: int | None = None,
@@ -79,8 +79,8 @@ def download(
         sha256: SHA-256 of the file, in hexadecimal.
         checksum: further checksums, as `Checksum.parse` takes them, such as "blake3:…" or an AutoV2.
         size: bytes of the file.
-        sources: mirrors, best first. One is used when the address fails or is slow, after it has shown that it has the
-            same file.
+        sources: a mirror, or several, best first. One is used when the address fails or is slow, after it has shown
+            that it has the same file.
         metalink: path of a Metalink file that tells more of the above, and the hashes of pieces.
         headers: sent to the origin of the address that is asked, and nowhere else; not kept, so that another process
             cannot go on by itself where they are needed.
@@ -107,15 +107,15 @@ def download(
         RecoveryConfigError: another argument is not.
         Exception: what the last attempt failed with.
     """
-    urls = [url] if isinstance(url, str) else list(url)
+    urls = _texts("url", url)
     arguments: dict[str, Any] = {
         "url": urls[0] if urls else "",
         "destination": os.path.abspath(os.fspath(destination)),
         "sha256": sha256,
         "size": size,
         "project_id": None,
-        "checksum": checksum if checksum is None or isinstance(checksum, str) else list(checksum),
-        "sources": [*urls[1:], *sources],
+        "checksum": checksum if checksum is None or isinstance(checksum, str) else _texts("checksum", checksum),
+        "sources": [*urls[1:], *_texts("sources", sources)],
         "connections": None if connections is None else checks.whole("connections", connections, 1),
         "priority": checks.whole("priority", priority, -(10**6)),
         "staging": _staging(staging),
@@ -251,6 +251,15 @@ def _kind(integrator: RecoveryIntegrator) -> OperationKind:
     if not integrator.kinds:
         integrator.load()
     return integrator.kinds["download"]
+
+
+def _texts(name: str, given: object) -> list[str]:
+    """A text, or each of several."""
+    texts: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise checks.refused(name, text, "a text, or several in a list")
+    return texts
 
 
 def _reuse(how: str | None) -> str | None:

@@ -64,6 +64,7 @@ def read(error: BaseException, now: float) -> Facts:
     errnos: list[int] = []
     response: Any = None
     headers: Any = None
+    status: int | None = None
     returncode: int | None = None
     texts: list[str] = []
     folder: str | None = None
@@ -78,6 +79,8 @@ def read(error: BaseException, now: float) -> Facts:
             errnos.append(number)
         if response is None:
             response = getattr(item, "response", None)
+        if status is None:
+            status = _status(item)
         if headers is None:  # urllib and others give them with the error itself
             headers = getattr(item, "headers", None)
         if isinstance(item, CommandError):
@@ -87,14 +90,11 @@ def read(error: BaseException, now: float) -> Facts:
         folder = folder or _folder(item)
         if no_space is None and isinstance(item, NoSpaceError):
             no_space = item
-    status = getattr(response, "status_code", None)
-    if status is None:
-        status = getattr(error, "status_code", None) or getattr(error, "code", None)
     text = "\n".join(texts)
     return Facts(
         types=frozenset(types),
         errnos=tuple(errnos),
-        status=status if isinstance(status, int) else None,
+        status=status,
         retry_after_s=parse_retry_after(_header(getattr(response, "headers", headers), "retry-after"), now),
         returncode=returncode,
         text=text,
@@ -102,6 +102,17 @@ def read(error: BaseException, now: float) -> Facts:
         folder=folder,
         no_space=no_space,
     )
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status of the answer that is one error by itself, wherever its class keeps it."""
+    response = getattr(error, "response", None)
+    for owner, name in ((response, "status_code"), (error, "status_code"), (error, "code")):
+        value = getattr(owner, name, None)
+        # Others have numbers of their own there, such as the exit status of a program.
+        if isinstance(value, int) and 100 <= value <= 599:
+            return int(value)
+    return None
 
 
 def _folder(error: BaseException) -> str | None:

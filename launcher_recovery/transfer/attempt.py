@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import IntegrityError, RecoveryError, UnexpectedContentError
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
@@ -28,6 +28,8 @@ logger = logging.getLogger("launcher_recovery")
 
 # How often a file may change while it is downloaded before this attempt gives up.
 _MOST_CHANGES = 3
+# How often it is looked whether the attempt may go on while a sync is waited for.
+_LOOK_S = 0.02
 
 
 class _NotHereError(Exception):
@@ -45,7 +47,9 @@ class _NotHereError(Exception):
 def attempt(operation: Operation, wanted: Wanted) -> Path:
     """Have the file at its place, going on from what earlier attempts left.
 
-    Nothing appears at the destination but the whole file, verified as far as checksums and size are known.
+    Nothing appears at the destination but the whole file, verified as far as checksums and size are known. A pause or a
+    cancel that comes before that keeps it from appearing, also while the disk is waited for, and costs nothing that has
+    arrived; one that comes later comes too late.
 
     Raises:
         IntegrityError: what can be had is not what was asked for.
@@ -139,16 +143,27 @@ class _Attempt:
     def _lay_out(self, size: int) -> Layout:
         """The size of the file is known."""
         known, wanted = self._known, self._wanted
+        before = known.pieces, known.again
         if known.pieces is None:
             proofs = wanted.piece_hashes
             known.pieces = Pieces(size, None if proofs is None else proofs.length)
             if known.prefix and known.prefix <= size:
                 known.pieces.add(0, known.prefix)
                 known.again = [index for index in range(known.pieces.count) if known.pieces.is_complete(index)]
-        self._space.claim(size, size - known.pieces.have)
+        try:
+            self._space.claim(size, size - known.pieces.have)
+            return self._layout()
+        except BaseException:
+            # Another source may have a file of another size.
+            known.pieces, known.again = before
+            self._space.release()
+            raise
+
+    def _layout(self) -> Layout:
+        wanted = self._wanted
         return Layout(
             self._part,
-            known,
+            self._known,
             wanted.destination,
             self._fetching.lock,
             self._fetching.buffers,
@@ -281,7 +296,9 @@ class _Attempt:
         )
 
     def _publish(self, pieces: Pieces, layout: Layout) -> None:
-        layout.stop(wait=True)
+        layout.stop()
+        while not layout.durability.has_ended(_LOOK_S):
+            self._operation.check()
         self._check_threads(layout)
         if not layout.keep():
             # Somebody else has the operation: it is theirs to publish.
@@ -312,7 +329,9 @@ class _Attempt:
 
     def _move(self, transfer: Transfer) -> None:
         try:
-            self._part.publish(self._wanted.destination)
+            self._part.publish(self._wanted.destination, self._operation.check)
+        except RecoveryError:
+            raise  # it may not go on, also where that is a timeout
         except OSError as error:
             raise explained(error, self._wanted.destination.parent) from error
         self._operation.keep_transfer(transfer)

@@ -342,6 +342,12 @@ def test_what_a_call_says_of_reuse_goes_before_the_setting(
         ({"staging": b"/tmp"}, "staging=b'/tmp' is not usable: it must be the path of a folder, or None"),
         ({"resume": 1}, "resume=1 is not usable: it must be True or False"),
         ({"connections": 0}, "connections=0 is not usable: it must be a whole number of at least 1"),
+        ({"sources": 5}, "sources=5 is not usable: it must be a text, or several in a list"),
+        (
+            {"sources": ["http://127.0.0.1:9/m", None]},
+            "sources=None is not usable: it must be a text, or several in a list",
+        ),
+        ({"checksum": b"md5"}, "checksum=b'md5' is not usable: it must be a text, or several in a list"),
         ({"limit_rate": 0}, "limit_rate=0 is not usable: it must be a number of at least 1"),
         (
             {"headers": {"X Key": "secret"}},

@@ -70,6 +70,20 @@ def begin(call: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+# -- what it is given -----------------------------------------------------------------------------------------
+
+
+def test_a_mirror_is_a_text_or_several_are_a_list(tmp_path: Path) -> None:
+    """A single one is asked as it is, and not letter by letter."""
+    with Origin() as origin, Origin() as mirror:
+        url = origin.add(FILE, act.refuse("404 Not Found"))
+        source = mirror.add(FILE)
+        for number, sources in enumerate((source, [source], (one for one in [source]))):
+            path = tmp_path / f"{number}.bin"
+            transfer.download(url, path, sha256=FILE.sha256, sources=sources)  # type: ignore[arg-type]
+            assert path.read_bytes() == FILE.content()
+
+
 # -- what it is told ------------------------------------------------------------------------------------------
 
 

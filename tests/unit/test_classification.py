@@ -40,6 +40,22 @@ def command(output: str) -> CommandError:
     return CommandError(["git", "clone", "x"], 128, output)
 
 
+class PlainHeaders(Exception):
+    """As clients of one's own have it: a status and a dict."""
+
+    status_code = 503
+
+    def __init__(self, headers: Any) -> None:
+        super().__init__("503")
+        self.headers = headers
+
+
+class Exited(Exception):
+    """One whose `code` is none of HTTP."""
+
+    code = 1
+
+
 CASES: list[tuple[BaseException, str, str]] = [
     (ours.LoginRequiredError("page"), "login-required", "after_fix"),
     (ours.CaptivePortalError("page"), "captive-portal", "yes"),
@@ -155,6 +171,31 @@ def test_cause_counts() -> None:
     assert ErrorClassifier().classify(outer).rule == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("inner", "rule"),
+    [
+        (PlainHeaders({"Retry-After": 30}), "http-5xx"),
+        (urllib.error.HTTPError("https://h/", 503, "x", Message(), None), "http-5xx"),
+        (ours.ErrorDocumentError("gated", 401), "document-login"),
+        (http(503), "http-5xx"),
+    ],
+)
+@pytest.mark.parametrize("link", ["__cause__", "__context__", "args"])
+def test_a_status_counts_wherever_it_is_in_the_chain(inner: Exception, rule: str, link: str) -> None:
+    outer = Exited("outer")
+    setattr(outer, link, (inner,) if link == "args" else inner)
+    found = ErrorClassifier().classify(outer)
+    assert found.rule == rule
+    assert found.wait_s == (30 if isinstance(inner, PlainHeaders) else None)
+
+
+def test_the_outermost_status_goes_first() -> None:
+    """Whoever raised that one knew of the other."""
+    outer = ours.ErrorDocumentError("quota exceeded", 429)
+    outer.__cause__ = http(503)
+    assert ErrorClassifier().classify(outer).rule == "document-429"
+
+
 def test_chain_ends() -> None:
     """A chain that goes round in circles, or on and on, ends; arguments and reasons belong to it."""
     first, second = RuntimeError(), RuntimeError()
@@ -182,16 +223,6 @@ def test_chain_ends() -> None:
 def test_retry_after(value: str | None, expected: float | None) -> None:
     """Retry-After is read as seconds or as a date; what cannot be read, or is absurd, does no harm."""
     assert parse_retry_after(value, NOW) == expected
-
-
-class PlainHeaders(Exception):
-    """As clients of one's own have it: a status and a dict."""
-
-    status_code = 503
-
-    def __init__(self, headers: Any) -> None:
-        super().__init__("503")
-        self.headers = headers
 
 
 def urllib_error(headers: Message) -> Exception:

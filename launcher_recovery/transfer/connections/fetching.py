@@ -109,8 +109,9 @@ class Fetching:
             with self.lock:
                 layout = self.layout
             is_comparing = self.allotment is not None and self.allotment.is_comparing
+            is_racing = worker.rival is not None
             try:
-                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing, is_racing)
             except IntegrityError:
                 if worker.source.is_given:  # of another address than what is there
                     raise ChangedError from None
@@ -234,8 +235,10 @@ class Fetching:
                         self.known.prefix = 0
                         extent.pos = 0
                     return
-                self._lay_out(total)
-                assert self.allotment is not None
+                try:
+                    self._lay_out(total)
+                except OSError as error:  # of the disk, which is no reason to ask elsewhere
+                    raise LocalError(explained(error, self.part.path.parent, total)) from error
             elif answer.is_whole and is_other and not self.wanted.proofs:
                 self._drop_from(0)
             if answer.is_whole:
@@ -273,7 +276,7 @@ class Fetching:
             source.is_out = True
 
     def can_compare(self) -> bool:
-        """Whether enough is there to see by it whether a source has the same file."""
+        """Whether enough is there to see by it whether a source that is to race has the same file."""
         return self.layout is not None and has_samples(self.layout, bool(self.wanted.proofs))
 
     def can_serve(self, source: Source) -> bool:
@@ -414,12 +417,13 @@ class Fetching:
         first = worker.first_bytes(answer)
         if not first:
             return  # it broke at once, or is empty, which is looked at when it is there
+        size = answer.validators.size
         try:
             refuse_what_is_no_file(
                 first,
                 content_type=answer.response.headers.get("Content-Type"),
                 name=self.wanted.destination.name,
-                size=answer.validators.size,
+                size=len(first) if size is None and worker.is_all(answer) else size,
                 where=worker.source.resolved or worker.source.url,
                 asked=worker.source.url,
             )

@@ -18,10 +18,10 @@ class Line:
     """What one thread has open to a server before there is a response; see `Body.shut` for what comes then.
 
     While a name is looked up, and until the server has accepted a connection, nothing can be ended; that has a limit of
-    its own.
+    its own. So has what goes by an adapter that is not one of requests itself: somebody wants it to be used.
 
     Args:
-        session: of requests, made for this thread alone; its adapters are replaced.
+        session: of requests, made for this thread alone; its adapters are replaced by ones with the same settings.
         monotonic: the clock, in seconds.
     """
 
@@ -32,8 +32,9 @@ class Line:
         self._lock = threading.Lock()
         self._held: socket.socket | None = None
         self._is_shut = False
-        for prefix in list(session.adapters):
-            session.mount(prefix, _Adapter(self))
+        for prefix, adapter in list(session.adapters.items()):
+            if type(adapter) is HTTPAdapter:
+                session.mount(prefix, _Adapter(self, adapter))
 
     def shut(self) -> None:
         """End it from another thread; nothing can be opened any more."""
@@ -80,9 +81,10 @@ def shut(opened: socket.socket) -> None:
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, like: Any) -> None:
         self._line = line
-        super().__init__()
+        made: Any = self  # the types of requests do not know how it is copied
+        made.__setstate__(like.__getstate__())
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
+from urllib3.exceptions import LocationParseError
 
 from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
 from launcher_recovery.transfer.healing.healed_request import ours
-from launcher_recovery.transfer.sources.source import Source, same_origin
+from launcher_recovery.transfer.sources.source import HeldError, Source, same_origin
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_BYTE_TIMEOUT_S = 30.0
@@ -96,7 +99,7 @@ def ask(
 
     Raises:
         NotThatFile: the range cannot be had, or (`FileChangedError`) is one of another version.
-        requests.RequestException: no answer, or one that is an error.
+        requests.RequestException: no answer, or one that is an error; `HeldError`: it is not the time to ask.
         AddressExpiredError: the address is signed, and no longer valid.
         UnexpectedContentError: the answer is not a file.
     """
@@ -114,6 +117,13 @@ def ask(
 
 
 # -- redirects ----------------------------------------------------------------------------------------
+
+
+class _MisledError(InvalidURL):
+    """A server sends one to an address that cannot be asked."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{redact_url(url)} redirects to an address that is not usable: {why}")
 
 
 def _get(session: requests.Session, source: Source, headers: Mapping[str, str], may_downgrade: bool) -> Any:
@@ -139,17 +149,22 @@ def _get(session: requests.Session, source: Source, headers: Mapping[str, str], 
 
 def _follow(session: requests.Session, source: Source, headers: Mapping[str, str], may_downgrade: bool) -> Any:
     """The answer behind the redirects that begin at the address itself."""
-    url = source.url
+    url, led_by = source.url, ""
     seen = {url}
     for _ in range(MOST_REDIRECTS + 1):
-        response = _send(session, source, url, headers)
+        try:
+            response = _send(session, source, url, headers)
+        except (InvalidURL, InvalidSchema) as error:
+            if not led_by or isinstance(error, (InvalidProxyURL, _MisledError)):
+                raise
+            raise _MisledError(led_by, str(error)) from error
         location = response.headers.get("Location")
         if response.status_code not in _REDIRECTS or not location:
             source.resolved = None if url == source.url else url
             return response
         source.told(response.headers, url)
         response.close()
-        target = urljoin(url, location)
+        target = _target(url, location)
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http" and not may_downgrade:
             raise UnexpectedContentError(
                 f"{redact_url(url)} redirects to an address without encryption, where anybody on the way could change "
@@ -157,9 +172,20 @@ def _follow(session: requests.Session, source: Source, headers: Mapping[str, str
             )
         if target in seen:
             raise requests.TooManyRedirects(f"{redact_url(url)} redirects in a circle")
+        if source.is_held(target):
+            source.resolved = target  # which says whom to wait for, and is asked first afterwards
+            raise HeldError(f"the server to which {redact_url(url)} redirects is to be left alone")
         seen.add(target)
-        url = target
+        url, led_by = target, url
     raise requests.TooManyRedirects(f"{redact_url(source.url)} redirects more than {MOST_REDIRECTS} times")
+
+
+def _target(url: str, location: str) -> str:
+    """Where the answer of an address sends one."""
+    with suppress(UnicodeError):
+        # Headers are read as Latin-1, and many servers write UTF-8 there.
+        location = location.encode("latin-1").decode()
+    return urljoin(url, location)
 
 
 def _send(session: requests.Session, source: Source, url: str, headers: Mapping[str, str]) -> requests.Response:
@@ -181,6 +207,10 @@ def _send(session: requests.Session, source: Source, url: str, headers: Mapping[
             return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
     except requests.RequestException as error:
         raise _without_secrets(error, url) from error.__cause__ or error.__context__
+    except LocationParseError as error:  # urllib3 finds some out no sooner than when it connects
+        raise _without_secrets(InvalidURL(str(error)), url) from error
+    except ValueError as error:  # requests looks at where a redirect leads also when it is not to follow it
+        raise _MisledError(url, "it cannot be read") from error
 
 
 def _as_it_is(request: Any) -> Any:

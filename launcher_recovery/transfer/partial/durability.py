@@ -56,6 +56,11 @@ class Durability:
         if wait and self._thread.is_alive():
             self._thread.join()
 
+    def has_ended(self, seconds: float) -> bool:
+        """Whether nothing is under way any more, after `stop`, in so many seconds at most."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def mark(self) -> None:
         """Sync now, and keep in the journal what is durable by that."""
         with self._lock:

@@ -81,6 +81,11 @@ class Layout:
                 if pieces.is_complete(index)
             ]
 
+    def runs(self) -> list[tuple[int, int]]:
+        """What is there, from the front, as (start, end), hashed or not."""
+        with self._lock:
+            return self.pieces.runs()
+
     def start(self) -> None:
         """Keep what identifies the version, before any byte of it is written; then begin to hash and sync."""
         self.keep()

@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -35,6 +35,8 @@ _MOST_LOOKS = 10
 # What is given to the kernel at once. It takes a block of memory of that size for it, and large ones are what a virtual
 # machine has given back to its host: having them returned takes ten times as long as the copying (measured on ext4).
 _AT_ONCE = 256 << 10
+# How often it is looked whether the disk is to be waited for still.
+_LOOK_S = 0.02
 
 Data = Union[bytes, bytearray, memoryview]
 
@@ -177,26 +179,30 @@ class Part:
         self._check_open()
         getattr(os, "fdatasync", os.fsync)(self._fd)
 
-    def publish(self, destination: Path) -> None:
+    def publish(self, destination: Path, check: Callable[[], object] | None = None) -> None:
         """Make it the destination, durably and at once: nobody ever sees half a file there.
+
+        Args:
+            check: called again and again while the disk is waited for. What it raises ends that at once, and this with
+                it; from when the file is at its place, it is not asked any more: then it has succeeded.
 
         Raises:
             OSError: it cannot be moved there; what is there of it, and its note, stay as they are.
+            Exception: what `check` raises; so does it all.
         """
         # The long wait comes while the note is still there, so that a kill in it costs nothing.
         if self._size is not None:
-            self.sync()
+            _do(self.sync, check)
         with self._lock:
             self._check_open()
             note = self._cut_note()
-            os.fsync(self._fd)
+            _do(lambda: os.fsync(self._fd), check, lambda: self._put_back(note))
             if os.name == "nt":  # a file that is open cannot be renamed there
                 self._close()
             try:
                 os.replace(self.path, destination)
             except OSError:
-                with contextlib.suppress(OSError):
-                    self._put_back(note)
+                self._put_back(note)
                 raise
         sync_folder(destination.parent)
         if self.path.parent != destination.parent:
@@ -212,7 +218,8 @@ class Part:
 
     def _put_back(self, note: bytes) -> None:
         if self._is_open and self._size is not None:
-            _write(self._fd, note, self._size)
+            with contextlib.suppress(OSError):
+                _write(self._fd, note, self._size)
 
     def discard(self) -> None:
         """Delete it."""
@@ -237,6 +244,41 @@ class Part:
     def _check_open(self) -> None:
         if not self._is_open:
             raise PartClosedError("the attempt is over")
+
+
+def _do(
+    job: Callable[[], object], check: Callable[[], object] | None, undo: Callable[[], object] = lambda: None
+) -> None:
+    """Have a call of the system made, which nothing can end, by a thread that is left to it when `check` raises.
+
+    Args:
+        undo: called then.
+    """
+    if check is None:
+        job()
+        return
+    is_done, errors = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            is_done.set()
+
+    threading.Thread(target=run, name="recovery-sync", daemon=True).start()
+    while True:
+        has_ended = is_done.wait(_LOOK_S)
+        if errors:
+            raise errors[0]
+        try:
+            check()
+        except BaseException:
+            undo()
+            raise
+        if has_ended:
+            return
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import requests
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.transfer.sources import metalink
@@ -30,6 +32,10 @@ class OtherFileError(IntegrityError):
     def __init__(self, text: str, size: int | None = None) -> None:
         super().__init__(text)
         self.size = size
+
+
+class HeldError(requests.RequestException):
+    """A redirect leads to a server that is to be left alone for a while; nothing is wrong with the source."""
 
 
 class Source:
@@ -57,6 +63,8 @@ class Source:
         self.error: Exception | None = None
         """What it failed with last."""
         self.wrong_pieces = 0
+        self.is_held: Callable[[str], bool] = lambda url: False
+        """Whether the server of an address is to be left alone, to which a redirect leads."""
         self.mirrors: list[str] = []
         self.checksums: list[Checksum] = []
         self._strikes = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import ErrorDocumentError, IntegrityError, LoginRequiredError, UnexpectedContentError
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.transfer.connections import fetching
-from tests.origin import Answer, File, Origin, Request
+from launcher_recovery.transfer.disk import space
+from launcher_recovery.transfer.disk.reservations import RESERVATIONS
+from launcher_recovery.transfer.partial.part import Part
+from tests.origin import Answer, Behaviour, File, Origin, Request, Silence
 from tests.origin import behaviours as act
-from tests.transfers import Downloads, turn
+from tests.transfers import Downloads, turn, with_pieces
 
 PIECE = 64 << 10
 FILE = File(12 * PIECE + 7)
@@ -73,6 +77,75 @@ def leave(origin: Origin, store: MemoryPersistence, path: Path, count: int, **op
 def saying_its_digest(request: Request, file: File, due: Answer) -> Answer:
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     return due.having("Repr-Digest", f"sha-256=:{digest}:")
+
+
+def dribbled(behaviour: Behaviour) -> Behaviour:
+    """A short body comes in three parts, of which the first says nothing."""
+
+    def answer(request: Request, file: File, due: Answer) -> Answer:
+        page = behaviour(request, file, due)
+        (body,) = page.body
+        assert isinstance(body, bytes)
+        return replace(page, body=(body[:1], Silence(0.05), body[1:20], Silence(0.05), body[20:]))
+
+    return answer
+
+
+# -- what it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (act.login_page, LoginRequiredError),
+        (act.disguised_page, LoginRequiredError),
+        (act.json_error, ErrorDocumentError),
+    ],
+)
+def test_what_is_no_file_is_recognised_also_when_its_first_bytes_are_long_in_coming(
+    origin: Origin,
+    downloads: Downloads,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Behaviour,
+    error: type[Exception],
+) -> None:
+    turn({"look_s": 30.0}, monkeypatch.setattr)
+    with pytest.raises(error):
+        downloads(origin.add(FILE, dribbled(behaviour)), path)
+    assert len(origin.requests()) == 1
+    assert not path.exists()
+
+
+# -- how it is laid out ---------------------------------------------------------------------------------------
+
+
+def test_where_the_hashes_are_of_another_file_than_the_first_source_has_a_mirror_is_asked(
+    origin: Origin, mirror: Origin, downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of that other file is forgotten, and what was reserved for it; nobody says how long the right one is."""
+    monkeypatch.setattr(space, "preallocate", lambda fd, size: False)
+    reserved = RESERVATIONS.on(tmp_path)
+    options = with_pieces(tmp_path, mirror.add(FILE), FILE, PIECE)
+    told = options["metalink"].read_text()
+    options["metalink"].write_text(told.replace(f"<size>{FILE.size}</size>", ""))
+    downloads(origin.add(LONGER), tmp_path / "model.bin", sha256=FILE.sha256, **options)
+    assert RESERVATIONS.on(tmp_path) == reserved
+    assert downloads.outcomes == [("success", None)]
+    assert (tmp_path / "model.bin").read_bytes() == FILE.content()
+
+
+def test_a_disk_that_fails_when_the_partial_is_laid_out_is_no_reason_to_ask_a_mirror(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(Part, "lay_out", fail)
+    with pytest.raises(OSError, match="the disk fails"):
+        downloads(origin.add(FILE), path, sha256=FILE.sha256, sources=[mirror.add(FILE)])
+    assert (len(origin.requests()), len(mirror.requests())) == (1, 0)
 
 
 # -- what changes ---------------------------------------------------------------------------------------------

@@ -533,6 +533,65 @@ def test_a_file_that_cannot_be_moved_keeps_its_note(part: Part, path: Path, tmp_
     assert filled_in(path) == (1, 4, 2)
 
 
+class Ended(Exception):
+    """Somebody does not want it any more."""
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_who_waits_for_the_disk_can_be_told_to_stop_and_loses_nothing(
+    part: Part, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The call of the system goes on by itself, and comes to nothing."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int) -> None:
+        began.set()
+        assert go_on.wait(30)
+
+    def check() -> None:
+        if began.is_set():
+            raise Ended
+
+    monkeypatch.setattr(os, call, slow)
+    laid_out(part).write(DATA, 0, [(0, 4), (1, 4), (2, 2)])
+    with pytest.raises(Ended):
+        part.publish(tmp_path / "model.bin", check)
+    go_on.set()
+    assert filled_in(path) == (4, 4, 2)
+    assert not (tmp_path / "model.bin").exists()
+    monkeypatch.undo()
+    part.publish(tmp_path / "model.bin", lambda: None)
+    assert (tmp_path / "model.bin").read_bytes() == DATA
+
+
+def test_it_is_asked_a_last_time_just_before_it_is_moved(
+    part: Part, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not any more after that: then it has succeeded."""
+    done: list[str] = []
+    for name in ("fdatasync", "fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (done.append(name), real(*given)))
+    laid_out(part).write(DATA, 0)
+    part.publish(tmp_path / "model.bin", lambda: done.append("check"))
+    asked = [name for number, name in enumerate(done) if name != "check" or done[number - 1] != "check"]
+    assert [name for name in asked if name != "check"] == ["fdatasync", "fsync", "replace", "fsync"]
+    assert asked[-3:] == ["check", "replace", "fsync"]
+
+
+def test_an_error_of_the_disk_is_told_by_whoever_waits_for_it(
+    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    laid_out(part).write(DATA, 0)
+    with pytest.raises(OSError, match="the disk fails"):
+        part.publish(tmp_path / "model.bin", lambda: None)
+    assert not (tmp_path / "model.bin").exists()
+
+
 def test_the_error_is_told_also_when_the_note_cannot_be_written_again(
     part: Part, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

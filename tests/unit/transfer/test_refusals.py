@@ -70,3 +70,41 @@ def test_the_address_itself_is_believed_at_once(tmp_path: Path, status: str, is_
     record = downloads.record
     assert (record.state, record.fix) == (RecoveryState.FAILED, "add_token")
     assert len(downloads.attempts) == 1
+
+
+# -- redirects that lead nowhere ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[",
+        "//[::1/x",
+        "http://127.0.0.1:99999/x",
+        "http://a..b/x",
+        "ftp://127.0.0.1/x",
+        "http://a b/?token=s3cr3t",
+    ],
+)
+def test_a_redirect_to_what_is_no_address_is_said_and_not_tried_again(tmp_path: Path, location: str) -> None:
+    """By the server that sends one there, also behind another redirect."""
+    downloads = Downloads(MemoryPersistence())
+    with Origin() as origin, Origin() as store:
+        there = store.add(FILE, act.redirect(location), path="/stored")
+        with pytest.raises(requests.exceptions.InvalidURL) as caught:
+            downloads(origin.add(FILE, act.redirect(there)), tmp_path / "model.bin")
+    assert str(caught.value).startswith(f"{there} redirects to an address that is not usable: ")
+    assert "s3cr3t" not in str(caught.value)
+    assert (downloads.record.state, downloads.record.fix) == (RecoveryState.FAILED, "update_url")
+    assert len(downloads.attempts) == 1
+
+
+def test_a_redirect_may_be_written_in_utf_8(tmp_path: Path) -> None:
+    """As requests, curl and browsers take it, although a header is Latin-1 by itself."""
+    location = "/modèles.bin".encode().decode("latin-1")
+    with Origin() as origin:
+        url = origin.add(FILE, act.redirect(location))
+        origin.add(FILE, path="/modèles.bin")
+        Downloads(MemoryPersistence())(url, tmp_path / "model.bin", max_attempts=1)
+        assert [request.target for request in origin.requests()] == ["/model.bin", "/mod%C3%A8les.bin"]
+    assert (tmp_path / "model.bin").read_bytes() == FILE.content()

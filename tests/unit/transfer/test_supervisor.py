@@ -19,7 +19,7 @@ from launcher_recovery.transfer.connections.fetching import ChangedError, Superf
 from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
 from launcher_recovery.transfer.connections.pace import SLOW_S
 from launcher_recovery.transfer.connections.supervisor import Supervisor
-from launcher_recovery.transfer.connections.worker import LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Extent, LocalError, Worker
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import Source
 from launcher_recovery.transfer.sources.waits import Waits
@@ -624,6 +624,30 @@ def test_who_loses_is_dismissed(stage: Stage) -> None:
     stage.tick()
     assert stage.shared.workers == [rival]
     assert stage.given.error is None
+
+
+@pytest.mark.parametrize("who", ["the slow one", "the one that was to be faster"])
+def test_who_has_lost_a_race_is_dismissed_while_others_go_on(stage: Stage, who: str) -> None:
+    """What it was at has come; what another connection is at has not."""
+    slow = nearly_done(stage)
+    _, rival = stage.fill_up()
+    pieces = stage.shared.lay_out(2 * PIECE)
+    slow.extent = Extent(PIECE, 2 * PIECE)
+    other = Worker(stage.shared, stage.given, requests.Session())  # type: ignore[arg-type]
+    other.extent = Extent(0, PIECE)
+    stage.shared.workers.append(other)
+    stage.connections.enter(stage.given.host, is_first=True)
+    rival.extent = Extent(PIECE, 2 * PIECE)
+    stage.tick()
+    assert stage.shared.workers == [slow, rival, other]
+    pieces.fill(1, PIECE)
+    winner, loser = (rival, slow) if who == "the slow one" else (slow, rival)
+    winner.extent = None
+    stage.tick()
+    assert loser.is_stopped
+    assert stage.shared.workers == [one for one in (slow, rival, other) if one is not loser]
+    assert not other.is_stopped
+    assert (stage.given.error, stage.mirror.error) == (None, None)
 
 
 # -- the operation ------------------------------------------------------------------------------------
