@@ -84,6 +84,7 @@ class Fetching:
         """By piece and source, how often it arrived wrong."""
         self.brought_by: dict[int, Source] = {}
         """By piece, the source that sent the end of it."""
+        self._most = known.have
         self._on_layout = on_layout
         self._on_stream = on_stream
 
@@ -333,6 +334,7 @@ class Fetching:
                     self.brought_by.update(dict.fromkeys(changed, worker.source))
                     written.append((start, end))
                 extent.pos = offset + count
+                self._came(worker, extent)
                 # With the lock held, so that what two connections write into one piece is hashed in order.
                 for number, (start, end) in enumerate(written):
                     is_last = number == len(written) - 1
@@ -348,6 +350,13 @@ class Fetching:
         layout.durability.wrote(sum(end - start for start, end in written))
         if not written:
             self.buffers.give_back(buffer)
+
+    def _came(self, worker: Worker, extent: Extent) -> None:
+        """Bytes have come: give the source credit if more is there, or compared, than ever before in this attempt."""
+        comparison = None if self.allotment is None else self.allotment.comparison
+        had, self._most = self._most, max(self._most, self.have)
+        if self._most > had if comparison is None else comparison.goes_on(extent):
+            worker.source.worked()
 
     def _parts(self, pieces: Pieces, offset: int, count: int) -> Iterator[tuple[int, int, bool]]:
         """What arrived, as (start, end, is_missing), without what cannot be kept: it lies behind a gap in its piece."""
@@ -461,6 +470,7 @@ class Fetching:
                 with self.lock:
                     extent.pos += len(data)
                     self.known.prefix = extent.pos
+                    self._came(worker, extent)
         except PartClosedError:
             return
         finally:

@@ -226,9 +226,9 @@ class Worker(threading.Thread):
         if now - began >= _RATE_S:
             self.rate = (self.received - had) / (now - began)
             self._since = now, self.received
+            self.source.had_rate(self.rate)
         elif not self.rate and now - self.began_at > 0.2:
             self.rate = self.received / (now - self.began_at)
-        self.source.worked(self.rate if now - began >= _RATE_S else 0.0)
 
     def silent_rate(self, now: float) -> float:
         """Bytes a second since the last measurement: lower than `rate` when little has come since."""

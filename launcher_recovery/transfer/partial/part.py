@@ -3,6 +3,9 @@
 The note is written right after the data, so that after kill -9 it says what is there to the byte: what a process has
 given to the kernel stays as long as that runs. It holds the id of the boot; after a power cut it says nothing, and the
 journal in the store does, which is written only after the data was synced.
+
+It begins at a block of its own. Data that is safe on the disk is never written again, nor is what shares a block with
+it, since a disk that loses its power in the middle of that may lose all of the block.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from launcher_recovery.errors import RecoveryError
 _FOOTER = struct.Struct("<8s16s16sQQ")
 _CHECK = struct.Struct("<I")
 _COUNT = struct.Struct("<Q")
-_MAGIC = b"LRPART2\n"
+_MAGIC = b"LRPART3\n"
 _FOOTER_BYTES = _FOOTER.size + _CHECK.size
+# What a disk writes at once, and a file system as well; those that give out larger blocks write parts of them.
+_BLOCK = 4096
 # Where folders cannot be synced, or not by this user.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 # How often a file that is not at its path any more, since another program has just published it, is let go.
@@ -91,9 +96,10 @@ def read_note(path: Path) -> Note | None:
             if not piece:
                 return None
             count = -(-size // piece)
-            if length != size + count * _COUNT.size + _FOOTER_BYTES:
+            start = _start_of_note(size)
+            if length != start + count * _COUNT.size + _FOOTER_BYTES:
                 return None
-            file.seek(size)
+            file.seek(start)
             filled = struct.unpack(f"<{count}Q", file.read(count * _COUNT.size))
     except (OSError, struct.error):  # the latter: it was cut meanwhile
         return None
@@ -139,7 +145,7 @@ class Part:
             self._size = size
             if self.length > size:
                 os.ftruncate(self._fd, size)
-            _write(self._fd, note, size)
+            _write(self._fd, note, _start_of_note(size))
 
     def write(self, data: Data, offset: int, filled: Sequence[tuple[int, int]] = ()) -> None:
         """Write `data` at `offset`, then note for each (piece, bytes) how far it is filled."""
@@ -148,7 +154,7 @@ class Part:
             _write(self._fd, data, offset)
             for index, number in filled:
                 assert self._size is not None
-                _write(self._fd, _COUNT.pack(number), self._size + index * _COUNT.size)
+                _write(self._fd, _COUNT.pack(number), _start_of_note(self._size) + index * _COUNT.size)
 
     def note(self, filled: Sequence[tuple[int, int]]) -> None:
         """Note for each (piece, bytes) how far it is filled, without writing data."""
@@ -212,14 +218,15 @@ class Part:
     def _cut_note(self) -> bytes:
         if self._size is None:
             return b""
-        note = os.pread(self._fd, max(0, self.length - self._size), self._size) if hasattr(os, "pread") else b""
+        start = _start_of_note(self._size)
+        note = os.pread(self._fd, max(0, self.length - start), start) if hasattr(os, "pread") else b""
         os.ftruncate(self._fd, self._size)
         return note
 
     def _put_back(self, note: bytes) -> None:
         if self._is_open and self._size is not None:
             with contextlib.suppress(OSError):
-                _write(self._fd, note, self._size)
+                _write(self._fd, note, _start_of_note(self._size))
 
     def discard(self) -> None:
         """Delete it."""
@@ -279,6 +286,10 @@ def _do(
             raise
         if has_ended:
             return
+
+
+def _start_of_note(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def sync_folder(folder: Path) -> None:

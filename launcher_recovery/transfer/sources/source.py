@@ -88,10 +88,13 @@ class Source:
         if self.is_given and same_site(url, self.url):
             self.checksums += [checksum for checksum in checksums if checksum not in self.checksums]
 
-    def worked(self, rate: float = 0.0) -> None:
-        """It sent bytes; `rate` is what a connection had over the last while, in bytes a second."""
+    def worked(self) -> None:
+        """It brought the file on; to send again what is there does not count, since that may go on for ever."""
         self._strikes = 0
         self._is_forgiven = False
+
+    def had_rate(self, rate: float) -> None:
+        """What a connection to it had over the last while, in bytes a second; 0 says nothing."""
         if rate > 0:
             self.rate = rate if not self.rate else (1 - _NEWEST) * self.rate + _NEWEST * rate
 

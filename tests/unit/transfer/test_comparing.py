@@ -129,6 +129,16 @@ def test_a_source_that_sends_something_else_each_time_is_asked_for_each_piece_on
     assert comparison.is_contradicted
 
 
+def test_what_is_compared_again_is_no_step_forward() -> None:
+    file = File(with_wrong([8]), {A: always(with_wrong([]))})
+    comparison = Comparison(file.pieces, [A], {})
+    assert comparison.go_on()
+    assert comparison.goes_on(Extent(2 * PIECE, 5 * PIECE))
+    assert not comparison.goes_on(Extent(PIECE, 5 * PIECE))
+    assert not comparison.goes_on(Extent(2 * PIECE, 5 * PIECE))
+    assert comparison.goes_on(Extent(2 * PIECE + 1, 5 * PIECE))
+
+
 def test_a_file_with_many_wrong_pieces_is_hashed_a_few_times() -> None:
     file = File(with_wrong(range(0, 200, 2), count=200), {A: always([RIGHT] * 200)})
     assert file.find(Comparison(file.pieces, [A], {}))

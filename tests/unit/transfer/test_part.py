@@ -6,10 +6,12 @@ import errno
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import types
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,24 @@ def test_a_layout_for_a_shorter_file_cuts_off_the_rest(part: Part, path: Path) -
     note = read_note(path)
     assert note is not None
     assert (note.size, note.filled, path.read_bytes()[:3]) == (3, (3,), b"abc")
-    assert part.length == path.stat().st_size < 80
+    assert part.length == path.stat().st_size == 4096 + 8 + 60
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 10_000])
+def test_the_note_shares_no_block_with_the_data(
+    part: Part, path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is safe on the disk is not written again, neither are its neighbours."""
+    count = -(-size // 1000)
+    writes: list[int] = []
+    pwrite = os.pwrite
+    part.write(b"x" * size, 0)
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: (writes.append(offset), pwrite(fd, data, offset))[1])
+    part.lay_out(ID, size, 1000, [0] * count)
+    part.note([(index, 1) for index in range(count)])
+    assert min(writes) == -(-size // 4096) * 4096
+    assert filled_in(path) == (1,) * count
+    assert path.read_bytes()[size : min(writes)] == bytes(min(writes) - size)
 
 
 @given(st.data())
@@ -143,7 +162,8 @@ def test_a_note_torn_at_any_byte_is_read_as_nothing_or_as_what_was_written(folde
     part.close()
     content = path.read_bytes()
     assert read_note(path) == Note(ID, boot_id(), size, piece, tuple(filled))
-    for length in reversed(range(len(content))):
+    start = len(content) - FOOTER - 8 * len(filled)
+    for length in (*reversed(range(start, len(content))), size):
         os.truncate(path, length)
         assert read_note(path) is None
     torn = bytearray(content)
@@ -158,6 +178,14 @@ def test_a_note_torn_at_any_byte_is_read_as_nothing_or_as_what_was_written(folde
 def test_what_is_no_note_is_none(folder: Path, content: bytes) -> None:
     path = folder / "other.part"
     path.write_bytes(content)
+    assert read_note(path) is None
+
+
+def test_a_note_in_an_earlier_place_is_none(path: Path) -> None:
+    """Right behind the data, as it was before it had blocks of its own; what the journal has is gone on with."""
+    footer = struct.pack("<8s16s16sQQ", b"LRPART2\n", ID, boot_id(), SIZE, PIECE)
+    check = struct.pack("<I", zlib.crc32(footer))
+    path.write_bytes(DATA + struct.pack("<3Q", 4, 4, 2) + footer + check)
     assert read_note(path) is None
 
 

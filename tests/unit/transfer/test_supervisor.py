@@ -153,6 +153,7 @@ class Stage:
         for _ in range(int(seconds / step)):
             self.clock.advance(step)
             worker._measure(int(rate * step))
+            worker.source.worked()
             self.supervisor.tick()
             if worker not in self.shared.workers:
                 return
@@ -408,6 +409,23 @@ def test_a_server_that_falls_silent_is_asked_again_at_once_where_there_is_no_oth
         stage.tick()
         (worker,) = stage.fill_up()
         assert worker.source is stage.given
+
+
+def test_a_server_that_sends_the_same_again_and_falls_silent_again_is_not_asked_for_ever(stage: Stage) -> None:
+    """As one that ignores ranges may do."""
+    stage.alone()
+    stage.fill_up()
+    stage.receives(stage.only(), 2, 5 * MB)
+    silent = requests.ReadTimeout("sent nothing for 5 s")
+    stage.ends(stage.only(), silent)
+    stage.tick()
+    (worker,) = stage.fill_up()
+    worker.asked_at = None
+    worker._measure(100)  # nothing of it is new
+    stage.ends(worker, silent)
+    stage.tick()
+    with pytest.raises(requests.ReadTimeout):
+        stage.fill_up()
 
 
 def test_a_mirror_that_nothing_can_prove_is_no_other(stage: Stage) -> None:
