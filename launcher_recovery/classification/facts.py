@@ -13,7 +13,7 @@ from errno import EDQUOT, ENOSPC
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, StoredError
+from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, PartInUseError, StoredError
 
 _MAX_CHAIN = 16
 _YEAR_S = 366 * 86400.0
@@ -35,6 +35,8 @@ class Facts:
     folder: str | None = None
     """Where on the disk it happened, of errors that are about the disk."""
     no_space: NoSpaceError | None = None
+    in_use: str | None = None
+    """The file that another program writes to."""
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
@@ -69,6 +71,7 @@ def read(error: BaseException, now: float) -> Facts:
     texts: list[str] = []
     folder: str | None = None
     no_space: NoSpaceError | None = None
+    in_use: str | None = None
     for item in chain_of(error):
         types.update(f"{cls.__module__}.{cls.__qualname__}" for cls in type(item).__mro__)
         if isinstance(item, StoredError):
@@ -90,6 +93,8 @@ def read(error: BaseException, now: float) -> Facts:
         folder = folder or _folder(item)
         if no_space is None and isinstance(item, NoSpaceError):
             no_space = item
+        if isinstance(item, PartInUseError):
+            in_use = item.path
     text = "\n".join(texts)
     return Facts(
         types=frozenset(types),
@@ -101,6 +106,7 @@ def read(error: BaseException, now: float) -> Facts:
         host=_host(response, text),
         folder=folder,
         no_space=no_space,
+        in_use=in_use,
     )
 
 

@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "part-in-use", _C.RESOURCE, _R.YES, "Another program is writing to the same file; it is tried again when that "
         "has ended.", "launcher_recovery.transfer", fix="close_other_program",
-        types=_types("launcher_recovery.transfer.partial.part.PartInUseError"),
+        types=_types(_OURS + "PartInUseError"), waits=WaitingFor.PROGRAM,
     ),
     Rule(
         "checksum", _C.INTEGRITY, _R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",

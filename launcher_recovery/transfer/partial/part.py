@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from launcher_recovery.errors import RecoveryError
+from launcher_recovery.errors import PartInUseError, RecoveryError
 
 # Magic, id of the transfer, digest of the boot's id, size, bytes of a piece; a checksum of these follows.
 _FOOTER = struct.Struct("<8s16s16sQQ")
@@ -44,10 +44,6 @@ _AT_ONCE = 256 << 10
 _LOOK_S = 0.02
 
 Data = Union[bytes, bytearray, memoryview]
-
-
-class PartInUseError(RecoveryError, BlockingIOError):
-    """Another program writes to the partial."""
 
 
 class PartClosedError(RecoveryError):
@@ -374,7 +370,6 @@ def _lock_file(fd: int, path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = f"another program is writing to {path}; it is tried again when that has ended"
-        raise PartInUseError(errno.EWOULDBLOCK, message) from None
+        raise PartInUseError(str(path)) from None
     except OSError:
         return  # a file system without locks

@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launcher_recovery.errors import PartInUseError
 from launcher_recovery.transfer.partial import part as part_module
 from launcher_recovery.transfer.partial.part import (
     Note,
     Part,
     PartClosedError,
-    PartInUseError,
     boot_id,
     read_note,
     sync_folder,
@@ -357,7 +357,7 @@ def test_another_program_that_writes_to_it_is_left_alone(part: Part, path: Path)
     before = open_files()
     with pytest.raises(PartInUseError, match=f"^.*another program is writing to {path}; .*$") as caught:
         Part(path)
-    assert caught.value.errno == errno.EWOULDBLOCK
+    assert (caught.value.errno, caught.value.path) == (errno.EWOULDBLOCK, str(path))
     assert (open_files(), filled_in(path)) == (before, (4, 0, 0))
 
 
