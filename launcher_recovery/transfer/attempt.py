@@ -32,6 +32,9 @@ _MOST_CHANGES = 3
 _LOOK_S = 0.02
 
 
+_AS_TOLD = "the server's file has {}, as it says itself"
+
+
 class _NotHereError(Exception):
     """What came is not the file, but sources that have one of another size are left.
 
@@ -273,27 +276,43 @@ class _Attempt:
             raise _NotHereError(useless)
         comparison = allotment.comparison
         assert comparison is not None
+        came = wrong[0], digests, layout.pieces.size
         if comparison.is_contradicted:
-            raise self._refusal(wrong[0], "the server sends it differently each time")
+            raise self._refusal(*came, "what came has {}, and it is sent differently each time")
         if comparison.has_compared:
-            raise self._refusal(wrong[0], "the server sends it so", UnexpectedContentError)
+            twice = "the server's file has {}, twice" if len(self._sources) == 1 else "it has {} wherever it is from"
+            raise self._refusal(*came, twice, is_final=True)
         if is_as_told:
-            raise self._refusal(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
-        raise self._refusal(wrong[0], "its damaged piece cannot be fetched by itself")
+            raise self._refusal(*came, _AS_TOLD, is_final=True)
+        raise self._refusal(*came, "what came has {}, and its damaged piece cannot be fetched by itself")
 
-    def _refusal(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> IntegrityError:
-        layout = self._fetching.layout
-        assert layout is not None
-        assert layout.hashing.digests is not None
-        computed = layout.hashing.digests.hexdigest(wrong.hashed_with)[: len(wrong.value)]
-        self.discard()
-        # What this attempt won is lost again.
-        self._operation.moved = False
-        self._operation.resume_at(0, layout.pieces.size, "bytes")
+    def _refusal(
+        self, wrong: Checksum, digests: Digests, size: int, came: str, is_final: bool = False
+    ) -> IntegrityError:
+        """The error for a file that has another checksum; it is deleted.
+
+        Args:
+            size: bytes of the file.
+            came: what is told of the checksum that it has.
+            is_final: whether it is the file of the server, which would come again.
+        """
+        computed = digests.hexdigest(wrong.hashed_with)[: len(wrong.value)]
+        if not is_final and any(computed in (one.error or "") for one in self._operation.history):
+            came, is_final = "the server's file has {}, twice", True
+        self._forget(size)
+        whose = "the checksum in the request" if self._wanted.checksums else "what the server says of it"
+        blame = f"; {whose} may be wrong" if is_final else ""
+        error = UnexpectedContentError if is_final else IntegrityError
         return error(
-            f"{redact_url(self._wanted.url)}: the {wrong.algorithm} is {computed}, but {wrong.value} was expected; "
-            f"{why}, and the file was deleted"
+            f"{redact_url(self._wanted.url)}: expected the {wrong.algorithm} {wrong.value}, but {came.format(computed)}"
+            f"{blame}. The file was deleted"
         )
+
+    def _forget(self, size: int | None) -> None:
+        """What this attempt won is lost again."""
+        self.discard()
+        self._operation.moved = False
+        self._operation.resume_at(0, size, "bytes")
 
     def _publish(self, pieces: Pieces, layout: Layout) -> None:
         layout.stop()
@@ -312,17 +331,16 @@ class _Attempt:
     def _finish_stream(self, digests: Digests) -> None:
         size = self._fetching.stream_size
         assert size is not None
-        problem = None
-        if self._wanted.size is not None and size != self._wanted.size:
-            problem = f"{size} bytes arrived, but {self._wanted.size} bytes were expected"
-        for checksum in digests.wrong():
-            computed = digests.hexdigest(checksum.hashed_with)[: len(checksum.value)]
-            problem = f"the {checksum.algorithm} is {computed}, but {checksum.value} was expected"
-        if problem is not None:
-            self.discard()
-            self._operation.moved = False
-            self._operation.resume_at(0, self._wanted.size, "bytes")
-            raise IntegrityError(f"{redact_url(self._wanted.url)}: {problem}; the damaged file was deleted")
+        wanted = self._wanted
+        if wanted.size is not None and size != wanted.size:
+            self._forget(wanted.size)
+            raise IntegrityError(
+                f"{redact_url(wanted.url)}: {size} bytes arrived, but {wanted.size} bytes were expected; "
+                "the damaged file was deleted"
+            )
+        if wrong := digests.wrong():
+            is_as_told = any(digests.has(checksum) for checksum in self._sources[0].checksums)
+            raise self._refusal(wrong[0], digests, size, _AS_TOLD if is_as_told else "what came has {}", is_as_told)
         content = next((str(checksum) for checksum in self._wanted.checksums if checksum.is_proof), None)
         self._operation.progress(size, size, "bytes")
         self._move(journal.of_file(self._wanted.destination, None, self._validators(), content, size))

@@ -492,7 +492,9 @@ def test_a_file_that_the_server_sends_twice_with_another_sha256_is_deleted_and_g
     hub: Hub, downloads: Downloads, destination: Path
 ) -> None:
     url = offer(hub)
-    with pytest.raises(IntegrityError, match=f"the sha256 is {hub.sha256(NAME)}, but {'0' * 64} was expected"):
+    with pytest.raises(
+        IntegrityError, match=f"expected the sha256 {'0' * 64}, but the server's file has {hub.sha256(NAME)}"
+    ):
         downloads(url, destination, sha256="0" * 64)
     assert list(destination.parent.iterdir()) == []
     assert [start for start, _ in starts(hub)] == [0, 0]

@@ -264,7 +264,10 @@ def test_where_nobody_has_it_there_is_an_end_to_it(
 ) -> None:
     """Each is asked for its file, and once more to see that it is not the way that made it wrong."""
     sources = [mirror.add(LONGER), third.add(replace(FILE, version=2, size=FILE.size - 1))]
-    with pytest.raises(UnexpectedContentError, match="the server sends it so"):
+    with pytest.raises(
+        UnexpectedContentError,
+        match=r"it has [0-9a-f]{64} wherever it is from; the checksum in the request may be wrong",
+    ):
         downloads(origin.add(OTHER), path, sha256=FILE.sha256, sources=sources, **known)
     assert list(path.parent.iterdir()) == []
     sent = [one.settled().sent() for one in (origin, mirror, third)]
@@ -278,13 +281,44 @@ def test_where_nobody_has_it_there_is_an_end_to_it(
 # -- what is wrong, and why -----------------------------------------------------------------------------------
 
 
+OTHER_IN_BASE64 = base64.b64encode(bytes.fromhex(OTHER.sha256)).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Repr-Digest", f"sha-256=:{OTHER_IN_BASE64}:"),
+        ("Digest", f"SHA-256={OTHER_IN_BASE64}"),
+        ("X-Linked-ETag", f'"{OTHER.sha256}"'),
+    ],
+)
 def test_what_the_server_says_itself_is_not_fetched_again_to_see_it(
+    origin: Origin, downloads: Downloads, path: Path, header: str, value: str
+) -> None:
+    url = origin.add(OTHER, act.said(header, value))
+    with pytest.raises(UnexpectedContentError) as raised:
+        downloads(url, path, sha256=FILE.sha256)
+    assert str(raised.value).partition("\n")[0] == (
+        f"{url}: expected the sha256 {FILE.sha256}, but the server's file has {OTHER.sha256}, as it says itself; "
+        "the checksum in the request may be wrong. The file was deleted"
+    )
+    assert downloads.outcomes == [("failed", "validation")]
+    assert origin.settled().sent() == FILE.size
+
+
+def test_what_a_server_sends_twice_is_its_file_and_not_fetched_a_third_time(
     origin: Origin, downloads: Downloads, path: Path
 ) -> None:
-    url = origin.add(OTHER, saying_its_digest)
-    with pytest.raises(UnexpectedContentError, match="it arrived as the server says it should be"):
+    """It may have been damaged on the way, the first time."""
+    url = origin.add(OTHER)
+    with pytest.raises(UnexpectedContentError) as raised:
         downloads(url, path, sha256=FILE.sha256)
-    assert origin.settled().sent() == FILE.size
+    assert str(raised.value).partition("\n")[0] == (
+        f"{url}: expected the sha256 {FILE.sha256}, but the server's file has {OTHER.sha256}, twice; "
+        "the checksum in the request may be wrong. The file was deleted"
+    )
+    assert downloads.outcomes == [("failed", "validation")]
+    assert origin.settled().sent() == 2 * FILE.size
 
 
 def test_and_a_mirror_may_have_what_the_server_says_that_it_has_not(
@@ -294,6 +328,15 @@ def test_and_a_mirror_may_have_what_the_server_says_that_it_has_not(
     downloads(url, path, sha256=FILE.sha256, sources=[mirror.add(FILE)])
     assert path.read_bytes() == FILE.content()
     assert origin.settled().sent() == FILE.size
+
+
+def test_a_server_that_says_something_else_of_its_file_than_it_sends_is_told_as_such(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(OTHER, act.said("X-Linked-ETag", f'"{FILE.sha256}"'))
+    with pytest.raises(UnexpectedContentError, match="twice; what the server says of it may be wrong"):
+        downloads(url, path)
+    assert origin.settled().sent() == 2 * FILE.size
 
 
 def test_what_a_server_tells_of_its_file_is_what_it_is_checked_by(
@@ -314,7 +357,7 @@ def test_a_server_that_sends_something_else_each_time_is_asked_for_it_twice_in_a
         return act.changed(version=request.number, label=0)(request, file, due)
 
     url = origin.add(FILE, other)
-    with pytest.raises(IntegrityError, match="the server sends it differently each time") as raised:
+    with pytest.raises(IntegrityError, match="it is sent differently each time") as raised:
         downloads(url, path, sha256=FILE.sha256)
     assert type(raised.value) is IntegrityError
     assert downloads.outcomes == [("failed", "integrity"), ("exhausted", "integrity")]
@@ -336,9 +379,25 @@ def test_a_file_of_unknown_size_that_is_wrong_in_the_end_is_deleted(
 ) -> None:
     """Nothing tells its pieces apart."""
     url = origin.add(replace(FILE, etag=None, dated=False), act.ignores_range, act.chunked())
-    with pytest.raises(IntegrityError, match=r"the sha256 is .*; the damaged file was deleted"):
+    with pytest.raises(
+        UnexpectedContentError, match=f"the server's file has {FILE.sha256}, twice; the checksum in the"
+    ):
         downloads(url, path, sha256="0" * 64)
+    assert downloads.outcomes == [("failed", "integrity"), ("failed", "validation")]
+    first = downloads.attempts[0].error
+    assert first is not None
+    assert f"expected the sha256 {'0' * 64}, but what came has {FILE.sha256}. The file" in first
+    assert origin.settled().sent() == 2 * FILE.size
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_of_unknown_size_that_a_server_has_as_it_says_is_not_fetched_again_to_see_it(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(FILE, act.ignores_range, act.chunked(), saying_its_digest)
+    with pytest.raises(UnexpectedContentError, match=f"the server's file has {FILE.sha256}, as it says itself"):
+        downloads(url, path, sha256="0" * 64)
+    assert origin.settled().sent() == FILE.size
 
 
 def test_a_partial_that_is_longer_than_the_file_is_none(origin: Origin, path: Path) -> None:
