@@ -14,7 +14,7 @@ from launcher_recovery.transfer.connections.supervisor import Supervisor
 from launcher_recovery.transfer.disk.folders import explained, folder_for, partial_path
 from launcher_recovery.transfer.disk.space import Space
 from launcher_recovery.transfer.existing import is_there, reused
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
 from launcher_recovery.transfer.partial import journal
 from launcher_recovery.transfer.partial.journal import Known
@@ -205,7 +205,7 @@ class _Attempt:
             logger.warning("a piece of %s was damaged on the disk and is fetched again", self._wanted.destination.name)
             return
         with self._fetching.lock:
-            self._fetching.arrived_wrong(index)
+            self._fetching.blame.arrived_wrong(index)
 
     # -- running ------------------------------------------------------------------------------------
 

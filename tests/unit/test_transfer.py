@@ -34,7 +34,8 @@ from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import supervisor as supervisor_module
 from launcher_recovery.transfer.connections import worker as worker_module
 from launcher_recovery.transfer.disk.naming import partial_path as path_for
-from launcher_recovery.transfer.http.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial import part as part_module
 from launcher_recovery.transfer.partial.part import read_note
 from launcher_recovery.transfer.sources.source import Source

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.partial.pieces import Pieces
 
 if TYPE_CHECKING:

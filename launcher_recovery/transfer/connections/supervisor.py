@@ -9,11 +9,12 @@ import requests
 
 from launcher_recovery.operation import Operation
 from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.extent import LocalError
 from launcher_recovery.transfer.connections.fetching import ChangedError, Fetching, SuperfluousError
 from launcher_recovery.transfer.connections.limits import CONNECTIONS, Connections
 from launcher_recovery.transfer.connections.pace import SLOW_S, Pace
 from launcher_recovery.transfer.connections.ramp import Ramp
-from launcher_recovery.transfer.connections.worker import LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.http.lines import Line
 from launcher_recovery.transfer.http.request import CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
 from launcher_recovery.transfer.sources.choice import Choice

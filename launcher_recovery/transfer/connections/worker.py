@@ -6,13 +6,13 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import requests
 import urllib3
 
 from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.content.recognising import ENOUGH_BYTES
 from launcher_recovery.transfer.http.body import Body
 from launcher_recovery.transfer.http.lines import Line
@@ -34,22 +34,6 @@ _RATE_S = 1.0
 # For so long, once there is a byte, more are waited for that tell what the body is.
 _LOOK_S = 1.0
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-
-
-@dataclass
-class Extent:
-    """A part of the file that a connection is to fetch: bytes `pos` to `end`; `end` may come nearer meanwhile."""
-
-    pos: int
-    end: int
-
-    @property
-    def left(self) -> int:
-        return max(0, self.end - self.pos)
-
-
-class LocalError(Exception):
-    """Something here failed, not the other side; `args[0]` is what."""
 
 
 class Worker(threading.Thread):

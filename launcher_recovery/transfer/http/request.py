@@ -18,6 +18,7 @@ from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
 from launcher_recovery.transfer.healing.healed_request import ours
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.sources.source import HeldError, Source, same_origin
 
 CONNECT_TIMEOUT_S = 10.0
@@ -27,27 +28,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"^bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)$")
 _WHOLE_RANGE = re.compile(r"^bytes \*/(\d{1,18})$")
 _MESSAGE_BYTES = 8192
-
-
-@dataclass(frozen=True)
-class Validators:
-    """What identifies one version of a file on a server; `size` is in bytes."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-    size: int | None = None
-
-    @property
-    def condition(self) -> str | None:
-        """The value for If-Range: a strong ETag, else the date; weak ETags must not be used for it (§13.1.5)."""
-        if self.etag is not None and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-    def same_file(self, other: Validators) -> bool:
-        """Whether nothing that both know differs."""
-        pairs = ((self.etag, other.etag), (self.last_modified, other.last_modified), (self.size, other.size))
-        return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import OtherFileError, Source
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Digests
 from launcher_recovery.transfer.partial.buffers import Buffers
 from launcher_recovery.transfer.partial.durability import Durability

@@ -7,7 +7,8 @@ import requests
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.http.body import Body
-from launcher_recovery.transfer.http.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.layout import Layout
 from launcher_recovery.transfer.sources.source import OtherFileError, Source
 

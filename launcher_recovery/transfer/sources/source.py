@@ -13,7 +13,7 @@ from launcher_recovery.errors import IntegrityError
 from launcher_recovery.transfer.sources import metalink
 
 if TYPE_CHECKING:
-    from launcher_recovery.transfer.http.request import Validators
+    from launcher_recovery.transfer.http.validators import Validators
     from launcher_recovery.transfer.integrity.checksums import Checksum
 
 # How much of a source's score the newest measurement is.

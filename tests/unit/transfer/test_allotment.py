@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher_recovery.transfer.connections.allotment import HELP_S, Allotment
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import Source

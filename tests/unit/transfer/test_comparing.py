@@ -10,7 +10,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.integrity import comparing as module
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.pieces import Pieces

@@ -14,7 +14,7 @@ import xxhash
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
 from launcher_recovery.transfer.partial import durability as durability_module
 from launcher_recovery.transfer.partial.buffers import Buffers

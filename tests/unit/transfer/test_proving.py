@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.buffers import Buffers
 from launcher_recovery.transfer.partial.journal import Known
 from launcher_recovery.transfer.partial.layout import Layout

@@ -15,11 +15,12 @@ from launcher_recovery.errors import IntegrityError, OperationCancelled
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import supervisor as module
 from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.extent import Extent, LocalError
 from launcher_recovery.transfer.connections.fetching import ChangedError, SuperfluousError
 from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
 from launcher_recovery.transfer.connections.pace import SLOW_S
 from launcher_recovery.transfer.connections.supervisor import Supervisor
-from launcher_recovery.transfer.connections.worker import Extent, LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import Source
 from launcher_recovery.transfer.sources.waits import Waits

@@ -16,11 +16,13 @@ import urllib3
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import worker as module
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.connections.limits import Bandwidth
-from launcher_recovery.transfer.connections.worker import Extent, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.content.recognising import ENOUGH_BYTES
 from launcher_recovery.transfer.http.lines import Line
-from launcher_recovery.transfer.http.request import Answer, Validators
+from launcher_recovery.transfer.http.request import Answer
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.buffers import BUFFER, Buffers
 from launcher_recovery.transfer.sources.source import Source
 from tests.origin import File, Origin
