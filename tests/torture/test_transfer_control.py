@@ -258,3 +258,5 @@ def test_a_paused_download_lets_go_and_comes_back_to(tmp_path: Path, stage: Stag
     caller.join(SOON_S)
     assert caller.error is None
     assert (tmp_path / "model.bin").read_bytes() == FILE.content()
+    if what.startswith("sync"):  # all of it had come
+        assert stage.origin.settled().sent() == FILE.size

@@ -107,9 +107,9 @@ class Layout:
                 self._is_kept = self._keep(transfer)
             return self._is_kept
 
-    def stop(self, wait: bool = False) -> None:
-        """End the threads; `wait` for a sync that is under way."""
-        self.durability.stop(wait)
+    def stop(self) -> None:
+        """End the threads, that of `durability` after the sync that is under way."""
+        self.durability.stop()
         self.hashing.stop()
 
 
