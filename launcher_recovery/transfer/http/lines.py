@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import time
@@ -106,8 +107,46 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = classes
 
 
+class _Head:
+    """What a response reads its head from: knows the last line."""
+
+    def __init__(self, file: Any) -> None:
+        self.last = b""
+        self._file = file
+
+    def readline(self, *limit: int) -> bytes:
+        self.last = self._file.readline(*limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Response(http.client.HTTPResponse):
+    """A response whose head has an end.
+
+    http.client takes the end of the connection for one: a body of no length, or of the first digits of its length,
+    would be believed.
+    """
+
+    def begin(self) -> None:
+        if self.headers is not None:
+            return
+        file: Any = self.fp
+        head: Any = _Head(file)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = file
+        if not head.last:
+            raise http.client.RemoteDisconnected("Remote end closed connection in the middle of the head")
+
+
 class _Held(urllib3.connection.HTTPConnection):
     line: Line
+    response_class = _Response
     _twin: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:

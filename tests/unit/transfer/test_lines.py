@@ -97,6 +97,44 @@ def test_it_is_known_since_when_an_answer_is_waited_for(session: requests.Sessio
     assert not errors
 
 
+def test_a_head_without_an_end_is_no_answer(session: requests.Session) -> None:
+    """Wherever it breaks off, also between two lines, or in the middle of the length."""
+    Line(session)
+    with Origin() as origin:
+        head = session.get(origin.add(FILE), stream=True)
+        assert head.content == FILE.content()
+        told = sum(len(f"{name}: {value}\r\n") for name, value in head.headers.items())
+        length = len(f"HTTP/1.1 200 {head.reason}\r\n") + told + 2
+        url = origin.add(FILE, act.script(*map(act.cut_head, range(length))))
+        for _ in range(length):
+            with pytest.raises(requests.ConnectionError):
+                session.get(url, stream=True)
+        assert session.get(url).headers == head.headers
+
+
+def test_a_head_without_an_end_is_no_answer_over_tls_either(session: requests.Session, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    session.verify = str(authority.bundle)
+    Line(session)
+    with Origin(authority.context()) as origin:
+        url = origin.add(FILE, act.cut_head(len("HTTP/1.1 200 OK\r\n")))
+        with pytest.raises(requests.ConnectionError):
+            session.get(url, stream=True)
+
+
+def test_an_interim_answer_and_one_without_headers_are_answers(session: requests.Session, mute: socket.socket) -> None:
+    Line(session)
+    found: list[int] = []
+    url = f"http://127.0.0.1:{mute.getsockname()[1]}/"
+    thread, errors = in_thread(lambda: found.append(session.get(url, timeout=600).status_code))
+    accepted, _ = mute.accept()
+    with accepted:
+        accepted.recv(1 << 16)
+        accepted.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\n\n")
+    thread.join(30)
+    assert (found, errors) == ([200], [])
+
+
 def test_nothing_is_opened_any_more_afterwards(session: requests.Session) -> None:
     line = Line(session)
     with Origin() as origin:
