@@ -1,0 +1,41 @@
+"""Checks of ComfyUI workflows: what they need, what is wrong with them, and what can be mended.
+
+from launcher_recovery.workflows import apply_fixes, check_workflow
+
+report = check_workflow(Path("workflow.json"), models="models", nodes="custom_nodes")
+for problem in report.problems:
+    print(problem.severity.value, problem.message)
+mended = apply_fixes(report).workflow
+"""
+
+from launcher_recovery.workflows.checking import check_workflow
+from launcher_recovery.workflows.errors import WorkflowError
+from launcher_recovery.workflows.fixing import Fixed, apply_fixes
+from launcher_recovery.workflows.limits import Limits
+from launcher_recovery.workflows.matching import Model
+from launcher_recovery.workflows.missing import MissingNode
+from launcher_recovery.workflows.problems import Change, Fix, Problem, Severity
+from launcher_recovery.workflows.reading import read_workflow
+from launcher_recovery.workflows.report import Report
+from launcher_recovery.workflows.sources import Lookups, ModelSource, NodeSource
+from launcher_recovery.workflows.tables import Tables
+
+__all__ = [
+    "Change",
+    "Fix",
+    "Fixed",
+    "Limits",
+    "Lookups",
+    "MissingNode",
+    "Model",
+    "ModelSource",
+    "NodeSource",
+    "Problem",
+    "Report",
+    "Severity",
+    "Tables",
+    "WorkflowError",
+    "apply_fixes",
+    "check_workflow",
+    "read_workflow",
+]
