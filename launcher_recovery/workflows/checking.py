@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Union
 
 from launcher_recovery.workflows.errors import WorkflowError
@@ -70,7 +71,7 @@ def check_workflow(
             installed = Installed(installed.packages, installed.core | set(node_types_known))
         missing = missing_nodes(types, installed, lookups, findings)
     shelf = None if models is None else Shelf(_paths(models), limits, check)
-    found = Matcher(shelf, lookups, findings, windows=windows).match(model_uses(workflow))
+    found = Matcher(shelf, lookups, findings, limits, windows=windows).match(model_uses(workflow))
     return Report(
         workflow.format,
         tuple(findings.problems),
@@ -83,8 +84,6 @@ def check_workflow(
 
 
 def _paths(folders: Folders | None) -> list[os.PathLike[str]]:
-    from pathlib import Path
-
     if folders is None:
         return []
     given = [folders] if isinstance(folders, (str, os.PathLike)) else folders

@@ -18,6 +18,7 @@ class Limits:
         links: in all graphs together.
         problems: that are listed.
         models: files that are looked at below the folders of models.
+        names: of models, that are looked for.
         hash_bytes: of files read to find one that was renamed or moved; 0: none are.
         source_files: of custom nodes that are read to find what they provide.
     """
@@ -30,6 +31,7 @@ class Limits:
     links: int = 200_000
     problems: int = 1_000
     models: int = 200_000
+    names: int = 20_000
     hash_bytes: int = 4 << 30
     source_files: int = 20_000
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from launcher_recovery.workflows.findings import Findings
+from launcher_recovery.workflows.limits import Limits
 from launcher_recovery.workflows.loaders import DOWNLOAD_THEMSELVES
 from launcher_recovery.workflows.names import base, is_generic, key, tidy, written
 from launcher_recovery.workflows.problems import Change, Fix, Severity
@@ -60,17 +61,24 @@ class Matcher:
         windows: whether names are written with `\\`.
     """
 
-    def __init__(self, shelf: Shelf | None, lookups: Lookups, findings: Findings, *, windows: bool) -> None:
+    def __init__(
+        self, shelf: Shelf | None, lookups: Lookups, findings: Findings, limits: Limits, *, windows: bool
+    ) -> None:
         self._shelf = shelf
         self._lookups = lookups
         self._findings = findings
+        self._limits = limits
         self._windows = windows
 
     def match(self, uses: Iterable[ModelUse]) -> list[Model]:
         """Look at every model once, however many nodes name it."""
         grouped: dict[tuple[str, str | None, bool], list[ModelUse]] = {}
         for use in uses:
-            grouped.setdefault((use.name, use.folder, use.in_prompt), []).append(use)
+            name = (use.name, use.folder, use.in_prompt)
+            if len(grouped) >= self._limits.names and name not in grouped:
+                self._findings.add("too_large", limit=self._limits.names, what="names of models")
+                break
+            grouped.setdefault(name, []).append(use)
         return [self._one(same) for same in grouped.values()]
 
     def _one(self, uses: Sequence[ModelUse]) -> Model:

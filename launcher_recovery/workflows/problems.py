@@ -47,13 +47,13 @@ KINDS: Mapping[str, Kind] = {
     "byte_order_mark": Kind(
         _N, "fix_workflow", "The file begins with a byte order mark, which not every program takes."
     ),
-    "duplicate_key": Kind(_W, "fix_workflow", "{where} has the name {key} twice; the last one counts."),
-    "not_a_number": Kind(_W, "fix_workflow", "{where} is {value}, which JSON does not have; browsers refuse it."),
+    "duplicate_key": Kind(_W, "fix_workflow", "The name {key} is there twice in {where}; the last one counts."),
+    "not_a_number": Kind(_W, "fix_workflow", "{value} is no number in JSON: browsers refuse it at {where}."),
     # -- its form ---------------------------------------------------------------------------------
     "not_a_workflow": Kind(_E, "fix_workflow", "This is no workflow: {reason}."),
-    "malformed_node": Kind(_E, "fix_workflow", "{where} is no node: {reason}."),
-    "malformed_link": Kind(_W, "fix_workflow", "{where} is no link: {reason}."),
-    "malformed_subgraph": Kind(_E, "fix_workflow", "{where} is no subgraph: {reason}."),
+    "malformed_node": Kind(_E, "fix_workflow", "There is no node at {where}: {reason}."),
+    "malformed_link": Kind(_W, "fix_workflow", "There is no link at {where}: {reason}."),
+    "malformed_subgraph": Kind(_E, "fix_workflow", "There is no subgraph at {where}: {reason}."),
     "duplicate_node_id": Kind(
         _E, "fix_workflow", "Two nodes have the number {number}, so that links to it are ambiguous."
     ),

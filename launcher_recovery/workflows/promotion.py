@@ -45,6 +45,12 @@ class Promotions:
         known = self.of(inner)
         return known[number] if number < len(known) else None
 
+    def is_whole(self, node: Node, inner: Graph) -> bool:
+        """Whether a node has a value for each widget that is shown; if not, which is which is a guess."""
+        values, listed = node.raw.get("widgets_values"), node.properties.get("proxyWidgets")
+        count = len(values) if isinstance(values, list) else -1
+        return count == len(self.of(inner)) or (isinstance(listed, list) and count == len(listed))
+
     def is_replaced(self, graph: Graph, link: Link) -> bool:
         """Whether a link brings the value of a widget from outside, so that the one inside does not count."""
         return link.origin != _input_key(graph) or graph in self._with_values

@@ -20,8 +20,8 @@ from launcher_recovery.workflows.problems import Change, Fix, Pointer, Problem, 
 Source = Union["os.PathLike[str]", str, bytes, Mapping[str, Any]]
 """A file, JSON text, the bytes of a JSON or PNG file, or what JSON text was read as."""
 
-_BRACKET_OR_QUOTE = re.compile(r'[\[\]{}"]')
-_ESCAPE_OR_QUOTE = re.compile(r'\\.|"', re.DOTALL)
+_STRING = re.compile(r'"[^"]*"')
+_BRACKETS = re.compile(r"[\[\]{}]{1,1000}")
 
 
 @dataclass(frozen=True)
@@ -138,21 +138,16 @@ def _parsed(text: str, limits: Limits) -> tuple[Any, dict[int, list[str]]]:
 
 def _is_deeper(text: str, limit: int) -> bool:
     """Whether brackets are nested deeper; known before parsing, for which the C stack may not be enough."""
-    depth, at = 0, 0
-    while (found := _BRACKET_OR_QUOTE.search(text, at)) is not None:
-        at = found.end()
-        if found[0] in "[{":
-            depth += 1
+    if text.count("[") + text.count("{") <= limit:
+        return False
+    depth = 0
+    # Without escapes every quote begins or ends a string. Texts are replaced in C, also where they are hostile.
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    for found in _BRACKETS.finditer(_STRING.sub("", without_escapes)):
+        for bracket in found[0]:
+            depth += 1 if bracket in "[{" else -1
             if depth > limit:
                 return True
-        elif found[0] != '"':
-            depth -= 1
-        else:
-            while (end := _ESCAPE_OR_QUOTE.search(text, at)) is not None and end[0] != '"':
-                at = end.end()
-            if end is None:
-                return False  # not JSON; the parser says where
-            at = end.end()
     return False
 
 
@@ -185,8 +180,7 @@ class _Walk:
         elif isinstance(value, float):
             if not math.isfinite(value):
                 name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-                fix = Fix("fix_workflow", changes=(Change(tuple(self._path), value, None),), safe=True)
-                self._add("not_a_number", fix=fix, value=name)
+                self._add("not_a_number", (Change(tuple(self._path), value, None),), value=name)
         elif isinstance(value, str):
             self._letters += len(value)
             if self._letters > self._limits.text_bytes:
@@ -198,8 +192,9 @@ class _Walk:
         if not isinstance(key, str):
             raise refusal("not_a_workflow", reason=f"{self._where()} has the name {short(repr(key))}, which is no text")
 
-    def _add(self, code: str, fix: Fix | None = None, **details: Any) -> None:
+    def _add(self, code: str, changes: tuple[Change, ...] = (), **details: Any) -> None:
         if len(self.problems) < self._limits.problems:
+            fix = Fix("fix_workflow", changes=changes, safe=True) if changes else None
             self.problems.append(problem(code, pointer=tuple(self._path), where=self._where(), fix=fix, **details))
 
     def _where(self) -> str:

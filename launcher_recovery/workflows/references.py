@@ -96,7 +96,8 @@ class _Hints:
         if inner is not None:
             promoted = self._promotions.widget(node, inner, widget) if widget is not None else None
             if promoted is not None:
-                return folder_of_input(promoted.node_type, promoted.input, None)
+                folder, is_certain = folder_of_input(promoted.node_type, promoted.input, None)
+                return folder, is_certain and self._promotions.is_whole(node, inner)
             return self._only_folder(inner), False
         if node.type == "PrimitiveNode":
             link = self._leaving.get(node.key)
