@@ -1,0 +1,290 @@
+"""Models that nodes name are found by the folder their loader reads, however the name is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher_recovery.workflows import Limits, ModelSource, Report, Severity, apply_fixes, check_workflow
+from launcher_recovery.workflows.sources import Nobody
+from tests.unit.workflows.samples import api, codes, node, only, put, ui
+
+CONTENT = b"the real model"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def loads(kind: str, *values: Any, **members: Any) -> dict[str, Any]:
+    return ui(node(1, kind, *values, **members))
+
+
+def told(name: str, kind: str = "VAELoader", **more: Any) -> dict[str, Any]:
+    """A workflow that tells the checksum of its model."""
+    model = {"name": name, "url": "https://h/x", "directory": "vae", "hash": SHA256, "hash_type": "SHA256", **more}
+    return loads(kind, name, properties={"models": [model]})
+
+
+def checked(workflow: dict[str, Any], root: Path, **more: Any) -> Report:
+    return check_workflow(workflow, models=root, windows=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "places"),
+    [
+        ("CheckpointLoaderSimple", ["a.ckpt"], ["checkpoints/a.ckpt"]),
+        ("CheckpointLoader", ["v1.yaml", "a.ckpt"], ["checkpoints/a.ckpt"]),
+        ("LoraLoader", ["x/a.safetensors", 1, 1], ["loras/x/a.safetensors"]),
+        ("DualCLIPLoader", ["l.bin", "t5.gguf", "flux"], ["clip/l.bin", "text_encoders/t5.gguf"]),
+        ("UNETLoader", ["a.sft", "default"], ["unet/a.sft"]),
+        ("UNETLoader", ["a.sft", "default"], ["diffusion_models/a.sft"]),
+        ("ControlNetLoader", ["a.pth"], ["t2i_adapter/a.pth"]),
+        ("UpscaleModelLoader", ["a.pth"], ["upscale_models/a.pth"]),
+        ("CLIPVisionLoader", ["a.pt"], ["clip_vision/a.pt"]),
+        ("StyleModelLoader", ["a.pt"], ["style_models/a.pt"]),
+        ("GLIGENLoader", ["a.pt"], ["gligen/a.pt"]),
+        ("HypernetworkLoader", ["a.pt", 1], ["hypernetworks/a.pt"]),
+        ("IPAdapterModelLoader", ["a.bin"], ["ipadapter/a.bin"]),
+        ("UltralyticsDetectorProvider", ["bbox/a.pt"], ["ultralytics/bbox/a.pt"]),
+        ("VAELoader", ["taesd"], []),
+        ("Anything", [{"deep": [{"x": "a.onnx"}]}], ["anywhere/at/all/a.onnx"]),
+    ],
+)
+def test_a_model_is_where_its_loader_looks(kind: str, values: Sequence[Any], places: list[str], tmp_path: Path) -> None:
+    report = checked(loads(kind, *values), put(tmp_path, *places))
+    assert codes(report) == []
+    assert [model.path for model in report.models] == [str(tmp_path / place) for place in places]
+    assert {model.state for model in report.models} <= {"present"}
+
+
+def test_without_a_folder_models_are_only_listed() -> None:
+    (model,) = check_workflow(loads("VAELoader", "a.pt")).models
+    assert (model.name, model.folder, model.state) == ("a.pt", "vae", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("a.safetensors", True), ("A.SAFETENSORS", True), ("my model v2.pt", True), ("a.png", False), ("a", False),
+        ("https://h/a.safetensors", False), ("load\na.safetensors", False), ("x" * 2000 + ".pt", False),
+    ],
+)  # fmt: skip
+def test_which_texts_are_names_of_models(text: str, is_one: bool) -> None:
+    assert bool(check_workflow(loads("Anything", text)).models) is is_one
+
+
+def test_a_model_that_is_missing(tmp_path: Path) -> None:
+    put(tmp_path, "loras/b.pt", "checkpoints/readme.txt")
+    found = only(checked(loads("CheckpointLoaderSimple", "a.ckpt"), tmp_path))
+    assert (found.code, found.severity, found.node_id) == ("missing_model", Severity.ERROR, 1)
+    assert found.message == "The model a.ckpt is missing in checkpoints."
+    assert (found.verdict.fix, found.verdict.category.value) == ("download_missing_model", "validation")
+
+
+def test_where_a_missing_model_can_be_had(tmp_path: Path) -> None:
+    class Known(Nobody):
+        def model_sources(self, name: str, folder: str | None) -> Sequence[ModelSource]:
+            assert (name, folder) == ("a.pt", "vae")
+            return [ModelSource("a.pt", "https://mirror/a.pt")]
+
+    found = only(checked(told("sub/a.pt"), tmp_path, lookups=Known()))
+    assert found.fix is not None
+    assert found.fix.parameters == {
+        "model": "sub/a.pt", "folder": "vae", "url": "https://h/x", "destination": "vae/sub/a.pt", "sha256": SHA256,
+        "sources": ["https://mirror/a.pt"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "windows", "right"),
+    [
+        ("x\\a.pt", False, "x/a.pt"),
+        ("x/a.pt", True, "x\\a.pt"),
+        ("X/A.PT", False, "x/a.pt"),
+        ("./x//a.pt", False, "x/a.pt"),
+        ("/x/a.pt", False, "x/a.pt"),
+        (" x/a.pt ", False, "x/a.pt"),
+        ("C:\\ComfyUI\\models\\vae\\x\\a.pt", False, "x/a.pt"),
+        ("/home/u/ComfyUI/models/vae/x/a.pt", False, "x/a.pt"),
+        ("vae/x/a.pt", False, "x/a.pt"),
+        ("../../x/a.pt", False, "x/a.pt"),
+    ],
+)
+def test_a_name_that_is_written_otherwise_is_put_right(name: str, windows: bool, right: str, tmp_path: Path) -> None:
+    put(tmp_path, "vae/x/a.pt")
+    for workflow, values in (
+        (loads("VAELoader", name), ("nodes", 0, "widgets_values", 0)),
+        (api(n5=("VAELoader", {"vae_name": name})), ("5", "inputs", "vae_name")),
+    ):
+        report = check_workflow(workflow, models=tmp_path, windows=windows)
+        found = only(report)
+        assert (found.code, found.pointer) == ("model_path_style", values)
+        fixed = apply_fixes(report).workflow
+        assert codes(check_workflow(fixed, models=tmp_path, windows=windows)) == []
+        assert report.models[0].state == "written_otherwise"
+        assert right in str(fixed).replace("\\\\", "\\")
+
+
+def test_accents_are_one_letter_or_two(tmp_path: Path) -> None:
+    put(tmp_path, "vae/e\u0301.pt")
+    assert only(checked(loads("VAELoader", "\xe9.pt"), tmp_path)).code == "model_path_style"
+
+
+def test_nothing_outside_is_looked_at(tmp_path: Path) -> None:
+    put(tmp_path, "secret.pt")
+    (tmp_path / "models").mkdir()
+    for name in ("../secret.pt", str(tmp_path / "secret.pt"), "..\\secret.pt"):
+        assert only(checked(loads("VAELoader", name), tmp_path / "models")).code == "missing_model"
+
+
+# -- in another place ---------------------------------------------------------------------------------
+
+
+def test_the_same_file_in_another_folder_of_the_loader(tmp_path: Path) -> None:
+    put(tmp_path, "vae/new/a.pt", content=CONTENT)
+    for workflow in (told("old/a.pt"), loads("VAELoader", "old/a.pt")):
+        report = checked(workflow, tmp_path)
+        assert (only(report).code, report.models[0].state) == ("model_moved", "moved")
+        assert apply_fixes(report).workflow["nodes"][0]["widgets_values"] == ["new/a.pt"]
+
+
+def test_of_several_the_one_with_the_content_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "vae/1/a.pt", "vae/3/a.pt", content=b"something else")
+    put(tmp_path, "vae/2/a.pt", content=CONTENT)
+    report = checked(told("old/a.pt"), tmp_path)
+    assert apply_fixes(report).workflow["nodes"][0]["widgets_values"] == ["2/a.pt"]
+    unknown = checked(loads("VAELoader", "old/a.pt"), tmp_path)
+    assert only(unknown).code == "model_moved"
+    assert unknown.fixable == []  # which one it is nobody can know
+
+
+def test_a_name_that_many_files_have_proves_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "controlnet/b/diffusion_pytorch_model.safetensors")
+    report = checked(loads("ControlNetLoader", "a/diffusion_pytorch_model.safetensors"), tmp_path)
+    assert only(report).code == "model_moved"
+    assert report.fixable == []
+    chosen = apply_fixes(report, lambda problem: True).workflow
+    assert chosen["nodes"][0]["widgets_values"] == ["b/diffusion_pytorch_model.safetensors"]
+
+
+def test_a_file_of_that_name_with_other_content_is_not_it(tmp_path: Path) -> None:
+    put(tmp_path, "vae/new/a.pt", content=b"something else")
+    assert only(checked(told("old/a.pt"), tmp_path)).code == "missing_model"
+
+
+@pytest.mark.parametrize("kind", ["SHA256", "sha256", "AutoV2", "sha1", "MD5"])
+def test_a_file_that_was_renamed_is_known_by_its_content(kind: str, tmp_path: Path) -> None:
+    algorithm = {"autov2": "sha256"}.get(kind.lower(), kind.lower())
+    digest = hashlib.new(algorithm, CONTENT).hexdigest()[: 10 if kind == "AutoV2" else None]
+    put(tmp_path, "vae/other.pt", "vae/b.ckpt", content=b"something else")
+    put(tmp_path, "vae/x/renamed.pt", content=CONTENT)
+    report = checked(told("a.pt", hash=digest.upper(), hash_type=kind), tmp_path)
+    assert (only(report).code, report.models[0].state) == ("model_renamed", "renamed")
+    assert apply_fixes(report).workflow["nodes"][0]["widgets_values"] == ["x/renamed.pt"]
+
+
+def test_the_size_spares_reading(tmp_path: Path) -> None:
+    put(tmp_path, "vae/renamed.pt", content=CONTENT)
+    put(tmp_path, "vae/large.pt", content=bytes(1000))
+    limits = Limits(hash_bytes=len(CONTENT))
+    assert only(checked(told("a.pt", size=len(CONTENT)), tmp_path, limits=limits)).code == "model_renamed"
+    assert only(checked(told("a.pt", size=len(CONTENT) + 1), tmp_path)).code == "missing_model"
+    assert only(checked(told("a.pt"), tmp_path, limits=Limits(hash_bytes=0))).code == "missing_model"
+
+
+def test_a_file_that_its_loader_does_not_see(tmp_path: Path) -> None:
+    put(tmp_path, "checkpoints/a.pt", content=CONTENT)
+    for workflow in (loads("VAELoader", "a.pt"), told("a.pt"), told("other.pt")):
+        report = checked(workflow, tmp_path)
+        found = only(report)
+        assert (found.code, found.verdict.fix, report.fixable) == ("model_elsewhere", "use_found_model", [])
+        assert found.fix is not None
+        assert found.fix.parameters["found"] == "checkpoints/a.pt"
+        assert found.fix.parameters["destination"] in ("vae/a.pt", "vae/other.pt")
+
+
+def test_several_folders_of_models(tmp_path: Path) -> None:
+    put(tmp_path, "one/vae/a.pt", "two/vae/b.pt")
+    workflow = ui(node(1, "VAELoader", "a.pt"), node(2, "VAELoader", "b.pt"))
+    assert codes(check_workflow(workflow, models=[tmp_path / "one", str(tmp_path / "two")])) == []
+
+
+def test_links_are_followed_and_circles_ended(tmp_path: Path) -> None:
+    put(tmp_path, "disk/a.pt", "models/loras/b.pt")
+    (tmp_path / "models" / "vae").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(tmp_path / "disk")
+    assert codes(checked(loads("VAELoader", "a.pt"), tmp_path / "models")) == []
+
+
+def test_a_check_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    put(tmp_path, "vae/renamed.pt", content=CONTENT)
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checked(told("a.pt"), tmp_path, check=check)
+
+
+# -- what is not sure ---------------------------------------------------------------------------------
+
+
+def test_one_model_of_many_nodes_is_one_problem(tmp_path: Path) -> None:
+    put(tmp_path, "vae/x/a.pt")
+    report = checked(ui(*(node(n, "VAELoader", "x\\a.pt") for n in range(3))), tmp_path)
+    only(report)
+    assert report.models[0].nodes == (0, 1, 2)
+    fixed = apply_fixes(report).workflow
+    assert [entry["widgets_values"] for entry in fixed["nodes"]] == [["x/a.pt"]] * 3
+
+
+def test_nodes_that_fetch_their_models_themselves(tmp_path: Path) -> None:
+    found = only(checked(loads("DepthAnythingV2Preprocessor", "depth_anything_v2_vitl.pth", 512), tmp_path))
+    assert found.severity is Severity.NOTICE
+
+
+def test_what_the_workflow_says_of_the_folder_counts_for_unknown_loaders(tmp_path: Path) -> None:
+    put(tmp_path, "detection/a.pt")
+    assert codes(checked(told("a.pt", "UnknownLoader", directory="detection"), tmp_path)) == []
+    assert only(checked(told("a.pt", "UnknownLoader", directory="else"), tmp_path)).code == "missing_model"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("lora_name_2", "loras"), ("ckpt_name", "checkpoints"), ("base_ckpt_name", "checkpoints"), ("vae", "vae"),
+        ("unet_name", "diffusion_models"), ("clip_name1", "text_encoders"), ("control_net_name", "controlnet"),
+        ("clip_vision_name", "clip_vision"), ("something", None),
+    ],
+)  # fmt: skip
+def test_inputs_of_unknown_nodes_by_their_name(name: str, folder: str | None) -> None:
+    (model,) = check_workflow(api(n1=("Unknown", {name: "a.pt"}))).models
+    assert model.folder == folder
+
+
+def test_rows_that_are_switched_off_do_not_count() -> None:
+    rows = [{}, {"on": True, "lora": "a.pt", "strength": 1}, {"on": False, "lora": "b.pt"}]
+    report = check_workflow(loads("Power Lora Loader (rgthree)", *rows))
+    assert [(model.name, model.folder) for model in report.models] == [("a.pt", "loras")]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a cat, embedding:easy, sky", ["easy"]),
+        ("(embedding:sub/bad-hands:1.2), [EMBEDDING:x.pt]", ["sub/bad-hands", "x.pt"]),
+        ("embedding:a embedding:a", ["a"]),
+        ("embedding: nothing", []),
+    ],
+)
+def test_embeddings_in_prompts(text: str, names: list[str], tmp_path: Path) -> None:
+    report = checked(loads("CLIPTextEncode", text), tmp_path)
+    assert [(model.name, model.folder) for model in report.models] == [(name, "embeddings") for name in names]
+    assert {(found.code, found.severity) for found in report.problems} <= {("missing_embedding", Severity.WARNING)}
+    put(tmp_path, *(f"embeddings/{name.removesuffix('.pt')}.pt" for name in names))
+    assert codes(checked(loads("CLIPTextEncode", text), tmp_path)) == []
