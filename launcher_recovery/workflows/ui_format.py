@@ -113,7 +113,9 @@ class UiReader:
             if self._nodes > self._limits.nodes:
                 raise refusal("too_large", limit=self._limits.nodes, what="nodes")
             pointer = (*graph.pointer, "nodes", number)
-            node = self._node(graph, pointer, raw, number if numbered else None)
+            # Nodes of a group are counted; of others the page gives a number to those that have none.
+            given = raw.get("id") if isinstance(raw, dict) and not numbered else number
+            node = self._node(graph, pointer, raw, f"#{number}" if given is None else given)
             if node is None:
                 continue
             if node.key in seen:
@@ -121,19 +123,18 @@ class UiReader:
             seen.add(node.key)
             graph.nodes.append(node)
 
-    def _node(self, graph: Graph, pointer: Pointer, raw: object, number: int | None) -> Node | None:
+    def _node(self, graph: Graph, pointer: Pointer, raw: object, identity: object) -> Node | None:
         reason = None
         if not isinstance(raw, dict):
             reason = f"it is a {type(raw).__name__}, not an object"
         elif not isinstance(raw.get("type"), str):
             reason = "it has no type"
-        elif number is None and not _is_id(raw.get("id")):
-            reason = "it has no number"
-        if reason is not None or not isinstance(raw, dict):
+        elif not _is_id(identity):
+            reason = "its id is neither a number nor text"
+        if reason is not None or not isinstance(raw, dict) or not isinstance(identity, (int, str)):
             self._findings.add_in(graph, "malformed_node", pointer, where=place(pointer), reason=reason)
             return None
         mode = raw.get("mode")
-        identity = raw["id"] if number is None else number
         return Node(identity, raw["type"], graph, pointer, raw, mode if isinstance(mode, int) else 0)
 
     # -- links --------------------------------------------------------------------------------------

@@ -47,9 +47,9 @@ def test_nothing_in_it_is_only_a_notice() -> None:
     ("entry", "reason"),
     [
         (5, "it is a int, not an object"),
-        ({"type": "A"}, "it has no number"),
+        ({"id": [1], "type": "A"}, "its id is neither a number nor text"),
         ({"id": 1}, "it has no type"),
-        ({"id": True, "type": "A"}, "it has no number"),
+        ({"id": True, "type": "A"}, "its id is neither a number nor text"),
     ],
 )
 def test_what_is_no_node_of_the_page(entry: Any, reason: str) -> None:
@@ -70,6 +70,12 @@ def test_what_is_no_node_that_runs(entry: Any, reason: str) -> None:
     found = only(check_workflow({**api(n1=("A", {})), "last": entry}))
     assert (found.code, found.pointer) == ("malformed_node", ("last",))
     assert reason in found.message
+
+
+def test_nodes_without_a_number_are_given_one_by_the_page() -> None:
+    bare = {"type": "VAELoader", "widgets_values": ["a.pt"]}
+    report = check_workflow({"nodes": [bare, bare]})
+    assert (codes(report), report.models[0].nodes) == ([], ("#0", "#1"))
 
 
 def test_two_nodes_of_one_number() -> None:
