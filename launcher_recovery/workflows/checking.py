@@ -72,6 +72,8 @@ def check_workflow(
         missing = missing_nodes(types, installed, lookups, findings)
     shelf = None if models is None else Shelf(_paths(models), limits, check)
     found = Matcher(shelf, lookups, findings, limits, windows=windows).match(model_uses(workflow))
+    if shelf is not None and shelf.skipped:
+        findings.add("search_ended", count=len(shelf.skipped), limit=limits.hash_bytes)
     return Report(
         workflow.format,
         tuple(findings.problems),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from launcher_recovery.workflows.findings import Findings
 from launcher_recovery.workflows.limits import Limits
 from launcher_recovery.workflows.loaders import DOWNLOAD_THEMSELVES
-from launcher_recovery.workflows.names import base, is_generic, key, tidy, written
+from launcher_recovery.workflows.names import base, is_absolute, is_generic, key, tidy, written
 from launcher_recovery.workflows.problems import Change, Fix, Severity
 from launcher_recovery.workflows.references import ModelUse
 from launcher_recovery.workflows.shelf import ModelFile, Shelf
@@ -109,17 +109,17 @@ class Matcher:
         if use.in_prompt:
             return self._find_embedding(shelf, name)
         if use.folder is None or not use.is_certain:
-            there = [file for file in shelf.named(name) if f"/{file.place}".endswith(f"/{name}")]
-            if there:
-                return _Found("present", there[0])
+            tails = [(_tail(file.place, name), file) for file in shelf.named(name)]
+            there = [(tail, file) for tail, file in tails if key(tail) == key(name)]
         else:
-            there = shelf.at(use.folder, name) or shelf.at(use.folder, _below(name, use.folder))
-            right = [(shelf.name_in(use.folder, file) or "", file) for file in there]
-            for seen, file in right:
-                if written(seen, windows=self._windows) == use.name:
-                    return _Found("present", file)
-            if right:
-                return _Found("written_otherwise", right[0][1], right[0][0], safe=True)
+            files = shelf.at(use.folder, name) or shelf.at(use.folder, _below(name, use.folder))
+            there = [(self._name(shelf, use, file), file) for file in files]
+        for seen, file in there:
+            # A path from the root may be what an unknown node wants.
+            if written(seen, windows=self._windows) == use.name or (not use.is_certain and is_absolute(use.name)):
+                return _Found("present", file)
+        if there:
+            return _Found("written_otherwise", there[0][1], there[0][0], safe=True)
         return self._find_elsewhere(shelf, use, name, sources)
 
     def _find_embedding(self, shelf: Shelf, name: str) -> _Found:
@@ -190,6 +190,11 @@ class Matcher:
                 to = _destination(use, None)
                 fix = Fix("use_found_model", {**parameters, "found": found.file.place, "destination": to})
         self._findings.add(code, node=use.node, pointer=use.pointer, fix=fix, **details)
+
+
+def _tail(place: str, name: str) -> str:
+    """As many parts of the end of a place as a name has."""
+    return "/".join(place.split("/")[-1 - name.count("/") :])
 
 
 def _below(name: str, folder: str | None) -> str:

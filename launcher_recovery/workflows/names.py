@@ -24,6 +24,11 @@ def tidy(name: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
+def is_absolute(name: str) -> bool:
+    """Whether a name as it is written is a path from the root of some machine."""
+    return name.startswith(("/", "\\")) or _DRIVE.match(name) is not None
+
+
 def key(name: str) -> str:
     """What names have in common that differ in case, or in how accents are written (macOS takes them apart)."""
     return unicodedata.normalize("NFC", name).casefold()

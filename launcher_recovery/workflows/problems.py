@@ -39,6 +39,7 @@ KINDS: Mapping[str, Kind] = {
         _E, "fix_workflow", "It is not text in UTF-8: line {line}, column {column} has the byte {byte}."
     ),
     "bad_json": Kind(_E, "fix_workflow", "It is not valid JSON: line {line}, column {column}: {reason}."),
+    "other_file": Kind(_E, "fix_workflow", "It is {what}, not a workflow: use the JSON file, or the PNG image."),
     "web_page": Kind(_E, "fix_workflow", "It is a web page, not a workflow: use the address of the file itself."),
     "bad_image": Kind(_E, "fix_workflow", "The PNG image is damaged: {reason}."),
     "no_workflow_in_image": Kind(_E, "fix_workflow", "The image has no ComfyUI workflow in it."),
@@ -97,6 +98,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "model_elsewhere": Kind(
         _E, "use_found_model", "The model {model} is not where the node looks for it ({place}), but in {found}."
+    ),
+    "search_ended": Kind(
+        _N,
+        "download_missing_model",
+        "{count} files were not compared with the models that are missing: that would read more than {limit} bytes.",
     ),
     "more_problems": Kind(_N, "fix_workflow", "There are more problems than the {limit} that are listed."),
 }

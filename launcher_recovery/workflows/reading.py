@@ -24,6 +24,16 @@ _STRING = re.compile(r'"[^"]*"')
 _BRACKETS = re.compile(r"[\[\]{}]{1,1000}")
 
 
+_OTHER_FILES = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"RIFF": "a WebP image or a sound",
+    b"GIF8": "a GIF image",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a compressed file",
+    b"%PDF": "a PDF document",
+}
+
+
 @dataclass(frozen=True)
 class Document:
     """What was read.
@@ -96,6 +106,9 @@ def _decoded(file: BinaryIO, limits: Limits) -> str:
     start = file.read(len(png.SIGNATURE))
     if start == png.SIGNATURE:
         return png.embedded_text(file, limits)
+    for magic, what in _OTHER_FILES.items():
+        if start.startswith(magic):
+            raise refusal("other_file", what=what)
     data = start + file.read(limits.text_bytes + 1 - len(start))
     if len(data) > limits.text_bytes:
         raise refusal("too_large", limit=limits.text_bytes, what="bytes")

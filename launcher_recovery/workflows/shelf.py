@@ -59,7 +59,7 @@ class Shelf:
         self._check = check
         self._left = limits.hash_bytes
         self._hashes: dict[tuple[str, str], str | None] = {}
-        self.skipped = 0
+        self.skipped: set[str] = set()
         self.files: list[ModelFile] = []
         self._by_base: dict[str, list[ModelFile]] = defaultdict(list)
         self._by_place: dict[str, list[ModelFile]] = defaultdict(list)
@@ -118,8 +118,10 @@ class Shelf:
     def _hash(self, file: ModelFile, algorithm: str) -> str | None:
         known = (file.path, algorithm)
         if known not in self._hashes:
-            if file.size < 0 or file.size > self._left:
-                self.skipped += 1
+            if file.size < 0:
+                return None
+            if file.size > self._left:
+                self.skipped.add(file.path)
                 return None
             self._left -= file.size
             self._hashes[known] = self._read(file, algorithm)

@@ -191,7 +191,14 @@ def test_the_size_spares_reading(tmp_path: Path) -> None:
     limits = Limits(hash_bytes=len(CONTENT))
     assert only(checked(told("a.pt", size=len(CONTENT)), tmp_path, limits=limits)).code == "model_renamed"
     assert only(checked(told("a.pt", size=len(CONTENT) + 1), tmp_path)).code == "missing_model"
-    assert only(checked(told("a.pt"), tmp_path, limits=Limits(hash_bytes=0))).code == "missing_model"
+
+
+def test_what_was_not_read_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "vae/renamed.pt", "vae/other.pt", "vae/a.ckpt", content=CONTENT)
+    report = checked(told("a.pt"), tmp_path, limits=Limits(hash_bytes=0))
+    assert codes(report) == ["missing_model", "search_ended"]
+    assert report.problems[1].severity is Severity.NOTICE
+    assert report.problems[1].message.startswith("2 files were not compared")
 
 
 def test_a_file_that_its_loader_does_not_see(tmp_path: Path) -> None:
@@ -265,6 +272,15 @@ def test_what_the_workflow_says_of_the_folder_counts_for_unknown_loaders(tmp_pat
 def test_inputs_of_unknown_nodes_by_their_name(name: str, folder: str | None) -> None:
     (model,) = check_workflow(api(n1=("Unknown", {name: "a.pt"}))).models
     assert model.folder == folder
+
+
+def test_names_in_unknown_nodes_are_put_right_as_well(tmp_path: Path) -> None:
+    put(tmp_path, "anything/X/a.pt")
+    report = checked(loads("Unknown", "x\\a.pt"), tmp_path)
+    assert (only(report).code, only(report).severity) == ("model_path_style", Severity.WARNING)
+    assert apply_fixes(report).workflow["nodes"][0]["widgets_values"] == ["X/a.pt"]
+    for name in ("X/a.pt", "a.pt", "/data/models/anything/X/a.pt", "D:\\models\\anything\\X\\a.pt"):
+        assert codes(checked(loads("Unknown", name), tmp_path)) == []
 
 
 def test_rows_that_are_switched_off_do_not_count() -> None:
