@@ -70,4 +70,6 @@ _NAMES = """
     WanPhantomSubjectToVideo WanVaceToVideo WebcamCapture
 """
 
-BUILT_IN = frozenset(_NAMES.split()) | PAGE_ONLY
+_WITH_BLANKS = frozenset({"ConditioningAverage ", "Epsilon Scaling", "Video Slice"})
+
+BUILT_IN = frozenset(_NAMES.split()) | _WITH_BLANKS | PAGE_ONLY

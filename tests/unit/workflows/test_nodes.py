@@ -167,5 +167,5 @@ def test_where_there_is_no_comfyui_its_own_nodes_are_believed_in(tmp_path: Path)
 
 
 def test_the_types_that_come_along() -> None:
-    assert {"KSampler", "Reroute", "LoraLoaderModelOnly", "VAEDecodeTiled"} <= BUILT_IN
+    assert {"KSampler", "Reroute", "LoraLoaderModelOnly", "VAEDecodeTiled", "ConditioningAverage "} <= BUILT_IN
     assert len(BUILT_IN) > 300
