@@ -45,6 +45,10 @@ class Promotions:
         known = self.of(inner)
         return known[number] if number < len(known) else None
 
+    def has_values(self, graph: Graph) -> bool:
+        """Whether any node that stands for a subgraph or group brings values of its own."""
+        return graph in self._with_values
+
     def is_whole(self, node: Node, inner: Graph) -> bool:
         """Whether a node has a value for each widget that is shown; if not, which is which is a guess."""
         values, listed = node.raw.get("widgets_values"), node.properties.get("proxyWidgets")

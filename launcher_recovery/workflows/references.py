@@ -56,7 +56,7 @@ def model_uses(workflow: Workflow) -> Iterator[ModelUse]:
     promotions = Promotions(workflow)
     for graph in workflow.graphs:
         # What a node of a group says is replaced by what the group node says.
-        if graph in groups and graph.is_active:
+        if graph in groups and promotions.has_values(graph):
             continue
         hints = _Hints(workflow, graph, promotions)
         for node in graph.nodes:

@@ -125,6 +125,12 @@ def test_group_nodes_are_looked_into(prefix: str, tmp_path: Path) -> None:
     assert [(model.name, model.folder) for model in report.models] == [("a.ckpt", "checkpoints")]
 
 
+def test_without_values_of_a_group_node_those_inside_count(tmp_path: Path) -> None:
+    groups = {"groupNodes": {"g": {"nodes": [{"type": "VAELoader", "widgets_values": ["a.pt"]}]}}}
+    found = only(check_workflow(ui(node(1, "workflow>g"), extra=groups), models=tmp_path))
+    assert (found.message, found.path) == ("The model a.pt is missing in vae.", ("g",))
+
+
 def test_a_group_node_that_is_not_there() -> None:
     found = only(check_workflow(ui(node(1, "workflow>g")), node_types_known=()))
     assert found.message == "The group node g is used, but the workflow does not contain it."

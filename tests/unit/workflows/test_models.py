@@ -304,3 +304,32 @@ def test_embeddings_in_prompts(text: str, names: list[str], tmp_path: Path) -> N
     assert {(found.code, found.severity) for found in report.problems} <= {("missing_embedding", Severity.WARNING)}
     put(tmp_path, *(f"embeddings/{name.removesuffix('.pt')}.pt" for name in names))
     assert codes(checked(loads("CLIPTextEncode", text), tmp_path)) == []
+
+
+# -- what cannot be looked at -------------------------------------------------------------------------
+
+
+def test_a_folder_or_a_file_that_cannot_be_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "vae/gone.pt", "vae/damaged.pt", "vae/good.pt", content=CONTENT)
+    assert only(checked(told("a.pt"), tmp_path / "nowhere")).code == "missing_model"
+    real = open
+
+    def refuse(path: Any, *arguments: Any, **more: Any) -> Any:
+        if str(path).endswith("damaged.pt"):
+            raise OSError(5, "Input/output error")
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    (tmp_path / "vae" / "gone.pt").unlink()
+    (tmp_path / "vae" / "gone.pt").symlink_to(tmp_path / "none")
+    report = checked(told("a.pt"), tmp_path)
+    assert apply_fixes(report).workflow["nodes"][0]["widgets_values"] == ["good.pt"]
+
+
+def test_only_so_many_files_are_gathered(tmp_path: Path) -> None:
+    put(tmp_path, *(f"vae/{number}.pt" for number in range(9)))
+    workflow = ui(node(1, "VAELoader", "0.pt"), node(2, "VAELoader", "8.pt"))
+    report = checked(workflow, tmp_path, limits=Limits(models=5))
+    assert [model.state for model in report.models] == ["present", "missing"]
