@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery.workflows import Problem, Report
+from launcher_recovery.workflows import Problem, Report, check_workflow
+
+CONTENT = b"the real model"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def node(identity: Any, kind: str, *values: Any, **members: Any) -> dict[str, Any]:
@@ -83,3 +87,19 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
     for kind, data in ((b"IHDR", bytes(13)), *chunks, (b"IDAT", b"x"), (b"IEND", b"")):
         parts.append(len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big"))
     return b"".join(parts)
+
+
+def loads(kind: str, *values: Any, **members: Any) -> dict[str, Any]:
+    """A workflow of one node."""
+    return ui(node(1, kind, *values, **members))
+
+
+def told(name: str, kind: str = "VAELoader", **more: Any) -> dict[str, Any]:
+    """A workflow that tells the checksum of its model."""
+    model = {"name": name, "url": "https://h/x", "directory": "vae", "hash": SHA256, "hash_type": "SHA256", **more}
+    return loads(kind, name, properties={"models": [model]})
+
+
+def checked(workflow: dict[str, Any], root: Path, **more: Any) -> Report:
+    """What is found with these models, where names are written with `/`."""
+    return check_workflow(workflow, models=root, windows=False, **more)
