@@ -73,6 +73,8 @@ class RecoveryConfig:
         connections_per_download: how many one download has at most, if that makes it faster.
         reuse: how a file with the same content that was downloaded before may serve instead of a download: "reflink",
             "hardlink", "copy", "auto" (the first of these that can be done), or "off".
+        workflow_tables: files that tell which repository provides a node type, and where models are, in the forms of
+            ComfyUI-Manager: custom-node-list.json, extension-node-map.json, model-list.json. Read when recovery starts.
         sources: where each setting that is not a default came from.
 
     Raises:
@@ -106,6 +108,7 @@ class RecoveryConfig:
     connections_in_all: int = 16
     connections_per_download: int = 4
     reuse: str = "off"
+    workflow_tables: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -177,6 +180,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "connections_in_all": read.count(1),
     "connections_per_download": read.count(1),
     "reuse": read.reuse,
+    "workflow_tables": read.paths,
 }
 
 _PLACES = ("database_url", "persistence_path")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 from collections.abc import Callable, Sequence
-from errno import EDQUOT, ENOENT, ENOSPC
+from errno import EDQUOT, ENOENT, ENOSPC, EWOULDBLOCK
 from typing import Any
 
 from launcher_recovery.room import amount
@@ -103,6 +103,22 @@ class ErrorDocumentError(UnexpectedContentError):
     def __init__(self, message: str, status_code: int | None = None) -> None:
         super().__init__(message)
         self.status_code = status_code
+
+
+class PartInUseError(RecoveryError, BlockingIOError):
+    """Another program writes to a partial.
+
+    Args:
+        path: the partial.
+    """
+
+    def __init__(self, path: str) -> None:
+        BlockingIOError.__init__(self, EWOULDBLOCK, "another program is writing to it", path)
+        self.args = (path,)  # which it can be made of again
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"another program is writing to {self.path}; it is tried again when that has ended"
 
 
 class NoSpaceError(RecoveryError, OSError):

@@ -11,6 +11,7 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
+from launcher_recovery.workflows.sources import ModelSource, NodeSource
 
 NAMESPACE = "launcher_recovery"
 
@@ -52,6 +53,27 @@ def recovery_sources(url: str, operation: RecoveryData) -> Sequence[str]:
 
     Called in the thread of the download, before each of its attempts. All answers are used, those of the extension
     registered last first, without doubles. The checksum always comes from the request, never from a mirror.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_node_sources(node_type: str) -> Sequence[NodeSource]:
+    """Git repositories that provide a node type of ComfyUI, best first.
+
+    Called for each type of a workflow that is not installed, in the thread that checks it. All answers are used, those
+    of the extension registered last first, without doubles.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_model_sources(name: str, folder: str | None) -> Sequence[ModelSource]:
+    """Where a model can be downloaded, best first; with a checksum, a file that was renamed is found by it.
+
+    Called for each model that a workflow names, in the thread that checks it. `name` is the name of the file, without
+    folders; `folder` the folder of models that it is wanted in, such as "loras", None when that is not known. All
+    answers are used, those of the extension registered last first, without doubles.
     """
     raise NotImplementedError
 

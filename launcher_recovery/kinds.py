@@ -9,6 +9,7 @@ from typing import Any
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
+from launcher_recovery.workflows.sources import Lookups
 
 Arguments = Mapping[str, Any]
 Sources = Callable[[str], Sequence[str]]
@@ -33,6 +34,8 @@ class OperationKind:
         check: called with the arguments and the allowed folders before anything else; raises RefusedError.
         settings: from the settings in force to arguments for `handler`, for those that a call leaves open; asked for
             each attempt, and never kept.
+        enrich: makes more of the result of whichever handler answered, in the same attempt: with the operation, the
+            arguments, the result, and who knows where nodes and models can be had. None: the result stays as it is.
         still_there: whether the result of an earlier success within the same operation around it is still good;
             if not, it is done again.
     """
@@ -46,6 +49,7 @@ class OperationKind:
     place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None
     settings: Callable[[RecoveryConfig], Arguments] = lambda config: {}
+    enrich: Callable[[Operation, Arguments, Any, Lookups], Any] | None = None
     still_there: Callable[[RecoveryData], bool] = lambda data: True
 
     def place_of(self, arguments: Arguments) -> str | None:

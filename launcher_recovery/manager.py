@@ -16,6 +16,7 @@ from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
+from launcher_recovery.workflows.sources import ModelSource, NodeSource
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -28,6 +29,8 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
     "recovery_classify": (False, Verdict),
     "recovery_choose_strategy": (False, Strategy),
     "recovery_sources": (True, str),
+    "recovery_node_sources": (True, NodeSource),
+    "recovery_model_sources": (True, ModelSource),
     "recovery_redactions": (True, Callable),
 }
 
@@ -137,6 +140,16 @@ class Extensions:
         found = dict.fromkeys(str(source) for answer in answers for source in answer)
         found.pop(url, None)
         return list(found)
+
+    def node_sources(self, node_type: str) -> list[NodeSource]:
+        """Repositories that provide a node type, without doubles."""
+        answers = self._each("recovery_node_sources", node_type=node_type)
+        return list(dict.fromkeys(source for answer in answers for source in answer))
+
+    def model_sources(self, name: str, folder: str | None) -> list[ModelSource]:
+        """Where a model can be downloaded, without doubles."""
+        answers = self._each("recovery_model_sources", name=name, folder=folder)
+        return list(dict.fromkeys(source for answer in answers for source in answer))
 
     def redactions(self) -> list[Callable[[str], str]]:
         """All functions that take out secrets; one that raises is reported and changes nothing."""

@@ -233,6 +233,8 @@ class LauncherPlugin:
                 f"no plugin of the launcher handled {kind.hook}: every handler returned None, "
                 "but one of them has to return a value"
             )
+        if kind.enrich is not None:
+            result = kind.enrich(operation, arguments, result, self.integrator.extensions)
         return result
 
     def _call_others(self, hook: str, arguments: dict[str, Any], *, last: bool) -> Any:

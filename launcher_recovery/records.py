@@ -70,6 +70,7 @@ class WaitingFor(str, Enum):
     BREAKER = "breaker"
     DISK_SPACE = "disk_space"
     DISK = "disk"
+    PROGRAM = "program"
     SLOT = "slot"
 
 

@@ -1,4 +1,4 @@
-"""Room on a disk: how much there is, and what an operation that waits for it, or for the disk, looks at."""
+"""Room on a disk: how much there is, and what an operation that waits for it, the disk, or a file on it, looks at."""
 
 from __future__ import annotations
 
@@ -177,6 +177,40 @@ class FolderThere(Awaited):
 
     def missing(self) -> str | None:
         return None if os.path.isdir(self._folder) else self.told
+
+
+class FileFree(Awaited):
+    """Waits until no other program writes to the file `path`, which has it locked meanwhile."""
+
+    ends = "It goes on by itself when that has ended."
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @property
+    def told(self) -> str:
+        return f"Another program is writing to {self._path}."
+
+    def missing(self) -> str | None:
+        return self.told if _is_locked(self._path) else None
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows, where no partial is locked
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False  # whoever wrote it has put it at its place
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _takes_more_files(folder: str) -> bool:

@@ -36,7 +36,7 @@ ATTEMPTS = 8
 
 _TRANSFER = "launcher_recovery.transfer."
 KNOBS = {
-    "piece": ["partial.pieces:PIECE"],
+    "piece": ["partial.pieces:PIECE", "connections.allotment:_LEAST"],
     "sync_bytes": ["partial.durability:SYNC_BYTES"],
     "boot_id": ["partial.part:boot_id"],
     "silence_s": ["connections.worker:SILENCE_S", "sources.proving:_SILENCE_S"],
@@ -44,6 +44,7 @@ KNOBS = {
     "answer_s": ["connections.supervisor:_ANSWER_S"],
     "slow_s": ["connections.pace:SLOW_S", "connections.supervisor:SLOW_S"],
     "gather_s": ["connections.worker:_GATHER_S"],
+    "look_s": ["connections.worker:_LOOK_S"],
     "rate_s": ["connections.worker:_RATE_S"],
     "help_s": ["connections.allotment:HELP_S"],
 }

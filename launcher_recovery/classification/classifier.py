@@ -13,7 +13,7 @@ from launcher_recovery.classification.rules import RULES
 from launcher_recovery.classification.verdict import UNKNOWN_RULE, ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import CircuitBreakerOpenError
 from launcher_recovery.records import WaitingFor
-from launcher_recovery.room import Awaited, FolderThere, QuotaThere, RoomThere
+from launcher_recovery.room import Awaited, FileFree, FolderThere, QuotaThere, RoomThere
 
 _UNKNOWN = Rule(
     UNKNOWN_RULE,
@@ -117,6 +117,8 @@ def _awaited(rule: Rule, seen: _facts.Facts, operation: Any) -> Awaited | None:
     """What can be waited for; None: nothing, or it is not known where."""
     if rule.waits is None:
         return None
+    if rule.waits is WaitingFor.PROGRAM:
+        return None if seen.in_use is None else FileFree(seen.in_use)
     # Writing to an open file raises an error without a name; then it is the file that the operation is about.
     folder = seen.folder or _folder_of(operation)
     if folder is None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from launcher_recovery.classification.answers import Answer, answer_of, parse_retry_after
 from launcher_recovery.classification.attributes import attribute
 from launcher_recovery.classification.outputs import Command, Told, command_of, status_in, told_in, types_of
-from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, StoredError, text_of
+from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, PartInUseError, StoredError, text_of
 
 __all__ = ["Facts", "Link", "chain_of", "parse_retry_after", "read"]
 
@@ -80,6 +80,8 @@ class Facts:
     folder: str | None = None
     """Where on the disk it happened, of errors that are about the disk."""
     no_space: NoSpaceError | None = None
+    in_use: str | None = None
+    """The file that another program writes to."""
     told: Facts | None = field(default=None, repr=False)
     """What the output of the program tells of: exceptions, an HTTP status."""
 
@@ -122,6 +124,7 @@ def read(error: BaseException, now: float) -> Facts:
     command: Command | None = None
     folder: str | None = None
     no_space: NoSpaceError | None = None
+    in_use: str | None = None
     for item in chain_of(error):
         ran = command_of(item)
         links.append(_link(item, ran))
@@ -131,6 +134,8 @@ def read(error: BaseException, now: float) -> Facts:
         folder = folder or _folder(item)
         if no_space is None and isinstance(item, NoSpaceError):
             no_space = item
+        if isinstance(item, PartInUseError):
+            in_use = item.path
     answer = answer or Answer()
     texts = [link.message for link in links]
     if command is not None:
@@ -150,6 +155,7 @@ def read(error: BaseException, now: float) -> Facts:
         host=host,
         folder=folder,
         no_space=no_space,
+        in_use=in_use,
         told=_told(command, links, folder, host),
     )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher_recovery import __version__
-from launcher_recovery.cli import download, priority, verify
+from launcher_recovery.cli import check_workflow, download, priority, verify
 from launcher_recovery.cli.command import (
     FAILED,
     Command,
@@ -27,7 +27,7 @@ from launcher_recovery.cli.command import (
 from launcher_recovery.cli.sentences import sentence_of
 
 NAME = "launcher-recovery"
-COMMANDS: tuple[Command, ...] = (download.COMMAND, verify.COMMAND, priority.COMMAND)
+COMMANDS: tuple[Command, ...] = (download.COMMAND, verify.COMMAND, priority.COMMAND, check_workflow.COMMAND)
 EXIT_STATUS = """\
 exit status:
   0    it was done
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Namespace]:
     """The command, and its arguments; ends the process with exit status 2 when they are wrong."""
-    listed = "\n".join(f"  {command.name:12}{command.summary}" for command in COMMANDS)
+    listed = "\n".join(f"  {command.name:16}{command.summary}" for command in COMMANDS)
     parser = OneSentenceParser(
         prog=NAME,
         usage="%(prog)s COMMAND …",

@@ -12,6 +12,7 @@ _WAITING_FOR = {
     "retry_after": "the server asked us to wait",
     "breaker": "this server failed several times, so it gets a rest",
     "disk_space": "there is not enough free disk space",
+    "program": "another program is writing to the file",
     "slot": "other downloads come first",
 }
 JOINED = "another process is downloading this file; joined"

@@ -9,4 +9,4 @@ def builtin_extensions() -> list[tuple[str, Any]]:
     """(name, plugin) of each built-in extension."""
     from launcher_recovery.defaults import git, http, workflow
 
-    return [("http", http), ("git", git), ("workflow", workflow)]
+    return [("http", http), ("git", git), ("workflow", workflow), ("workflow_tables", workflow.TablesOfSettings())]

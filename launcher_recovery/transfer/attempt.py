@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import IntegrityError, RecoveryError, UnexpectedContentError
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
@@ -14,7 +14,7 @@ from launcher_recovery.transfer.connections.supervisor import Supervisor
 from launcher_recovery.transfer.disk.folders import explained, folder_for, partial_path
 from launcher_recovery.transfer.disk.space import Space
 from launcher_recovery.transfer.existing import is_there, reused
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
 from launcher_recovery.transfer.partial import journal
 from launcher_recovery.transfer.partial.journal import Known
@@ -28,6 +28,11 @@ logger = logging.getLogger("launcher_recovery")
 
 # How often a file may change while it is downloaded before this attempt gives up.
 _MOST_CHANGES = 3
+# How often it is looked whether the attempt may go on while a sync is waited for.
+_LOOK_S = 0.02
+
+
+_AS_TOLD = "the server's file has {}, as it says itself"
 
 
 class _NotHereError(Exception):
@@ -45,7 +50,9 @@ class _NotHereError(Exception):
 def attempt(operation: Operation, wanted: Wanted) -> Path:
     """Have the file at its place, going on from what earlier attempts left.
 
-    Nothing appears at the destination but the whole file, verified as far as checksums and size are known.
+    Nothing appears at the destination but the whole file, verified as far as checksums and size are known. A pause or a
+    cancel that comes before that keeps it from appearing, also while the disk is waited for, and costs nothing that has
+    arrived; one that comes later comes too late.
 
     Raises:
         IntegrityError: what can be had is not what was asked for.
@@ -139,16 +146,27 @@ class _Attempt:
     def _lay_out(self, size: int) -> Layout:
         """The size of the file is known."""
         known, wanted = self._known, self._wanted
+        before = known.pieces, known.again
         if known.pieces is None:
             proofs = wanted.piece_hashes
             known.pieces = Pieces(size, None if proofs is None else proofs.length)
             if known.prefix and known.prefix <= size:
                 known.pieces.add(0, known.prefix)
                 known.again = [index for index in range(known.pieces.count) if known.pieces.is_complete(index)]
-        self._space.claim(size, size - known.pieces.have)
+        try:
+            self._space.claim(size, size - known.pieces.have)
+            return self._layout()
+        except BaseException:
+            # Another source may have a file of another size.
+            known.pieces, known.again = before
+            self._space.release()
+            raise
+
+    def _layout(self) -> Layout:
+        wanted = self._wanted
         return Layout(
             self._part,
-            known,
+            self._known,
             wanted.destination,
             self._fetching.lock,
             self._fetching.buffers,
@@ -187,7 +205,7 @@ class _Attempt:
             logger.warning("a piece of %s was damaged on the disk and is fetched again", self._wanted.destination.name)
             return
         with self._fetching.lock:
-            self._fetching.arrived_wrong(index)
+            self._fetching.blame.arrived_wrong(index)
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -258,30 +276,48 @@ class _Attempt:
             raise _NotHereError(useless)
         comparison = allotment.comparison
         assert comparison is not None
+        came = wrong[0], digests, layout.pieces.size
         if comparison.is_contradicted:
-            raise self._refusal(wrong[0], "the server sends it differently each time")
+            raise self._refusal(*came, "what came has {}, and it is sent differently each time")
         if comparison.has_compared:
-            raise self._refusal(wrong[0], "the server sends it so", UnexpectedContentError)
+            twice = "the server's file has {}, twice" if len(self._sources) == 1 else "it has {} wherever it is from"
+            raise self._refusal(*came, twice, is_final=True)
         if is_as_told:
-            raise self._refusal(wrong[0], "it arrived as the server says it should be", UnexpectedContentError)
-        raise self._refusal(wrong[0], "its damaged piece cannot be fetched by itself")
+            raise self._refusal(*came, _AS_TOLD, is_final=True)
+        raise self._refusal(*came, "what came has {}, and its damaged piece cannot be fetched by itself")
 
-    def _refusal(self, wrong: Checksum, why: str, error: type[IntegrityError] = IntegrityError) -> IntegrityError:
-        layout = self._fetching.layout
-        assert layout is not None
-        assert layout.hashing.digests is not None
-        computed = layout.hashing.digests.hexdigest(wrong.hashed_with)[: len(wrong.value)]
-        self.discard()
-        # What this attempt won is lost again.
-        self._operation.moved = False
-        self._operation.resume_at(0, layout.pieces.size, "bytes")
+    def _refusal(
+        self, wrong: Checksum, digests: Digests, size: int, came: str, is_final: bool = False
+    ) -> IntegrityError:
+        """The error for a file that has another checksum; it is deleted.
+
+        Args:
+            size: bytes of the file.
+            came: what is told of the checksum that it has.
+            is_final: whether it is the file of the server, which would come again.
+        """
+        computed = digests.hexdigest(wrong.hashed_with)[: len(wrong.value)]
+        if not is_final and any(computed in (one.error or "") for one in self._operation.history):
+            came, is_final = "the server's file has {}, twice", True
+        self._forget(size)
+        whose = "the checksum in the request" if self._wanted.checksums else "what the server says of it"
+        blame = f"; {whose} may be wrong" if is_final else ""
+        error = UnexpectedContentError if is_final else IntegrityError
         return error(
-            f"{redact_url(self._wanted.url)}: the {wrong.algorithm} is {computed}, but {wrong.value} was expected; "
-            f"{why}, and the file was deleted"
+            f"{redact_url(self._wanted.url)}: expected the {wrong.algorithm} {wrong.value}, but {came.format(computed)}"
+            f"{blame}. The file was deleted"
         )
 
+    def _forget(self, size: int | None) -> None:
+        """What this attempt won is lost again."""
+        self.discard()
+        self._operation.moved = False
+        self._operation.resume_at(0, size, "bytes")
+
     def _publish(self, pieces: Pieces, layout: Layout) -> None:
-        layout.stop(wait=True)
+        layout.stop()
+        while not layout.durability.has_ended(_LOOK_S):
+            self._operation.check()
         self._check_threads(layout)
         if not layout.keep():
             # Somebody else has the operation: it is theirs to publish.
@@ -295,24 +331,25 @@ class _Attempt:
     def _finish_stream(self, digests: Digests) -> None:
         size = self._fetching.stream_size
         assert size is not None
-        problem = None
-        if self._wanted.size is not None and size != self._wanted.size:
-            problem = f"{size} bytes arrived, but {self._wanted.size} bytes were expected"
-        for checksum in digests.wrong():
-            computed = digests.hexdigest(checksum.hashed_with)[: len(checksum.value)]
-            problem = f"the {checksum.algorithm} is {computed}, but {checksum.value} was expected"
-        if problem is not None:
-            self.discard()
-            self._operation.moved = False
-            self._operation.resume_at(0, self._wanted.size, "bytes")
-            raise IntegrityError(f"{redact_url(self._wanted.url)}: {problem}; the damaged file was deleted")
+        wanted = self._wanted
+        if wanted.size is not None and size != wanted.size:
+            self._forget(wanted.size)
+            raise IntegrityError(
+                f"{redact_url(wanted.url)}: {size} bytes arrived, but {wanted.size} bytes were expected; "
+                "the damaged file was deleted"
+            )
+        if wrong := digests.wrong():
+            is_as_told = any(digests.has(checksum) for checksum in self._sources[0].checksums)
+            raise self._refusal(wrong[0], digests, size, _AS_TOLD if is_as_told else "what came has {}", is_as_told)
         content = next((str(checksum) for checksum in self._wanted.checksums if checksum.is_proof), None)
         self._operation.progress(size, size, "bytes")
         self._move(journal.of_file(self._wanted.destination, None, self._validators(), content, size))
 
     def _move(self, transfer: Transfer) -> None:
         try:
-            self._part.publish(self._wanted.destination)
+            self._part.publish(self._wanted.destination, self._operation.check)
+        except RecoveryError:
+            raise  # it may not go on, also where that is a timeout
         except OSError as error:
             raise explained(error, self._wanted.destination.parent) from error
         self._operation.keep_transfer(transfer)

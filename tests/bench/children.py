@@ -23,6 +23,8 @@ Download = Callable[[str, Path, str], None]
 
 def ours() -> Download:
     """The one public call, with all that is kept of it; whatever it imports or opens later than now is its work."""
+    # Peewee loads the driver of PostgreSQL where there is one, as there is for the tests; this store is SQLite.
+    sys.modules["psycopg"] = None  # type: ignore[assignment]
     from launcher_recovery.transfer import download
 
     def once(url: str, file: Path, sha256: str) -> None:

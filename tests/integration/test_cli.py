@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -203,16 +204,20 @@ def test_a_pause_from_elsewhere_ends_the_command_and_the_same_command_goes_on(ty
     assert sent(hub) - SIZE < LOST_AT_MOST
 
 
-def test_the_priority_of_a_download_is_set_from_another_terminal(typed: Typed, hub: Hub) -> None:
+def test_the_priority_of_a_download_is_set_from_another_terminal(typed: Typed) -> None:
     """While it runs; when it is over, one sentence says so."""
-    process = typed.start("download", hub.add_model(NAME, SIZE, rate=RATE), NAME, "--quiet")
-    wait_for(has_sent(hub, 3 * MIB))
-    assert typed("priority", NAME, "7") == (0, f"{NAME} has the priority 7 now\n", "")
-    assert ended(process)[0] == 0
-    status, printed, said = typed("priority", NAME, "8")
+    goes_on, name = threading.Event(), "model.bin"
+    with Origin() as origin:
+        url = origin.add(File(2 * MIB), act.hold(MIB, goes_on.is_set))
+        process = typed.start("download", url, name, "--quiet")
+        wait_for(lambda: bool(origin.requests()))
+        assert typed("priority", name, "7") == (0, f"{name} has the priority 7 now\n", "")
+        goes_on.set()
+        assert ended(process)[0] == 0
+    status, printed, said = typed("priority", name, "8")
     assert (status, printed) == (1, "")
     assert said == (
-        f"launcher-recovery priority: {NAME} is over, so that its priority counts for nothing: its state is success.\n"
+        f"launcher-recovery priority: {name} is over, so that its priority counts for nothing: its state is success.\n"
     )
     store = SQLitePersistence(typed.database)
     try:

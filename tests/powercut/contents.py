@@ -103,19 +103,21 @@ class Contents:
                 yield Write(start, block)
 
     def _sector_by_sector(self, changes: list[Change], rng: random.Random) -> bytes:
-        """Each sector that changed holds one of the versions that it had since the last sync, or zeros."""
+        """Each sector that was written holds one of the versions that it had since the last sync, or zeros.
+
+        One of which only zeros were cut off, or to which only zeros were added, is not written by that.
+        """
         found = bytearray(self._durable)
         sizes = [len(found)]
         versions: dict[int, list[bytes]] = {}
         for change in changes:
             start, end = _touched(change, len(found))
-            sectors = range(start // SECTOR, -(-end // SECTOR))
-            for sector in sectors:
-                versions.setdefault(sector, [_sector(found, sector)])
+            before = {sector: _sector(found, sector) for sector in range(start // SECTOR, -(-end // SECTOR))}
             apply(change, found)
             sizes.append(len(found))
-            for sector in sectors:
-                versions[sector].append(_sector(found, sector))
+            for sector, version in before.items():
+                if _is_written(change, sector) or _sector(found, sector) != version:
+                    versions.setdefault(sector, [version]).append(_sector(found, sector))
         found.extend(bytes(max(sizes) - len(found)))
         share = rng.choice(_NEWEST)
         for sector, known in versions.items():
@@ -143,6 +145,12 @@ def _touched(change: Change, size: int) -> tuple[int, int]:
     if isinstance(change, Resize):
         return min(size, change.size), max(size, change.size)
     return min(size, change.offset), change.offset + len(change.data)
+
+
+def _is_written(change: Change, sector: int) -> bool:
+    if isinstance(change, Resize):
+        return False
+    return change.offset < (sector + 1) * SECTOR and sector * SECTOR < change.offset + len(change.data)
 
 
 def _sector(contents: bytearray, sector: int) -> bytes:

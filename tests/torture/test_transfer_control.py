@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ from launcher_recovery.errors import OperationCancelled
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.transfer.connections.limits import BANDWIDTH
 from launcher_recovery.transfer.integrity.hashers import HASHERS
+from launcher_recovery.transfer.partial import part
 from tests.origin import File, Origin
 from tests.origin import behaviours as act
 from tests.support import but_for, recovery_threads, wait_for
-from tests.transfers import Downloads
+from tests.transfers import Downloads, turn
 
 MIB = 1 << 20
 FILE = File(8 * MIB)
@@ -99,6 +101,25 @@ class Stage:
         url = self.origin.add(FILE, act.script(act.stall(MIB, FOR_EVER_S)))
         return Hang(url, lambda: self.origin.sent() == MIB)
 
+    def sync(self) -> Hang:
+        """The last one, before the file is published; the disk is slow, or many others write to it."""
+        function, hang = self._of_system(os.fdatasync)
+        self.patch.setattr(part, "os", but_for(os, fdatasync=function))
+        return hang
+
+    def sync_of_the_size(self) -> Hang:
+        function, hang = self._of_system(os.fsync)
+        self.patch.setattr(part, "os", but_for(os, fsync=function))
+        return hang
+
+    def sync_meanwhile(self) -> Hang:
+        """One that was begun while bytes came, and is not over when all are there."""
+        turn({"sync_bytes": 1}, self.patch.setattr)
+        hang = self.sync()
+        has_begun = hang.has_begun
+        hang.has_begun = lambda: has_begun() and self.origin.sent() == FILE.size
+        return hang
+
     def limit(self) -> Hang:
         def release() -> None:
             BANDWIDTH.rate = None
@@ -157,7 +178,19 @@ class SlowHasher:
         return self._digest.hexdigest()
 
 
-HANGS = ("name", "connection", "handshake", "head", "body", "limit", "hashes", "comparison")
+HANGS = (
+    "name",
+    "connection",
+    "handshake",
+    "head",
+    "body",
+    "limit",
+    "hashes",
+    "comparison",
+    "sync",
+    "sync_of_the_size",
+    "sync_meanwhile",
+)
 
 
 @pytest.fixture
@@ -225,3 +258,5 @@ def test_a_paused_download_lets_go_and_comes_back_to(tmp_path: Path, stage: Stag
     caller.join(SOON_S)
     assert caller.error is None
     assert (tmp_path / "model.bin").read_bytes() == FILE.content()
+    if what.startswith("sync"):  # all of it had come
+        assert stage.origin.settled().sent() == FILE.size

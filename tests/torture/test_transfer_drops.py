@@ -57,6 +57,19 @@ def test_drops_byte_by_byte(tmp_path: Path) -> None:
     assert (tmp_path / "model.bin").read_bytes() == file.content()
 
 
+@pytest.mark.parametrize("size", [None, MIB], ids=["no size", "size"])
+def test_nothing_is_believed_of_a_head_that_breaks_off(tmp_path: Path, size: int | None) -> None:
+    """It may have another length, or none: no file is begun anew for that, refused, or taken for an empty one."""
+    file = File(MIB)
+    with Origin() as origin:
+        behaviours = [one for number in range(0, 250, 10) for one in (act.cut_head(number), act.drop(1000))]
+        downloads = Downloads(MemoryPersistence())
+        downloads(origin.add(file, act.script(*behaviours)), tmp_path / "model.bin", size=size)
+        assert origin.settled().sent() == file.size
+    assert (tmp_path / "model.bin").read_bytes() == file.content()
+    assert {category for _, category in downloads.outcomes} == {"network", None}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("checked", [False, True], ids=["no sha256", "sha256"])

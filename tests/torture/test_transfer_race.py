@@ -68,6 +68,26 @@ def test_a_mirror_that_is_slower_still_costs_a_piece_at_most(tmp_path: Path, ori
     assert origin.settled().sent() + mirror.settled().sent() <= file.size + PIECE + SAMPLES + ON_ITS_WAY
 
 
+@pytest.mark.parametrize("version", [0, 1], ids=["the same file", "another file"])
+def test_a_mirror_races_before_there_is_a_whole_piece_where_a_checksum_proves_the_whole(
+    tmp_path: Path, origin: Origin, mirror: Origin, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Parts of the first piece show whether it has the same file."""
+    turn({"piece": FILE.size}, monkeypatch.setattr)
+    url = origin.add(FILE, act.slow(SLOW))
+    sources = [mirror.add(replace(FILE, version=version), act.slow(FAST))]
+    downloads = Downloads(MemoryPersistence())
+    downloads(url, tmp_path / "model.bin", sha256=FILE.sha256, sources=sources)
+    assert (tmp_path / "model.bin").read_bytes() == FILE.content()
+    assert downloads.outcomes == [("success", None)]
+    if version:
+        assert origin.settled().sent() == FILE.size
+        assert mirror.settled().sent() <= SAMPLES
+    else:
+        assert not origin.settled().exchanges()[-1].done
+        assert mirror.settled().exchanges()[-1].done
+
+
 def test_nobody_races_against_itself(tmp_path: Path, origin: Origin) -> None:
     """However slow it is."""
     url = origin.add(FILE, act.slow(4 * SLOW))

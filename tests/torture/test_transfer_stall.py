@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from launcher_recovery.persistence import MemoryPersistence
 from tests.origin import Behaviour, File, Origin
@@ -130,6 +131,33 @@ def test_a_silent_server_is_asked_again_where_the_mirror_is_of_no_use(
         assert mirror.requests()
         assert origin.settled().sent() == FILE.size
     assert downloads.outcomes == [("success", None)]
+
+
+STALLS = act.combined(act.ignores_range, act.stall(300_000, LONG_S))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("behaviour", "options"),
+    [
+        (STALLS, {}),
+        (act.combined(act.content_length(), STALLS), {}),
+        (act.combined(act.script(act.flip(400_000)), act.since(2, STALLS)), {"sha256": File(500_000).sha256}),
+    ],
+    ids=["the size is known", "the size is not known", "what is wrong is looked for"],
+)
+def test_a_server_that_falls_silent_at_the_same_byte_each_time_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, options: dict[str, str]
+) -> None:
+    """It gives no parts of the file: what it sends again is no progress."""
+    turn({"silence_s": 0.1, "piece": 64 << 10}, monkeypatch.setattr)
+    with Origin() as origin:
+        url = origin.add(File(500_000), behaviour)
+        downloads = Downloads(MemoryPersistence())
+        with pytest.raises(requests.ReadTimeout):
+            downloads(url, tmp_path / "model.bin", max_attempts=3, **options)
+    assert not (tmp_path / "model.bin").exists()
+    assert downloads.outcomes[-1] == ("exhausted", "timeout")
 
 
 def test_a_trickle_is_left_alone_where_there_is_nothing_better(tmp_path: Path) -> None:

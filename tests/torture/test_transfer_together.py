@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -52,16 +53,19 @@ def test_another_one_goes_on_when_the_one_that_downloads_is_killed(tmp_path: Pat
     destination = tmp_path / "models" / "model.bin"
     store = tmp_path / "recovery.db"
     SQLitePersistence(store).close()
+    # The kernel would take more for a dead process, and throw it away, until it has closed the connections.
+    is_dead = threading.Event()
     with Origin() as origin, closing(SQLitePersistence(store)) as seen:
-        url = origin.add(FILE, act.slow(RATE))
+        url = origin.add(FILE, act.slow(RATE), act.hold(8 * MIB, is_dead.is_set))
         children = [Child(store, url, destination, has_flock=has_flock, sha256=FILE.sha256) for _ in range(4)]
         with running(*children):
-            wait_for(lambda: origin.sent() > 8 * MIB and len(seen.owners()) == len(children))
+            wait_for(lambda: origin.sent() >= 8 * MIB and len(seen.owners()) == len(children))
             [download] = seen.find(limit=-1)
             [pid] = [row.owner.pid for row in seen.owners() if row.owner.owner_id == download.owner]
             [killed] = [child for child in children if child.pid == pid]
             before = len({one.request.connection for one in origin.exchanges()})
             killed.kill()
+            is_dead.set()
             children.remove(killed)
             results = [child.result() for child in children]
         assert origin.settled().sent() <= FILE.size + before * MIB

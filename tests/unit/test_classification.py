@@ -23,8 +23,7 @@ from launcher_recovery.classification import NO_FIX, ErrorCategory, ErrorClassif
 from launcher_recovery.classification.facts import chain_of, parse_retry_after, read
 from launcher_recovery.errors import CommandError, StoredError
 from launcher_recovery.records import RecoveryData, WaitingFor
-from launcher_recovery.room import FolderThere, QuotaThere, RoomThere
-from launcher_recovery.transfer.partial.part import PartInUseError
+from launcher_recovery.room import FileFree, FolderThere, QuotaThere, RoomThere
 
 NOW = 1_800_000_000.0
 
@@ -70,7 +69,7 @@ CASES: list[tuple[BaseException, str, str]] = [
     (ours.UnexpectedContentError("header"), "unexpected-content", "no"),
     (ours.IntegrityError("sha"), "checksum", "once"),
     (ours.AddressExpiredError("signed"), "address-expired", "no"),
-    (PartInUseError("in use"), "part-in-use", "yes"),
+    (ours.PartInUseError("/models/a.part"), "part-in-use", "yes"),
     (ours.OperationCancelled("x"), "cancelled", "no"),
     (asyncio.CancelledError(), "interrupted", "no"),
     (ours.CircuitBreakerOpenError("x", 5), "breaker-open", "yes"),
@@ -341,6 +340,15 @@ def test_quota_and_disk_that_is_gone(tmp_path: Path) -> None:
         == f"The folder {tmp_path / 'usb'} is not there any more: its disk was unplugged, or it was deleted."
     )
     assert isinstance(gone.until, FolderThere)
+
+
+def test_a_file_that_another_program_writes_to(tmp_path: Path) -> None:
+    """Its end is waited for, however long that takes."""
+    path = str(tmp_path / "a.part")
+    found = ErrorClassifier().classify(ours.PartInUseError(path))
+    assert (found.waiting_for, found.fix) == (WaitingFor.PROGRAM, "close_other_program")
+    assert found.explanation == f"Another program is writing to {path}."
+    assert isinstance(found.until, FileFree)
 
 
 def test_a_category_of_ones_own_waits_for_nothing() -> None:

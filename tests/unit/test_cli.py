@@ -463,6 +463,10 @@ def test_how_far_it_is(given: dict[str, Any], expected: str) -> None:
             update("recovering", next_attempt_at=None, waiting_for="disk_space"),
             "waiting: there is not enough free disk",
         ),
+        (
+            update("recovering", next_attempt_at=None, waiting_for="program", explanation=None),
+            "waiting: another program is writing",
+        ),
         (update("paused"), "paused"),
     ],
 )

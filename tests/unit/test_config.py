@@ -62,6 +62,7 @@ def test_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None
         ("bandwidth_limit", "", None), ("bandwidth_limit", "10M", 10 << 20), ("bandwidth_limit", "1.5MB", 1.5e6),
         ("bandwidth_limit", "4096", 4096), ("connections_per_host", "2", 2), ("connections_in_all", "8", 8),
         ("connections_per_download", "1", 1), ("reuse", " Hardlink ", "hardlink"), ("reuse", "off", "off"),
+        ("workflow_tables", "/a.json:/b.json", ("/a.json", "/b.json")), ("workflow_tables", "", ()),
         ("concurrency", "", DEFAULT_CONFIG.concurrency),
         ("concurrency", "download:9, install_node:any/2,create_project:1/any", {
             **DEFAULT_CONFIG.concurrency, "download": (9, 4), "install_node": (None, 2), "create_project": (1, None),

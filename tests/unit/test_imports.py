@@ -27,6 +27,7 @@ LAYERS = (
         "steps",
         "config",
         "config_values",
+        "workflows",
     ),
     ("kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),

@@ -85,7 +85,7 @@ def run(integrator: RecoveryIntegrator, failures: int = 0, error: Exception | No
 def test_the_status_of_an_integrator_that_did_nothing(make: Callable[..., RecoveryIntegrator]) -> None:
     status = make(mode="observe", modes={"download": "off"}, rollout=25).status()
     names = status.pop("extensions")
-    assert {"git", "http", "workflow"} <= set(names)
+    assert {"git", "http", "workflow", "workflow_tables"} <= set(names)
     assert status == {
         "enabled": False,
         "mode": "observe",

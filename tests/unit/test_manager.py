@@ -21,6 +21,7 @@ from launcher_recovery.manager import Extensions
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.strategies import FixedDelayStrategy
+from launcher_recovery.workflows import ModelSource, NodeSource
 
 DATA = RecoveryData("id", "launcher_download")
 URL = "http://h/m.pt"
@@ -174,6 +175,14 @@ class Good:
         yield url + ".good"
 
     @hookimpl
+    def recovery_node_sources(self, node_type: str) -> list[NodeSource]:
+        return [NodeSource(f"https://h/{node_type}")] * 2
+
+    @hookimpl
+    def recovery_model_sources(self, name: str, folder: str | None) -> Iterator[ModelSource]:
+        yield ModelSource(name, "https://h/m", folder)
+
+    @hookimpl
     def recovery_redactions(self) -> list[Callable[[str], str]]:
         return [lambda text: text.replace("moose", "***")]
 
@@ -211,6 +220,8 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         assert strategy is not None
         assert strategy.calculate_delay(1) == 7
         assert URL + ".good" in extensions.sources(URL, DATA)
+        assert extensions.node_sources("Type") == [NodeSource("https://h/Type")]
+        assert extensions.model_sources("a.pt", "loras") == [ModelSource("a.pt", "https://h/m", "loras")]
         redactor = Redactor()
         redactor.rules.extend(extensions.redactions())
         assert redactor.text("a moose") == "a ***"
@@ -264,6 +275,8 @@ def test_one_that_raises_harms_nothing_and_is_reported_once_whatever_the_order(k
         ("recovery_choose_strategy", 3.0, "it returned 3.0, but Strategy is needed"),
         ("recovery_sources", "http://h/one", "it returned 'http://h/one', but a list of str is needed"),
         ("recovery_sources", [None], "it returned [None], but a list of str is needed"),
+        ("recovery_node_sources", ["https://h"], "it returned ['https://h'], but a list of NodeSource is needed"),
+        ("recovery_model_sources", "https://h", "it returned 'https://h', but a list of ModelSource is needed"),
         ("recovery_redactions", ["moose"], "it returned ['moose'], but a list of Callable is needed"),
     ],
 )

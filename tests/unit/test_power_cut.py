@@ -95,6 +95,33 @@ def test_what_lies_beside_the_unsynced_bytes_is_not_touched(tmp_path: Path) -> N
         assert contents[10 * SECTOR :] == OLD * (SECTORS - 10)
 
 
+def test_what_shares_a_sector_with_zeros_that_are_cut_off_or_added_is_not_touched(tmp_path: Path) -> None:
+    whole = OLD * 4 + OLD[:100]
+
+    def work(folder: Path) -> None:
+        save(folder / "x", whole, sync=True)
+        fd = os.open(folder / "x", os.O_WRONLY)
+        os.pwrite(fd, NEW, 8 * SECTOR)
+        os.ftruncate(fd, len(whole))
+        os.close(fd)
+
+    found = {contents for contents in outcomes(tmp_path, work) if contents is not None}
+    assert {contents[: len(whole)] for contents in found} == {whole}
+    assert len(found) > 2
+
+
+def test_what_shares_a_sector_with_bytes_that_are_cut_off_is_touched(tmp_path: Path) -> None:
+    def work(folder: Path) -> None:
+        save(folder / "x", OLD * 5, sync=True)
+        fd = os.open(folder / "x", os.O_WRONLY)
+        os.ftruncate(fd, 4 * SECTOR + 100)
+        os.close(fd)
+
+    found = {contents for contents in outcomes(tmp_path, work) if contents is not None}
+    assert {contents[: 4 * SECTOR] for contents in found} == {OLD * 4}
+    assert {contents[4 * SECTOR :] for contents in found} >= {OLD, OLD[:100], NOTHING[:100]}
+
+
 def test_a_length_that_was_not_synced_may_be_the_old_or_the_new_one(tmp_path: Path) -> None:
     def work(folder: Path) -> None:
         save(folder / "x", OLD * 4, sync=True)

@@ -15,6 +15,12 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def block(word: str) -> str:
+    """The example that has this word."""
+    (found,) = (text for text in BLOCKS if word in text)
+    return found
+
+
 def test_the_function_of_the_readme_runs_and_keeps_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first example returns its result and leaves the database it names."""
     monkeypatch.chdir(tmp_path)
@@ -30,13 +36,13 @@ def test_the_function_of_the_readme_runs_and_keeps_its_state(tmp_path: Path, mon
 
 
 def test_the_extension_of_the_readme_is_accepted_and_chooses_its_strategy() -> None:
-    """The second example registers as an extension, and its strategy is the one that is chosen."""
+    """It registers as an extension, and its strategy is the one that is chosen."""
 
     class Module:
         pass
 
     names: dict[str, object] = {}
-    exec(BLOCKS[1], names)
+    exec(block("recovery_choose_strategy"), names)
     plugin = Module()
     vars(plugin)["recovery_choose_strategy"] = names["recovery_choose_strategy"]
     extensions = Extensions(DEFAULT_CONFIG)
@@ -45,6 +51,25 @@ def test_the_extension_of_the_readme_is_accepted_and_chooses_its_strategy() -> N
     assert isinstance(strategy, FixedDelayStrategy)
     assert strategy.decides
     assert extensions.problems == []
+
+
+def test_the_check_of_the_readme_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    exec(block("check_workflow"), names)
+    assert capsys.readouterr().out == "error The model a.pt is missing in vae. download_missing_model\n"
+    assert names["mended"] == {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "a.pt"}}}
+
+
+def test_the_sources_of_the_readme_are_asked() -> None:
+    names: dict[str, object] = {}
+    exec(block("recovery_node_sources"), names)
+    plugin = type("Plugin", (), {name: staticmethod(value) for name, value in names.items() if callable(value)})()
+    extensions = Extensions(DEFAULT_CONFIG)
+    extensions.register(plugin, "ours")
+    assert [source.url for source in extensions.node_sources("OurNode")] == ["https://git.example/nodes"]
+    assert extensions.node_sources("Other") == []
+    (source,) = extensions.model_sources("a.pt", "vae")
+    assert source.url == "https://models.example/vae/a.pt"
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import room
-from launcher_recovery.room import FolderThere, QuotaThere, RoomThere, amount, device_of, free_bytes, nearest
+from launcher_recovery.room import FileFree, FolderThere, QuotaThere, RoomThere, amount, device_of, free_bytes, nearest
 from tests.support import but_for
 
 MB = 1_000_000
@@ -211,3 +211,24 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     folder.unlink()
     folder.mkdir()
     assert wait() is None
+
+
+def test_a_file_that_another_program_writes_to(tmp_path: Path) -> None:
+    """It is waited for as long as the file is locked, and nobody is kept from locking it."""
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "a.part"
+    wait = FileFree(str(path))
+    assert wait() is None  # it is at its place by now
+    with path.open("wb") as file:
+        assert wait() is None
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert wait() == f"Another program is writing to {path}. It goes on by itself when that has ended."
+        assert wait() == f"{wait.told} {FileFree.ends}"
+    assert wait() is None
+
+
+def test_where_files_are_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows nobody is waited for."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / "a.part").touch()
+    assert FileFree(str(tmp_path / "a.part"))() is None

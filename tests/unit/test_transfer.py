@@ -34,7 +34,8 @@ from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import supervisor as supervisor_module
 from launcher_recovery.transfer.connections import worker as worker_module
 from launcher_recovery.transfer.disk.naming import partial_path as path_for
-from launcher_recovery.transfer.http.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial import part as part_module
 from launcher_recovery.transfer.partial.part import read_note
 from launcher_recovery.transfer.sources.source import Source
@@ -492,7 +493,9 @@ def test_a_file_that_the_server_sends_twice_with_another_sha256_is_deleted_and_g
     hub: Hub, downloads: Downloads, destination: Path
 ) -> None:
     url = offer(hub)
-    with pytest.raises(IntegrityError, match=f"the sha256 is {hub.sha256(NAME)}, but {'0' * 64} was expected"):
+    with pytest.raises(
+        IntegrityError, match=f"expected the sha256 {'0' * 64}, but the server's file has {hub.sha256(NAME)}"
+    ):
         downloads(url, destination, sha256="0" * 64)
     assert list(destination.parent.iterdir()) == []
     assert [start for start, _ in starts(hub)] == [0, 0]

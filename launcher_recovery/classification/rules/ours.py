@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "part-in-use", C.RESOURCE, R.YES, "Another program is writing to the same file; it is tried again when that "
         "has ended.", "launcher_recovery.transfer", fix="close_other_program",
-        types=frozenset({"launcher_recovery.transfer.partial.part.PartInUseError"}),
+        types=_ours("PartInUseError"), waits=WaitingFor.PROGRAM,
     ),
     Rule(
         "checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.partial.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ HELP_S = 4.0
 """A connection that would need so much longer than others is helped by an idle one."""
 
 _FIRST = 32 << 20
+# Pieces may be short where somebody else has divided the file (RFC 5854 §4.1.3); a request for each would be many.
+_LEAST = 1 << 20
 # While there is one connection, which need not end together with others, no extent is shorter than so many seconds.
 _WORTH_S = 0.25
 
@@ -88,16 +90,35 @@ class Allotment:
             length = min(length, left // (2 * self._connections))
         if self.wanted == 1:
             length = max(length, int(worker.rate * _WORTH_S))
-        length = max(length, self._pieces.piece)
+        length = max(length, self._pieces.piece, _LEAST)
         # To the end of a piece.
-        return min(end, -(-(start + length) // self._pieces.piece) * self._pieces.piece)
+        until = -(-(start + length) // self._pieces.piece) * self._pieces.piece
+        return end if end - until < _LEAST else until
 
     def _help(self, busy: Sequence[Worker]) -> Extent | None:
         """The second half of what the connection has left that is going to be the last one, if that is far behind."""
         slowest = self.slowest(busy, time.monotonic())
-        if slowest is None or slowest.extent is None or slowest.extent.left < 2 * self._pieces.piece:
+        if slowest is None or slowest.extent is None:
+            return None
+        start = self._missing_of(slowest.extent)
+        if start is None or slowest.extent.end - start < 2 * self._pieces.piece:
             return None
         return self._part_of(slowest)
+
+    def is_outrun(self, worker: Worker) -> bool:
+        """Whether another connection has brought all that this one is still at."""
+        extent = worker.extent
+        return extent is not None and extent.left > 0 and self._missing_of(extent) is None
+
+    def _missing_of(self, extent: Extent) -> int | None:
+        """Where the first byte of an extent is missing that is not there by another connection."""
+        position = extent.pos
+        while position < extent.end:
+            index = position // self._pieces.piece
+            position = max(position, self._pieces.start_of(index) + self._pieces.filled[index])
+            if position < self._pieces.end_of(index):
+                return position if position < extent.end else None
+        return None
 
     def slowest(self, workers: Sequence[Worker], now: float) -> Worker | None:
         """The connection that is going to be the last one, if it is far from done."""
@@ -109,13 +130,15 @@ class Allotment:
         return found
 
     def _part_of(self, rival: Worker) -> Extent | None:
-        """The second half of what the rival has left; what is not worth dividing is fetched twice."""
+        """The second half of what the rival has left; what is not worth dividing is fetched twice, and never thrice."""
         extent = rival.extent
-        if extent is None or not extent.left:
+        start = None if extent is None else self._missing_of(extent)
+        if extent is None or start is None:
             return None
-        middle = -(-(extent.pos + extent.left // 2) // self._pieces.piece) * self._pieces.piece
-        if extent.left < 2 * self._pieces.piece or not extent.pos < middle < extent.end:
-            return Extent(extent.pos, extent.end)
+        left = extent.end - start
+        middle = -(-(start + left // 2) // self._pieces.piece) * self._pieces.piece
+        if left < 2 * self._pieces.piece or not start < middle < extent.end:
+            return Extent(start, extent.end)
         helped = Extent(middle, extent.end)
         extent.end = middle
         return helped

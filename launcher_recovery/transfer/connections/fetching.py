@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from launcher_recovery.errors import IntegrityError, UnexpectedContentError
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.blame import Blame
+from launcher_recovery.transfer.connections.extent import Extent, LocalError
+from launcher_recovery.transfer.connections.intake import Intake
 from launcher_recovery.transfer.connections.limits import BANDWIDTH, Bandwidth
-from launcher_recovery.transfer.connections.worker import Extent, LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.content.recognising import refuse_what_is_no_file
 from launcher_recovery.transfer.disk.folders import explained
-from launcher_recovery.transfer.http.request import Answer, FileChangedError, NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import Answer, FileChangedError, NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Digests
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.buffers import Buffers
@@ -30,8 +33,6 @@ FIRST_BYTES = 32 << 20
 """What is asked for first of a file of which the size is not known, and so much is a file that is asked for whole."""
 
 _STALE_S = 10.0
-# How often a source may send a piece wrong, where there is no other; and how many pieces, where there is.
-_MOST_WRONG = 2
 
 
 class ChangedError(Exception):
@@ -80,10 +81,9 @@ class Fetching:
         self.streamed: Digests | None = None
         """The hashers of a file of unknown size, which is there when they are."""
         self.stream_size: int | None = None
-        self.wrong: Counter[tuple[int, Source]] = Counter()
-        """By piece and source, how often it arrived wrong."""
-        self.brought_by: dict[int, Source] = {}
-        """By piece, the source that sent the end of it."""
+        self.blame = Blame(sources)
+        self._intake: Intake | None = None
+        self._most = known.have
         self._on_layout = on_layout
         self._on_stream = on_stream
 
@@ -109,8 +109,9 @@ class Fetching:
             with self.lock:
                 layout = self.layout
             is_comparing = self.allotment is not None and self.allotment.is_comparing
+            is_racing = worker.rival is not None
             try:
-                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing)
+                prove(worker.source, worker.session, layout, bool(self.wanted.proofs), is_comparing, is_racing)
             except IntegrityError:
                 if worker.source.is_given:  # of another address than what is there
                     raise ChangedError from None
@@ -139,7 +140,7 @@ class Fetching:
                     return None
                 extent: Extent | None = Extent(self.known.prefix, self.known.prefix + FIRST_BYTES)
             else:
-                extent = self.allotment.next(worker, self.workers, self.avoided(worker.source))
+                extent = self.allotment.next(worker, self.workers, self.blame.avoided(worker.source))
             worker.extent = extent
             return extent
 
@@ -234,10 +235,13 @@ class Fetching:
                         self.known.prefix = 0
                         extent.pos = 0
                     return
-                self._lay_out(total)
-                assert self.allotment is not None
+                try:
+                    self._lay_out(total)
+                except OSError as error:  # of the disk, which is no reason to ask elsewhere
+                    raise LocalError(explained(error, self.part.path.parent, total)) from error
             elif answer.is_whole and is_other and not self.wanted.proofs:
-                self._drop_from(0)
+                assert self._intake is not None
+                self._intake.drop_from(0)
             if answer.is_whole:
                 extent.pos, extent.end = 0, total or extent.end
             else:
@@ -248,32 +252,13 @@ class Fetching:
     def _lay_out(self, size: int) -> None:
         self.layout = self._on_layout(size)
         self.allotment = Allotment(self.layout.pieces, self.wanted.connections)
+        self._intake = Intake(self.layout, self.allotment, self.blame)
         self.layout.start()
 
     # -- who is to send what ------------------------------------------------------------------------
 
-    def avoided(self, source: Source) -> set[int]:
-        """Pieces that a source sent wrong: nobody sends one twice if another source can, and nobody thrice."""
-        others = [other for other in self.sources if other is not source and not other.is_out]
-        return {
-            index
-            for (index, who), times in self.wrong.items()
-            if who is source and (times >= _MOST_WRONG or any(not self.wrong[index, other] for other in others))
-        }
-
-    def arrived_wrong(self, index: int) -> None:
-        """A piece that has just come does not have its hash."""
-        source = self.brought_by.get(index)
-        if source is None:
-            return
-        self.wrong[index, source] += 1
-        source.wrong_pieces += 1
-        source.error = IntegrityError(f"{redact_url(source.url)} sent piece {index + 1} of the file wrong")
-        if source.wrong_pieces > _MOST_WRONG and any(one is not source and not one.is_out for one in self.sources):
-            source.is_out = True
-
     def can_compare(self) -> bool:
-        """Whether enough is there to see by it whether a source has the same file."""
+        """Whether enough is there to see by it whether a source that is to race has the same file."""
         return self.layout is not None and has_samples(self.layout, bool(self.wanted.proofs))
 
     def can_serve(self, source: Source) -> bool:
@@ -283,7 +268,7 @@ class Fetching:
         comparison = self.allotment.comparison
         if comparison is not None and not comparison.is_for(source):
             return False  # what replaces a wrong piece comes from one source
-        return self.allotment.has_work(self.workers, self.avoided(source))
+        return self.allotment.has_work(self.workers, self.blame.avoided(source))
 
     def look_for_wrong(self, confirmed: Sequence[Source] = ()) -> bool:
         """The whole is wrong: compare it with what sources send, or go on with that; False: there is nothing left.
@@ -294,7 +279,7 @@ class Fetching:
         assert self.allotment is not None
         assert self.layout is not None
         if self.allotment.comparison is None:
-            self.allotment.comparison = Comparison(self.layout.pieces, self.sources, self.brought_by, confirmed)
+            self.allotment.comparison = Comparison(self.layout.pieces, self.sources, self.blame.brought_by, confirmed)
         return self.allotment.comparison.go_on()
 
     # -- bytes --------------------------------------------------------------------------------------
@@ -305,103 +290,34 @@ class Fetching:
         Raises:
             LocalError: it could not be written, or is not what it should be.
         """
-        layout = self.layout
+        layout, intake = self.layout, self._intake
         assert layout is not None
-        view, offset = buffer[:count], extent.pos
+        assert intake is not None
         if time.monotonic() - self.checked_at > _STALE_S:
             self._wait_for_check(worker)
-        written: list[tuple[int, int]] = []
+        written = 0
         try:
             with self.lock:
-                if worker.is_stopped:
-                    self.buffers.give_back(buffer)
-                    return
-                for start, end, is_missing in list(self._parts(layout.pieces, offset, count)):
-                    data = view[start - offset : end - offset]
-                    if not is_missing:
-                        at = self._first_difference(layout, data, start)
-                        if at is None:
-                            continue
-                        self._differs(layout, at, extent)
-                        start, data = at, data[at - start :]
-                        end = start + len(data)
-                    changed = layout.pieces.add(start, len(data))
-                    layout.part.write(data, start, [(index, layout.pieces.filled[index]) for index in changed])
-                    self.brought_by.update(dict.fromkeys(changed, worker.source))
-                    written.append((start, end))
-                extent.pos = offset + count
-                # With the lock held, so that what two connections write into one piece is hashed in order.
-                for number, (start, end) in enumerate(written):
-                    is_last = number == len(written) - 1
-                    layout.hashing.put(start, view[start - offset : end - offset], buffer if is_last else None)
+                if not worker.is_stopped:
+                    written = intake.take(buffer, count, extent, worker.source)
+                    self._came(worker, extent)
         except PartClosedError:
-            self.buffers.give_back(buffer)
-            return
+            pass
         except OSError as error:
-            self.buffers.give_back(buffer)
             raise LocalError(
                 explained(error, layout.part.path.parent, layout.pieces.size - layout.pieces.have)
             ) from error
-        layout.durability.wrote(sum(end - start for start, end in written))
-        if not written:
-            self.buffers.give_back(buffer)
+        finally:
+            if not written:
+                self.buffers.give_back(buffer)
+        layout.durability.wrote(written)
 
-    def _parts(self, pieces: Pieces, offset: int, count: int) -> Iterator[tuple[int, int, bool]]:
-        """What arrived, as (start, end, is_missing), without what cannot be kept: it lies behind a gap in its piece."""
-        end = offset + count
-        start = offset
-        while start < end:
-            index = start // pieces.piece
-            stop = min(end, pieces.end_of(index))
-            there = pieces.start_of(index) + pieces.filled[index]
-            if start < there:
-                yield start, min(stop, there), False
-                start = min(stop, there)
-            elif start == there:
-                # As far as the pieces behind are empty it is one write.
-                while stop < end and not pieces.filled[stop // pieces.piece]:
-                    stop = min(end, pieces.end_of(stop // pieces.piece))
-                yield start, stop, True
-                start = stop
-            else:
-                start = stop
-
-    def _first_difference(self, layout: Layout, data: memoryview, start: int) -> int | None:
-        """Where what came differs from what is on the disk; None: nowhere."""
-        there = memoryview(bytearray(len(data)))
-        layout.part.read(there, start)
-        if there == data:
-            return None
-        low, high = 0, len(data)
-        while high - low > 1:  # the first half that differs, again and again
-            middle = (low + high) // 2
-            if there[low:middle] == data[low:middle]:
-                low = middle
-            else:
-                high = middle
-        return start + low
-
-    def _differs(self, layout: Layout, at: int, extent: Extent) -> None:
-        """Bytes that were there are others now: without a repair under way, what follows them is void as well."""
-        assert self.allotment is not None
-        pieces = layout.pieces
-        index = at // pieces.piece
-        if self.allotment.comparison is not None:
-            self.allotment.comparison.differs(index, extent)
-            pieces.fill(index, at - pieces.start_of(index))
-            layout.part.note([(index, pieces.filled[index])])
-            layout.hashing.rewind(pieces.start_of(index))
-        else:
-            self._drop_from(at)
-
-    def _drop_from(self, offset: int) -> None:
-        """Nothing behind `offset` is worth anything."""
-        assert self.layout is not None
-        pieces = self.layout.pieces
-        for index in range(offset // pieces.piece, pieces.count):
-            pieces.fill(index, max(0, min(pieces.filled[index], offset - pieces.start_of(index))))
-        self.layout.part.note(list(enumerate(pieces.filled)))
-        self.layout.hashing.rewind(offset)
+    def _came(self, worker: Worker, extent: Extent) -> None:
+        """Bytes have come: give the source credit if more is there, or compared, than ever before in this attempt."""
+        comparison = None if self.allotment is None else self.allotment.comparison
+        had, self._most = self._most, max(self._most, self.have)
+        if self._most > had if comparison is None else comparison.goes_on(extent):
+            worker.source.worked()
 
     def _look_at(self, worker: Worker, answer: Answer) -> None:
         """Refuse what is no file, by its first bytes, before anything is believed of the answer.
@@ -414,12 +330,13 @@ class Fetching:
         first = worker.first_bytes(answer)
         if not first:
             return  # it broke at once, or is empty, which is looked at when it is there
+        size = answer.validators.size
         try:
             refuse_what_is_no_file(
                 first,
                 content_type=answer.response.headers.get("Content-Type"),
                 name=self.wanted.destination.name,
-                size=answer.validators.size,
+                size=len(first) if size is None and worker.is_all(answer) else size,
                 where=worker.source.resolved or worker.source.url,
                 asked=worker.source.url,
             )
@@ -457,6 +374,7 @@ class Fetching:
                 with self.lock:
                     extent.pos += len(data)
                     self.known.prefix = extent.pos
+                    self._came(worker, extent)
         except PartClosedError:
             return
         finally:

@@ -9,15 +9,16 @@ import requests
 
 from launcher_recovery.operation import Operation
 from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.extent import LocalError
 from launcher_recovery.transfer.connections.fetching import ChangedError, Fetching, SuperfluousError
 from launcher_recovery.transfer.connections.limits import CONNECTIONS, Connections
 from launcher_recovery.transfer.connections.pace import SLOW_S, Pace
 from launcher_recovery.transfer.connections.ramp import Ramp
-from launcher_recovery.transfer.connections.worker import LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.http.lines import Line
 from launcher_recovery.transfer.http.request import CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
 from launcher_recovery.transfer.sources.choice import Choice
-from launcher_recovery.transfer.sources.source import Source
+from launcher_recovery.transfer.sources.source import HeldError, Source
 from launcher_recovery.transfer.sources.waits import WAITS, Waits
 
 TICK_S = 0.02
@@ -84,6 +85,7 @@ class Supervisor:
         self._note_answers(list(fetching.workers))
         self._end_the_silent(now)
         self._end_the_slow(now)
+        self._end_the_outrun()
         self._settle_ended()
 
     def fill_up(self) -> None:
@@ -140,10 +142,13 @@ class Supervisor:
         """End the connections that fetch what has come meanwhile by another one."""
         with self._fetching.happened:
             for worker in [worker for worker in self._fetching.workers if worker.extent is not None]:
-                self._fetching.workers.remove(worker)
-                worker.stop()
-                worker.extent = None
-                self._fetching.ended.append((worker, None))
+                self._dismiss(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        self._fetching.workers.remove(worker)
+        worker.stop()
+        worker.extent = None
+        self._fetching.ended.append((worker, None))
 
     def stop(self) -> None:
         """End every connection at once, and give back what they had."""
@@ -217,6 +222,8 @@ class Supervisor:
             raise error.args[0]
         if isinstance(error, ChangedError) or not isinstance(error, Exception):
             raise error
+        if isinstance(error, HeldError):
+            return  # the next choice sees whom it was led to
         if isinstance(error, SuperfluousError):
             self._ramp.fall_back(working, self._monotonic())
             return
@@ -258,6 +265,17 @@ class Supervisor:
             # Those that are faster take over what it leaves; where all are slow it takes another source.
             if (others_are_faster and len(workers) > 1) or self._has_better(worker, worker.rate, workers):
                 self._leave(worker, _TooSlowError(f"{worker.source.host} had become very slow"))
+
+    def _end_the_outrun(self) -> None:
+        """End those that have lost a race, also while others are not done yet."""
+        with self._fetching.happened:
+            allotment, workers = self._fetching.allotment, list(self._fetching.workers)
+            if allotment is None or allotment.is_comparing:
+                return
+            racing = [worker for worker in workers if worker.rival in workers]
+            for worker in {*racing, *(worker.rival for worker in racing)}:
+                if worker is not None and allotment.is_outrun(worker):
+                    self._dismiss(worker)
 
     def _has_better(self, worker: Worker, rate: float, workers: list[Worker]) -> bool:
         return self._choice.has_better(worker.source, rate, {other.source for other in workers})

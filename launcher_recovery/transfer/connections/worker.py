@@ -6,13 +6,14 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import requests
 import urllib3
 
 from launcher_recovery.redaction import redact_url
+from launcher_recovery.transfer.connections.extent import Extent
+from launcher_recovery.transfer.content.recognising import ENOUGH_BYTES
 from launcher_recovery.transfer.http.body import Body
 from launcher_recovery.transfer.http.lines import Line
 from launcher_recovery.transfer.http.request import Answer
@@ -30,23 +31,9 @@ _GATHER_RATE_S = 0.008
 _GATHER_BYTES = 256 << 10
 _LEAST_READ = 16 << 10
 _RATE_S = 1.0
+# For so long, once there is a byte, more are waited for that tell what the body is.
+_LOOK_S = 1.0
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-
-
-@dataclass
-class Extent:
-    """A part of the file that a connection is to fetch: bytes `pos` to `end`; `end` may come nearer meanwhile."""
-
-    pos: int
-    end: int
-
-    @property
-    def left(self) -> int:
-        return max(0, self.end - self.pos)
-
-
-class LocalError(Exception):
-    """Something here failed, not the other side; `args[0]` is what."""
 
 
 class Worker(threading.Thread):
@@ -111,7 +98,7 @@ class Worker(threading.Thread):
             body.shut()
 
     def first_bytes(self, answer: Answer) -> bytes:
-        """The first bytes of a body, some KiB of it at most, which `receive` or `stream` give again.
+        """The first bytes of a body, as many as tell what it is, which `receive` or `stream` give again.
 
         Raises:
             requests.ConnectionError: it broke before there were any.
@@ -119,12 +106,16 @@ class Worker(threading.Thread):
         assert answer.response is not None
         body, where = self._open(answer), redact_url(answer.response.url)
         try:
-            first = body.peek()
+            first = body.peek(ENOUGH_BYTES, _LOOK_S)
         except (*BROKEN, ValueError, AttributeError) as error:
             raise _broken(where, 0, error) from error
         if not first and answer.end is not None and answer.end > answer.start and not self.is_stopped:
             raise _ended_early(where, answer.end - answer.start)
         return first
+
+    def is_all(self, answer: Answer) -> bool:
+        """Whether the first bytes of a body are all of it."""
+        return self._open(answer).is_over
 
     def _open(self, answer: Answer) -> Body:
         assert answer.response is not None
@@ -219,9 +210,9 @@ class Worker(threading.Thread):
         if now - began >= _RATE_S:
             self.rate = (self.received - had) / (now - began)
             self._since = now, self.received
+            self.source.had_rate(self.rate)
         elif not self.rate and now - self.began_at > 0.2:
             self.rate = self.received / (now - self.began_at)
-        self.source.worked(self.rate if now - began >= _RATE_S else 0.0)
 
     def silent_rate(self, now: float) -> float:
         """Bytes a second since the last measurement: lower than `rate` when little has come since."""

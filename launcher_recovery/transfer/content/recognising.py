@@ -12,6 +12,9 @@ from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.content import error_documents, pointers, web_pages
 from launcher_recovery.transfer.content.model_headers import gguf_problem, safetensors_problem
 
+ENOUGH_BYTES = 8 << 10
+"""So many tell of most bodies what they are: the title of a web page, an error message that has to be whole."""
+
 # What files may begin like, by the end of their names. Files that may begin like a web page:
 _PAGES = frozenset({
     "html", "htm", "xhtml", "shtml", "mhtml", "xml", "xsl", "svg", "rss", "atom", "txt", "text", "md", "markdown",
@@ -37,7 +40,7 @@ def refuse_what_is_no_file(
     """Raise when a body is not the file that was asked for.
 
     Args:
-        first: the first bytes of the body, some KiB of them, or all of it.
+        first: the first bytes of the body, `ENOUGH_BYTES` or some more or less of them, or all of it.
         content_type: the header Content-Type of the answer.
         name: the name that the file is to have; what may begin like text depends on it.
         size: bytes of the whole file, as the answer or the caller says; None: not known.
@@ -114,8 +117,7 @@ def _refuse_error_document(first: bytes, name: str, media_type: str, is_binary: 
 
 
 def _refuse_message(first: bytes, name: str, media_type: str, size: int | None, where: str) -> None:
-    is_whole = len(first) == size or (size is None and len(first) < _LONGEST_MESSAGE)
-    if is_whole and len(first) <= _LONGEST_MESSAGE and media_type.startswith("text/") and web_pages.is_text(first):
+    if len(first) == size and size <= _LONGEST_MESSAGE and media_type.startswith("text/") and web_pages.is_text(first):
         message = error_documents.quoted(first.decode("utf-8", "replace"))
         raise ErrorDocumentError(
             f"{redact_url(where)} answered with text instead of {name}: {message}",

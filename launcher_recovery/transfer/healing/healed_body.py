@@ -19,6 +19,7 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.strategies import Strategy
 from launcher_recovery.transfer.healing.body_log import BodyLog
+from launcher_recovery.transfer.healing.patience import Patience
 from launcher_recovery.transfer.http.body import Body
 from launcher_recovery.transfer.http.representation import Representation, rest_of
 
@@ -68,6 +69,7 @@ class HealedBody:
         ask: sends the handler's request again, for the bytes from the given one on, if they are of the given version.
         operation: checked while it is read and waited.
         backoff: gives the waits between requests in a row that bring nothing.
+        patience: knows for how long the server wants to be left alone.
         silence_s: after so many seconds without a byte a connection has failed.
         log: what is kept of it already; it is longer than `start`, or as long.
         begin_log: called with the first bytes, when there is no `log`; gives one, or None: nothing is kept.
@@ -81,6 +83,7 @@ class HealedBody:
         ask: Callable[[int, Representation], requests.Response],
         operation: Operation,
         backoff: Strategy,
+        patience: Patience,
         silence_s: float,
         *,
         start: int = 0,
@@ -95,6 +98,7 @@ class HealedBody:
         self._ask = ask
         self._operation = operation
         self._backoff = backoff
+        self._patience = patience
         self._silence_s = silence_s
         self._log = log
         self._begin_log: Callable[[], BodyLog | None] | None = begin_log if log is None else None
@@ -246,11 +250,13 @@ class HealedBody:
             self._tries += 1
             if self._tries > TRIES:
                 self._give_up(error, f"{TRIES} requests in a row brought nothing")
+            asked_to_wait = max(asked_to_wait, self._patience.left())
             if asked_to_wait > LONGEST_WAIT_S:
                 self._give_up(error, f"the server wants {asked_to_wait:g} s to pass before the next request")
             logger.info("the response of %s goes on at byte %d: %s", *self._told(error))
-            if error is not None:
-                delay = min(self._backoff.calculate_delay(self._tries), LONGEST_WAIT_S)
+            delay = 0.0 if error is None else min(self._backoff.calculate_delay(self._tries), LONGEST_WAIT_S)
+            if error is not None or asked_to_wait:
+                self._patience.waits_itself()
                 self._wait(max(delay, asked_to_wait))
             answer = self._answer(error)
             if not isinstance(answer, requests.Response):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +17,10 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.strategies import Strategy
 from launcher_recovery.transfer.healing.body_log import BodyLog
-from launcher_recovery.transfer.healing.healed_body import Connection, HealedBody
+from launcher_recovery.transfer.healing.healed_body import LONGEST_WAIT_S, Connection, HealedBody
 from launcher_recovery.transfer.healing.healed_response import HealedResponse, headers_of_whole
 from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+from launcher_recovery.transfer.healing.patience import Patience
 from launcher_recovery.transfer.http import wire_log
 from launcher_recovery.transfer.http.representation import Representation, Rest, rest_of, sent_with
 
@@ -82,18 +84,52 @@ class HealedRequest:
         self._kwargs = {**kwargs, "stream": True}
         self._operation = operation
         self._url = str(request.url)
+        self._patience = Patience(self._url, operation.operation_id)
         self._silence_s = _read_timeout(kwargs.get("timeout")) or SILENCE_S
         self._had = 0
 
     def send(self) -> requests.Response:
-        """The response, healed if that can be."""
-        response = self._from_kept()
-        if response is None:
-            response = self._send(self._request, **self._kwargs)
+        """The response, healed if that can be; not before the server may be asked.
+
+        Raises:
+            requests.HTTPError: that is so long in coming that it is left to the operation.
+        """
+        self._be_patient()
+        try:
+            response = self._from_kept()
+            if response is None:
+                response = self._sent(self._send, self._request, self._kwargs)
+        finally:
+            self._patience.waits_itself()  # the handler sees what the server asks for
         if not isinstance(response.raw, HealedResponse):
             self._heal(response)
         if not self._is_streamed:
             _ = response.content  # which reads it, as requests does
+        return response
+
+    def _be_patient(self) -> None:
+        """Wait while the server is to be left alone, as it has told somebody else."""
+        left = self._patience.left()
+        if left <= 0:
+            return
+        error = self._patience.waits_itself()
+        if left > LONGEST_WAIT_S:
+            raise error
+        logger.info("%s is asked in %.0f s: %s", redact_url(self._url), left, error)
+        self._operation.wait(left)
+
+    def _sent(
+        self, send: Callable[..., requests.Response], request: requests.PreparedRequest, kwargs: dict[str, Any]
+    ) -> requests.Response:
+        """The answer to a request, after what it says was taken note of."""
+        asked_at = time.monotonic()
+        try:
+            response = send(request, **kwargs)
+        except requests.HTTPError as error:  # of a hook of the handler
+            if error.response is not None:
+                self._patience.heard(error.response, asked_at)
+            raise
+        self._patience.heard(response, asked_at)
         return response
 
     def _from_kept(self) -> requests.Response | None:
@@ -144,7 +180,7 @@ class HealedRequest:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_TIMEOUT_S, SILENCE_S)
         with ours():  # also when the handler reads the body, long after it was sent
-            response = (send or self._session.send)(request, **kwargs)
+            response = self._sent(send or self._session.send, request, kwargs)
         for one in (*response.history, response):
             for name in ("Range", "If-Range"):
                 if one.request is not None:
@@ -169,6 +205,7 @@ class HealedRequest:
             self._ask,
             self._operation,
             self._backoff,
+            self._patience,
             self._silence_s,
             begin_log=lambda: self._begin_log(representation, list(raw.headers.items())),
         )
@@ -189,6 +226,7 @@ class HealedRequest:
             self._ask,
             self._operation,
             self._backoff,
+            self._patience,
             self._silence_s,
             start=start,
             log=log,

@@ -15,6 +15,10 @@ server gives a validator which proves that the rest belongs to what is there: a 
 Content-Encoding, a date that is as good. All other responses are those of requests, byte by byte. What cannot be healed
 raises what it would have raised without healing, and the operation decides on another attempt.
 
+A server that has asked somebody in this process to be left alone, by Retry-After, is: a short while is waited for
+before it is asked, and for a longer one the handler gets the error on which its operation waits. What a server asks of
+a handler holds for downloads as well.
+
 The progress that is shown is left to the handler. But an attempt in which the kept part of a body grew has moved,
 whatever its handler reports (`Operation.has_moved`): its failure begins the count of failed attempts anew.
 """

@@ -7,14 +7,18 @@ import io
 import select
 import socket
 import ssl
+import time
 from typing import Any
 
 import requests
+import urllib3
 
 from launcher_recovery.transfer.http.lines import shut
 
 # Read at a time where only the slow way is open; no less than what http.client may have read ahead.
 _SLOW_READ = max(1 << 16, io.DEFAULT_BUFFER_SIZE)
+# The last two: it was closed in this moment, from another thread.
+_BROKEN = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError, AttributeError)
 
 
 class Body:
@@ -41,20 +45,40 @@ class Body:
         self._problem: Exception | None = None
         self._rest = b""
         self._has_begun = False
+        self._has_ended = False
 
     def is_of(self, response: requests.Response) -> bool:
         """Whether it is the body of that response."""
         return self._response is response
 
-    def peek(self) -> bytes:
-        """The first bytes that there are, some KiB of them, as soon as there are any; they are read again later.
+    def peek(self, least: int = 1, seconds: float = 0.0) -> bytes:
+        """The first bytes, which are read again later.
+
+        Args:
+            least: how many are waited for, unless it is over before; there may be more.
+            seconds: for how long more than the first of them are waited for.
 
         Raises:
-            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed.
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the connection failed before the first.
         """
+        until = time.monotonic() + seconds
         if not self._rest:
             self._rest = self._read_more()
+        while 0 < len(self._rest) < least and not self.is_over and time.monotonic() < until:
+            try:
+                more = self._read_more()
+            except _BROKEN as error:
+                self._problem = error  # what came before is handed over first
+                break
+            if not more:
+                break
+            self._rest += more
         return self._rest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing comes behind what was looked at, as far as that is known by now."""
+        return self._has_ended if self._plain is None else not self._plain.length
 
     def read_into(self, view: memoryview) -> int:
         """Read what there is, at least a byte, into `view`; 0 when the body is over.
@@ -103,13 +127,17 @@ class Body:
         return count
 
     def _read_more(self) -> bytes:
+        if self._problem is not None:
+            raise self._problem
         if self._plain is None:
             read1 = getattr(self._raw, "read1", None)
-            return (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
+            data: bytes = (read1(_SLOW_READ) if read1 is not None else self._raw.read(_SLOW_READ)) or b""
+            self._has_ended = not data
+            return data
         fp = self._plain
         if not fp.length or fp.fp is None:
             return b""
-        data: bytes = fp.fp.read1(min(_SLOW_READ, fp.length))
+        data = fp.fp.read1(min(_SLOW_READ, fp.length))
         self._has_begun = True
         self._took(len(data))
         return data

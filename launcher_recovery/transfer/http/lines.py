@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import time
@@ -18,10 +19,10 @@ class Line:
     """What one thread has open to a server before there is a response; see `Body.shut` for what comes then.
 
     While a name is looked up, and until the server has accepted a connection, nothing can be ended; that has a limit of
-    its own.
+    its own. So has what goes by an adapter that is not one of requests itself: somebody wants it to be used.
 
     Args:
-        session: of requests, made for this thread alone; its adapters are replaced.
+        session: of requests, made for this thread alone; its adapters are replaced by ones with the same settings.
         monotonic: the clock, in seconds.
     """
 
@@ -32,8 +33,9 @@ class Line:
         self._lock = threading.Lock()
         self._held: socket.socket | None = None
         self._is_shut = False
-        for prefix in list(session.adapters):
-            session.mount(prefix, _Adapter(self))
+        for prefix, adapter in list(session.adapters.items()):
+            if type(adapter) is HTTPAdapter:
+                session.mount(prefix, _Adapter(self, adapter))
 
     def shut(self) -> None:
         """End it from another thread; nothing can be opened any more."""
@@ -80,9 +82,10 @@ def shut(opened: socket.socket) -> None:
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, like: Any) -> None:
         self._line = line
-        super().__init__()
+        made: Any = self  # the types of requests do not know how it is copied
+        made.__setstate__(like.__getstate__())
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -104,8 +107,46 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = classes
 
 
+class _Head:
+    """What a response reads its head from: knows the last line."""
+
+    def __init__(self, file: Any) -> None:
+        self.last = b""
+        self._file = file
+
+    def readline(self, *limit: int) -> bytes:
+        self.last = self._file.readline(*limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Response(http.client.HTTPResponse):
+    """A response whose head has an end.
+
+    http.client takes the end of the connection for one: a body of no length, or of the first digits of its length,
+    would be believed.
+    """
+
+    def begin(self) -> None:
+        if self.headers is not None:
+            return
+        file: Any = self.fp
+        head: Any = _Head(file)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = file
+        if not head.last:
+            raise http.client.RemoteDisconnected("Remote end closed connection in the middle of the head")
+
+
 class _Held(urllib3.connection.HTTPConnection):
     line: Line
+    response_class = _Response
     _twin: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:

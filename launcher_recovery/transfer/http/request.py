@@ -18,7 +18,8 @@ from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
 from launcher_recovery.transfer.healing.healed_request import ours
-from launcher_recovery.transfer.sources.source import Source, same_origin
+from launcher_recovery.transfer.http.validators import Validators
+from launcher_recovery.transfer.sources.source import HeldError, Source, same_origin
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_BYTE_TIMEOUT_S = 30.0
@@ -27,27 +28,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"^bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)$")
 _WHOLE_RANGE = re.compile(r"^bytes \*/(\d{1,18})$")
 _MESSAGE_BYTES = 8192
-
-
-@dataclass(frozen=True)
-class Validators:
-    """What identifies one version of a file on a server; `size` is in bytes."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-    size: int | None = None
-
-    @property
-    def condition(self) -> str | None:
-        """The value for If-Range: a strong ETag, else the date; weak ETags must not be used for it (§13.1.5)."""
-        if self.etag is not None and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-    def same_file(self, other: Validators) -> bool:
-        """Whether nothing that both know differs."""
-        pairs = ((self.etag, other.etag), (self.last_modified, other.last_modified), (self.size, other.size))
-        return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)
@@ -99,7 +79,7 @@ def ask(
 
     Raises:
         NotThatFile: the range cannot be had, or (`FileChangedError`) is one of another version.
-        requests.RequestException: no answer, or one that is an error.
+        requests.RequestException: no answer, or one that is an error; `HeldError`: it is not the time to ask.
         AddressExpiredError: the address is signed, and no longer valid.
         UnexpectedContentError: the answer is not a file.
     """
@@ -172,6 +152,9 @@ def _follow(session: requests.Session, source: Source, headers: Mapping[str, str
             )
         if target in seen:
             raise requests.TooManyRedirects(f"{redact_url(url)} redirects in a circle")
+        if source.is_held(target):
+            source.resolved = target  # which says whom to wait for, and is asked first afterwards
+            raise HeldError(f"the server to which {redact_url(url)} redirects is to be left alone")
         seen.add(target)
         url, led_by = target, url
     raise requests.TooManyRedirects(f"{redact_url(source.url)} redirects more than {MOST_REDIRECTS} times")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import OtherFileError, Source
 
@@ -52,6 +52,7 @@ class Comparison:
         self._due = bytearray(pieces.count)
         """The pieces that are still to be compared with `source`, one byte for each."""
         self._extent: Extent | None = None
+        self._reached = 0
         self._found: int | None = None
         self._looks = 0
         self.source: Source | None = None
@@ -98,7 +99,7 @@ class Comparison:
             rounds = {source: bytearray(is_due(i, source) for i in range(self._pieces.count)) for source in usable}
             best = max(usable, key=lambda source: sum(rounds[source]), default=None)
             if best is not None and any(rounds[best]):
-                self.source, self._due, self._extent = best, rounds[best], None
+                self.source, self._due, self._extent, self._reached = best, rounds[best], None, 0
                 return True
         return False
 
@@ -152,6 +153,11 @@ class Comparison:
         self._was_replaced[index] = True
         if not self._looks:
             extent.end = min(extent.end, self._pieces.end_of(index))
+
+    def goes_on(self, extent: Extent) -> bool:
+        """Whether `source` has been compared further than it had been before."""
+        had, self._reached = self._reached, max(self._reached, extent.pos)
+        return self._reached > had
 
     @property
     def _cursor(self) -> int:

@@ -14,10 +14,12 @@ import requests
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.connections.worker import BROKEN, SILENCE_S, Extent
+from launcher_recovery.transfer.connections.extent import Extent
+from launcher_recovery.transfer.connections.worker import BROKEN, SILENCE_S
 from launcher_recovery.transfer.disk.folders import explained
 from launcher_recovery.transfer.http.body import Body
-from launcher_recovery.transfer.http.request import Answer, NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import Answer, NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Checksum, Digests, piece_hasher
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.pieces import Pieces

@@ -48,13 +48,17 @@ class Durability:
             if self._bytes >= SYNC_BYTES:
                 self._more.notify()
 
-    def stop(self, wait: bool = True) -> None:
-        """End; a sync that is under way is waited for, if `wait`."""
+    def stop(self) -> None:
+        """End, without waiting for a sync that is under way."""
         with self._more:
             self._is_stopped = True
             self._more.notify()
-        if wait and self._thread.is_alive():
-            self._thread.join()
+
+    def has_ended(self, seconds: float) -> bool:
+        """Whether nothing is under way any more, after `stop`; waited for, so many seconds at most."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def mark(self) -> None:
         """Sync now, and keep in the journal what is durable by that."""

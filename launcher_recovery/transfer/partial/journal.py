@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.hashers import PIECE_ALGORITHM
 from launcher_recovery.transfer.partial import part
 from launcher_recovery.transfer.partial.pieces import Pieces

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Digests
 from launcher_recovery.transfer.partial.buffers import Buffers
 from launcher_recovery.transfer.partial.durability import Durability
@@ -81,6 +81,11 @@ class Layout:
                 if pieces.is_complete(index)
             ]
 
+    def runs(self) -> list[tuple[int, int]]:
+        """What is there, from the front, as (start, end), hashed or not."""
+        with self._lock:
+            return self.pieces.runs()
+
     def start(self) -> None:
         """Keep what identifies the version, before any byte of it is written; then begin to hash and sync."""
         self.keep()
@@ -102,9 +107,9 @@ class Layout:
                 self._is_kept = self._keep(transfer)
             return self._is_kept
 
-    def stop(self, wait: bool = False) -> None:
-        """End the threads; `wait` for a sync that is under way."""
-        self.durability.stop(wait)
+    def stop(self) -> None:
+        """End the threads, that of `durability` after the sync that is under way."""
+        self.durability.stop()
         self.hashing.stop()
 
 

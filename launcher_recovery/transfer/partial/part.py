@@ -3,6 +3,9 @@
 The note is written right after the data, so that after kill -9 it says what is there to the byte: what a process has
 given to the kernel stays as long as that runs. It holds the id of the boot; after a power cut it says nothing, and the
 journal in the store does, which is written only after the data was synced.
+
+It begins at a block of its own. Data that is safe on the disk is never written again, nor is what shares a block with
+it, since a disk that loses its power in the middle of that may lose all of the block.
 """
 
 from __future__ import annotations
@@ -15,19 +18,21 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from launcher_recovery.errors import RecoveryError
+from launcher_recovery.errors import PartInUseError, RecoveryError
 
 # Magic, id of the transfer, digest of the boot's id, size, bytes of a piece; a checksum of these follows.
 _FOOTER = struct.Struct("<8s16s16sQQ")
 _CHECK = struct.Struct("<I")
 _COUNT = struct.Struct("<Q")
-_MAGIC = b"LRPART2\n"
+_MAGIC = b"LRPART3\n"
 _FOOTER_BYTES = _FOOTER.size + _CHECK.size
+# What a disk writes at once, and a file system as well; those that give out larger blocks write parts of them.
+_BLOCK = 4096
 # Where folders cannot be synced, or not by this user.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 # How often a file that is not at its path any more, since another program has just published it, is let go.
@@ -35,12 +40,10 @@ _MOST_LOOKS = 10
 # What is given to the kernel at once. It takes a block of memory of that size for it, and large ones are what a virtual
 # machine has given back to its host: having them returned takes ten times as long as the copying (measured on ext4).
 _AT_ONCE = 256 << 10
+# How often it is looked whether the disk is to be waited for still.
+_LOOK_S = 0.02
 
 Data = Union[bytes, bytearray, memoryview]
-
-
-class PartInUseError(RecoveryError, BlockingIOError):
-    """Another program writes to the partial."""
 
 
 class PartClosedError(RecoveryError):
@@ -89,9 +92,10 @@ def read_note(path: Path) -> Note | None:
             if not piece:
                 return None
             count = -(-size // piece)
-            if length != size + count * _COUNT.size + _FOOTER_BYTES:
+            start = _start_of_note(size)
+            if length != start + count * _COUNT.size + _FOOTER_BYTES:
                 return None
-            file.seek(size)
+            file.seek(start)
             filled = struct.unpack(f"<{count}Q", file.read(count * _COUNT.size))
     except (OSError, struct.error):  # the latter: it was cut meanwhile
         return None
@@ -137,7 +141,7 @@ class Part:
             self._size = size
             if self.length > size:
                 os.ftruncate(self._fd, size)
-            _write(self._fd, note, size)
+            _write(self._fd, note, _start_of_note(size))
 
     def write(self, data: Data, offset: int, filled: Sequence[tuple[int, int]] = ()) -> None:
         """Write `data` at `offset`, then note for each (piece, bytes) how far it is filled."""
@@ -146,7 +150,7 @@ class Part:
             _write(self._fd, data, offset)
             for index, number in filled:
                 assert self._size is not None
-                _write(self._fd, _COUNT.pack(number), self._size + index * _COUNT.size)
+                _write(self._fd, _COUNT.pack(number), _start_of_note(self._size) + index * _COUNT.size)
 
     def note(self, filled: Sequence[tuple[int, int]]) -> None:
         """Note for each (piece, bytes) how far it is filled, without writing data."""
@@ -177,26 +181,30 @@ class Part:
         self._check_open()
         getattr(os, "fdatasync", os.fsync)(self._fd)
 
-    def publish(self, destination: Path) -> None:
+    def publish(self, destination: Path, check: Callable[[], object] | None = None) -> None:
         """Make it the destination, durably and at once: nobody ever sees half a file there.
+
+        Args:
+            check: called again and again while the disk is waited for. What it raises ends that at once, and this with
+                it; from when the file is at its place, it is not asked any more: then it has succeeded.
 
         Raises:
             OSError: it cannot be moved there; what is there of it, and its note, stay as they are.
+            Exception: what `check` raises; so does it all.
         """
         # The long wait comes while the note is still there, so that a kill in it costs nothing.
         if self._size is not None:
-            self.sync()
+            _do(self.sync, check)
         with self._lock:
             self._check_open()
             note = self._cut_note()
-            os.fsync(self._fd)
+            _do(lambda: os.fsync(self._fd), check, lambda: self._put_back(note))
             if os.name == "nt":  # a file that is open cannot be renamed there
                 self._close()
             try:
                 os.replace(self.path, destination)
             except OSError:
-                with contextlib.suppress(OSError):
-                    self._put_back(note)
+                self._put_back(note)
                 raise
         sync_folder(destination.parent)
         if self.path.parent != destination.parent:
@@ -206,13 +214,15 @@ class Part:
     def _cut_note(self) -> bytes:
         if self._size is None:
             return b""
-        note = os.pread(self._fd, max(0, self.length - self._size), self._size) if hasattr(os, "pread") else b""
+        start = _start_of_note(self._size)
+        note = os.pread(self._fd, max(0, self.length - start), start) if hasattr(os, "pread") else b""
         os.ftruncate(self._fd, self._size)
         return note
 
     def _put_back(self, note: bytes) -> None:
         if self._is_open and self._size is not None:
-            _write(self._fd, note, self._size)
+            with contextlib.suppress(OSError):
+                _write(self._fd, note, _start_of_note(self._size))
 
     def discard(self) -> None:
         """Delete it."""
@@ -237,6 +247,45 @@ class Part:
     def _check_open(self) -> None:
         if not self._is_open:
             raise PartClosedError("the attempt is over")
+
+
+def _do(
+    job: Callable[[], object], check: Callable[[], object] | None, undo: Callable[[], object] = lambda: None
+) -> None:
+    """Have a call of the system made, which nothing can end, by a thread that is left to it when `check` raises.
+
+    Args:
+        undo: called then.
+    """
+    if check is None:
+        job()
+        return
+    is_done, errors = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            is_done.set()
+
+    threading.Thread(target=run, name="recovery-sync", daemon=True).start()
+    while True:
+        has_ended = is_done.wait(_LOOK_S)
+        if errors:
+            raise errors[0]
+        try:
+            check()
+        except BaseException:
+            undo()
+            raise
+        if has_ended:
+            return
+
+
+def _start_of_note(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def sync_folder(folder: Path) -> None:
@@ -321,7 +370,6 @@ def _lock_file(fd: int, path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = f"another program is writing to {path}; it is tried again when that has ended"
-        raise PartInUseError(errno.EWOULDBLOCK, message) from None
+        raise PartInUseError(str(path)) from None
     except OSError:
         return  # a file system without locks

@@ -119,6 +119,19 @@ class Pieces:
         if start is not None:
             yield from _without(start, end, ends)
 
+    def runs(self) -> list[tuple[int, int]]:
+        """What is there, from the front, as (start, end)."""
+        found: list[tuple[int, int]] = []
+        for index, filled in enumerate(self.filled):
+            start = self.start_of(index)
+            if not filled:
+                continue
+            if found and found[-1][1] == start:
+                found[-1] = found[-1][0], start + filled
+            else:
+                found.append((start, start + filled))
+        return found
+
     def divided(self, piece: int) -> Pieces:
         """The same bytes in pieces of another length, of which no hash is known; without what lies behind a gap."""
         other = Pieces(self.size, piece)

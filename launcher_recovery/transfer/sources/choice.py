@@ -34,6 +34,8 @@ class Choice:
         self._shunned: set[Source] = set()
         self._brought: set[Source] = set()
         self._last_error: BaseException | None = None
+        for source in sources:
+            source.is_held = self._is_held
 
     def best(
         self,
@@ -136,6 +138,9 @@ class Choice:
 
     def _left(self, source: Source) -> float:
         return self._seconds(self._longest(source))
+
+    def _is_held(self, url: str) -> bool:
+        return self._seconds(url) > 0
 
     def _longest(self, source: Source) -> str:
         """Of the address of a source and the one behind its redirects, that which is to be left alone for longer."""

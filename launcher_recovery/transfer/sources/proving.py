@@ -7,18 +7,26 @@ import requests
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.http.body import Body
-from launcher_recovery.transfer.http.request import NotThatFile, Validators, ask
+from launcher_recovery.transfer.http.request import NotThatFile, ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.layout import Layout
 from launcher_recovery.transfer.sources.source import OtherFileError, Source
 
 SAMPLE = 256 << 10
 """Bytes of a sample."""
 
+# Where pieces are not whole, so many make a sample.
+_LEAST = 64 << 10
 _SILENCE_S = 5.0
 
 
 def prove(
-    source: Source, session: requests.Session, layout: Layout | None, has_checksum: bool, is_comparing: bool = False
+    source: Source,
+    session: requests.Session,
+    layout: Layout | None,
+    has_checksum: bool,
+    is_comparing: bool = False,
+    is_racing: bool = False,
 ) -> None:
     """Return when the source may be used.
 
@@ -28,6 +36,8 @@ def prove(
             nothing would tell that a mirror has the same file.
         is_comparing: what is there is known to be wrong, so that it is nothing to compare with; a checksum proves what
             comes of it.
+        is_racing: another connection is at what this one is to fetch, so that nothing is won by one that is not proven:
+            with a checksum, fewer than two pieces are then compared as far as they are there.
 
     Raises:
         OtherFileError: it has another file.
@@ -37,7 +47,7 @@ def prove(
     if is_comparing:
         source.is_proven = True
         return
-    samples = [] if layout is None else _samples(layout, has_checksum)
+    samples = [] if layout is None else _samples(layout, has_checksum, is_racing)
     if not samples and not has_checksum:
         raise IntegrityError(f"nothing proves that the mirror {redact_url(source.url)} has the same file")
     for start, end in samples:
@@ -50,21 +60,30 @@ def prove(
 
 
 def has_samples(layout: Layout, has_checksum: bool) -> bool:
-    """Whether there is enough to compare with what a source has."""
-    return bool(_samples(layout, has_checksum))
+    """Whether there is enough to compare with what a source has that is to race."""
+    return bool(_samples(layout, has_checksum, is_racing=True))
 
 
-def _samples(layout: Layout, has_checksum: bool) -> list[tuple[int, int]]:
+def _samples(layout: Layout, has_checksum: bool, is_racing: bool) -> list[tuple[int, int]]:
     """The beginning of the first piece and the end of the last, as far apart as can be had; of fewer than two, none.
 
     Where a checksum proves the whole, pieces serve that are only to be hashed: how far that is is a matter of chance.
+    So do parts of fewer pieces for one that is to race, since a slow connection is long with two.
     """
     there = layout.complete()
     hashed = [piece for piece in there if piece[2]]
     known = hashed if len(hashed) > 1 or not has_checksum else there
-    if len(known) < 2:
+    if len(known) > 1:
+        (first, first_end, _), (last, last_end, _) = known[0], known[-1]
+        return [(first, min(first + SAMPLE, first_end)), (max(last_end - SAMPLE, last), last_end)]
+    if not has_checksum or not is_racing:
         return []
-    (first, first_end, _), (last, last_end, _) = known[0], known[-1]
+    runs = [(start, end) for start, end in layout.runs() if end - start >= _LEAST]
+    if not runs or runs[-1][1] - runs[0][0] < 2 * _LEAST:
+        return []
+    (first, first_end), (last, last_end) = runs[0], runs[-1]
+    if len(runs) == 1:
+        first_end = last = (first + last_end) // 2
     return [(first, min(first + SAMPLE, first_end)), (max(last_end - SAMPLE, last), last_end)]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import requests
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.transfer.sources import metalink
 
 if TYPE_CHECKING:
-    from launcher_recovery.transfer.http.request import Validators
+    from launcher_recovery.transfer.http.validators import Validators
     from launcher_recovery.transfer.integrity.checksums import Checksum
 
 # How much of a source's score the newest measurement is.
@@ -30,6 +32,10 @@ class OtherFileError(IntegrityError):
     def __init__(self, text: str, size: int | None = None) -> None:
         super().__init__(text)
         self.size = size
+
+
+class HeldError(requests.RequestException):
+    """A redirect leads to a server that is to be left alone for a while; nothing is wrong with the source."""
 
 
 class Source:
@@ -57,6 +63,8 @@ class Source:
         self.error: Exception | None = None
         """What it failed with last."""
         self.wrong_pieces = 0
+        self.is_held: Callable[[str], bool] = lambda url: False
+        """Whether the server of an address is to be left alone, to which a redirect leads."""
         self.mirrors: list[str] = []
         self.checksums: list[Checksum] = []
         self._strikes = 0
@@ -80,10 +88,13 @@ class Source:
         if self.is_given and same_site(url, self.url):
             self.checksums += [checksum for checksum in checksums if checksum not in self.checksums]
 
-    def worked(self, rate: float = 0.0) -> None:
-        """It sent bytes; `rate` is what a connection had over the last while, in bytes a second."""
+    def worked(self) -> None:
+        """It brought the file on; to send again what is there does not count, since that may go on for ever."""
         self._strikes = 0
         self._is_forgiven = False
+
+    def had_rate(self, rate: float) -> None:
+        """What a connection to it had over the last while, in bytes a second; 0 says nothing."""
         if rate > 0:
             self.rate = rate if not self.rate else (1 - _NEWEST) * self.rate + _NEWEST * rate
 

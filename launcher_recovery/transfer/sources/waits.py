@@ -93,8 +93,11 @@ class Waits:
 
 
 def _server(url: str) -> _Server:
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower())
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower())
+    except ValueError:  # no address, which whoever asks it finds out
+        return "", None
 
 
 WAITS = Waits()

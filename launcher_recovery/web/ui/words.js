@@ -25,6 +25,7 @@ const WAITING_FOR = {
   breaker: "this server failed several times, so it gets a rest",
   disk_space: "waiting for free disk space",
   disk: "waiting for the disk to be back",
+  program: "waiting for another program",
   slot: "waiting for its turn",
 };
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher_recovery.transfer.connections.allotment import HELP_S, Allotment
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import Source
@@ -106,6 +106,19 @@ def test_extents_get_shorter_towards_the_end_and_not_shorter_than_a_piece() -> N
     assert sum(lengths) == 64
 
 
+def test_extents_of_short_pieces_are_not_shorter_than_a_mebibyte() -> None:
+    """However many pieces that are, so that there are not many requests towards the end."""
+    pieces, allotment = made(64 * MIB + 100, MIB // 4, connections=4)
+    worker = Connection(rate=100 * MIB)
+    lengths = []
+    while (given := take(allotment, worker)) is not None:
+        lengths.append(given[1] - given[0])
+        fetch(pieces, worker)
+    assert min(lengths) == MIB
+    assert len(lengths) == 22
+    assert sum(lengths) == 64 * MIB + 100
+
+
 def test_no_more_connections_get_something_than_there_are_to_be() -> None:
     _, allotment = made(64 * MIB, connections=2)
     first, second, third = Connection(), Connection(), Connection()
@@ -158,6 +171,67 @@ def test_a_rival_takes_half_and_fetches_the_last_piece_as_well() -> None:
     assert seen == [(4, 8), (2, 4), (1, 2), (0, 1)]
     slow.extent = None
     assert take(allotment, fast, slow) is None
+
+
+def test_what_a_rival_has_fetched_is_not_given_to_it_again() -> None:
+    """While the one that it was to be faster than is still at it, and others have not done theirs either."""
+    pieces, allotment = made(4 * MIB)
+    slow, other = Connection(Extent(3 * MIB, 4 * MIB), rate=100.0), Connection(Extent(0, 3 * MIB), rate=100.0)
+    fast = Connection(rival=slow)
+    assert take(allotment, fast, slow, other) == (3 * MIB, 4 * MIB)
+    fetch(pieces, fast)
+    assert take(allotment, fast, slow, other) is None
+
+
+def test_a_rival_begins_where_bytes_are_missing() -> None:
+    """An earlier one, whose source failed, was further than the connection that is still at it."""
+    pieces, allotment = made(6 * MIB)
+    slow = Connection(Extent(0, 6 * MIB), rate=100.0)
+    first = Connection(rival=slow)
+    for expected in ((3, 6), (2, 3), (1, 2), (0, 1)):
+        assert take(allotment, first, slow) == (expected[0] * MIB, expected[1] * MIB)
+        if expected[0]:
+            fetch(pieces, first)
+    fetch(pieces, first, 1000)
+    idle = Connection(rate=100 * MIB)
+    assert take(allotment, idle, slow) is None  # nobody races by himself
+    assert not allotment.has_work([slow])  # type: ignore[list-item]
+    second = Connection(rival=slow)
+    assert take(allotment, second, slow) == (1000, MIB)
+
+
+def test_half_of_what_is_missing_is_what_a_rival_takes() -> None:
+    pieces, allotment = made(8 * MIB)
+    slow = Connection(Extent(0, 8 * MIB), rate=100.0)
+    for index in range(4):
+        pieces.fill(index, MIB)
+    assert take(allotment, Connection(rival=slow), slow) == (6 * MIB, 8 * MIB)
+    assert slow.extent == Extent(0, 6 * MIB)
+
+
+def test_nobody_else_helps_where_most_has_come_already() -> None:
+    """What is shorter than two pieces would be fetched twice, and by the same source."""
+    pieces, allotment = made(8 * MIB, connections=2)
+    slow = Connection(Extent(0, 8 * MIB), rate=100.0)
+    for index in range(7):
+        pieces.fill(index, MIB)
+    assert take(allotment, Connection(), slow) is None
+    assert slow.extent == Extent(0, 8 * MIB)
+
+
+def test_a_connection_is_outrun_once_all_that_it_is_at_has_come() -> None:
+    pieces, allotment = made(4 * MIB)
+    slow = Connection(Extent(2 * MIB, 4 * MIB))
+    worker: Any = slow
+    pieces.fill(2, MIB)
+    pieces.fill(3, MIB - 1)
+    assert not allotment.is_outrun(worker)
+    pieces.fill(3, MIB)
+    assert allotment.is_outrun(worker)
+    slow.extent = Extent(4 * MIB, 4 * MIB)  # it is done by itself
+    assert not allotment.is_outrun(worker)
+    slow.extent = None
+    assert not allotment.is_outrun(worker)
 
 
 def test_the_slowest_is_the_one_that_needs_longest_if_that_is_long(monkeypatch: pytest.MonkeyPatch) -> None:

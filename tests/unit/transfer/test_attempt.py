@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery.errors import IntegrityError, UnexpectedContentError
+from launcher_recovery.errors import ErrorDocumentError, IntegrityError, LoginRequiredError, UnexpectedContentError
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.transfer.connections import fetching
-from tests.origin import Answer, File, Origin, Request
+from launcher_recovery.transfer.disk import space
+from launcher_recovery.transfer.disk.reservations import RESERVATIONS
+from launcher_recovery.transfer.partial.part import Part
+from tests.origin import Answer, Behaviour, File, Origin, Request, Silence
 from tests.origin import behaviours as act
-from tests.transfers import Downloads, turn
+from tests.transfers import Downloads, turn, with_pieces
 
 PIECE = 64 << 10
 FILE = File(12 * PIECE + 7)
@@ -73,6 +77,75 @@ def leave(origin: Origin, store: MemoryPersistence, path: Path, count: int, **op
 def saying_its_digest(request: Request, file: File, due: Answer) -> Answer:
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     return due.having("Repr-Digest", f"sha-256=:{digest}:")
+
+
+def dribbled(behaviour: Behaviour) -> Behaviour:
+    """A short body comes in three parts, of which the first says nothing."""
+
+    def answer(request: Request, file: File, due: Answer) -> Answer:
+        page = behaviour(request, file, due)
+        (body,) = page.body
+        assert isinstance(body, bytes)
+        return replace(page, body=(body[:1], Silence(0.05), body[1:20], Silence(0.05), body[20:]))
+
+    return answer
+
+
+# -- what it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (act.login_page, LoginRequiredError),
+        (act.disguised_page, LoginRequiredError),
+        (act.json_error, ErrorDocumentError),
+    ],
+)
+def test_what_is_no_file_is_recognised_also_when_its_first_bytes_are_long_in_coming(
+    origin: Origin,
+    downloads: Downloads,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Behaviour,
+    error: type[Exception],
+) -> None:
+    turn({"look_s": 30.0}, monkeypatch.setattr)
+    with pytest.raises(error):
+        downloads(origin.add(FILE, dribbled(behaviour)), path)
+    assert len(origin.requests()) == 1
+    assert not path.exists()
+
+
+# -- how it is laid out ---------------------------------------------------------------------------------------
+
+
+def test_where_the_hashes_are_of_another_file_than_the_first_source_has_a_mirror_is_asked(
+    origin: Origin, mirror: Origin, downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of that other file is forgotten, and what was reserved for it; nobody says how long the right one is."""
+    monkeypatch.setattr(space, "preallocate", lambda fd, size: False)
+    reserved = RESERVATIONS.on(tmp_path)
+    options = with_pieces(tmp_path, mirror.add(FILE), FILE, PIECE)
+    told = options["metalink"].read_text()
+    options["metalink"].write_text(told.replace(f"<size>{FILE.size}</size>", ""))
+    downloads(origin.add(LONGER), tmp_path / "model.bin", sha256=FILE.sha256, **options)
+    assert RESERVATIONS.on(tmp_path) == reserved
+    assert downloads.outcomes == [("success", None)]
+    assert (tmp_path / "model.bin").read_bytes() == FILE.content()
+
+
+def test_a_disk_that_fails_when_the_partial_is_laid_out_is_no_reason_to_ask_a_mirror(
+    origin: Origin, mirror: Origin, downloads: Downloads, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(Part, "lay_out", fail)
+    with pytest.raises(OSError, match="the disk fails"):
+        downloads(origin.add(FILE), path, sha256=FILE.sha256, sources=[mirror.add(FILE)])
+    assert (len(origin.requests()), len(mirror.requests())) == (1, 0)
 
 
 # -- what changes ---------------------------------------------------------------------------------------------
@@ -191,7 +264,10 @@ def test_where_nobody_has_it_there_is_an_end_to_it(
 ) -> None:
     """Each is asked for its file, and once more to see that it is not the way that made it wrong."""
     sources = [mirror.add(LONGER), third.add(replace(FILE, version=2, size=FILE.size - 1))]
-    with pytest.raises(UnexpectedContentError, match="the server sends it so"):
+    with pytest.raises(
+        UnexpectedContentError,
+        match=r"it has [0-9a-f]{64} wherever it is from; the checksum in the request may be wrong",
+    ):
         downloads(origin.add(OTHER), path, sha256=FILE.sha256, sources=sources, **known)
     assert list(path.parent.iterdir()) == []
     sent = [one.settled().sent() for one in (origin, mirror, third)]
@@ -205,13 +281,44 @@ def test_where_nobody_has_it_there_is_an_end_to_it(
 # -- what is wrong, and why -----------------------------------------------------------------------------------
 
 
+OTHER_IN_BASE64 = base64.b64encode(bytes.fromhex(OTHER.sha256)).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Repr-Digest", f"sha-256=:{OTHER_IN_BASE64}:"),
+        ("Digest", f"SHA-256={OTHER_IN_BASE64}"),
+        ("X-Linked-ETag", f'"{OTHER.sha256}"'),
+    ],
+)
 def test_what_the_server_says_itself_is_not_fetched_again_to_see_it(
+    origin: Origin, downloads: Downloads, path: Path, header: str, value: str
+) -> None:
+    url = origin.add(OTHER, act.said(header, value))
+    with pytest.raises(UnexpectedContentError) as raised:
+        downloads(url, path, sha256=FILE.sha256)
+    assert str(raised.value).partition("\n")[0] == (
+        f"{url}: expected the sha256 {FILE.sha256}, but the server's file has {OTHER.sha256}, as it says itself; "
+        "the checksum in the request may be wrong. The file was deleted"
+    )
+    assert downloads.outcomes == [("failed", "validation")]
+    assert origin.settled().sent() == FILE.size
+
+
+def test_what_a_server_sends_twice_is_its_file_and_not_fetched_a_third_time(
     origin: Origin, downloads: Downloads, path: Path
 ) -> None:
-    url = origin.add(OTHER, saying_its_digest)
-    with pytest.raises(UnexpectedContentError, match="it arrived as the server says it should be"):
+    """It may have been damaged on the way, the first time."""
+    url = origin.add(OTHER)
+    with pytest.raises(UnexpectedContentError) as raised:
         downloads(url, path, sha256=FILE.sha256)
-    assert origin.settled().sent() == FILE.size
+    assert str(raised.value).partition("\n")[0] == (
+        f"{url}: expected the sha256 {FILE.sha256}, but the server's file has {OTHER.sha256}, twice; "
+        "the checksum in the request may be wrong. The file was deleted"
+    )
+    assert downloads.outcomes == [("failed", "validation")]
+    assert origin.settled().sent() == 2 * FILE.size
 
 
 def test_and_a_mirror_may_have_what_the_server_says_that_it_has_not(
@@ -221,6 +328,15 @@ def test_and_a_mirror_may_have_what_the_server_says_that_it_has_not(
     downloads(url, path, sha256=FILE.sha256, sources=[mirror.add(FILE)])
     assert path.read_bytes() == FILE.content()
     assert origin.settled().sent() == FILE.size
+
+
+def test_a_server_that_says_something_else_of_its_file_than_it_sends_is_told_as_such(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(OTHER, act.said("X-Linked-ETag", f'"{FILE.sha256}"'))
+    with pytest.raises(UnexpectedContentError, match="twice; what the server says of it may be wrong"):
+        downloads(url, path)
+    assert origin.settled().sent() == 2 * FILE.size
 
 
 def test_what_a_server_tells_of_its_file_is_what_it_is_checked_by(
@@ -241,7 +357,7 @@ def test_a_server_that_sends_something_else_each_time_is_asked_for_it_twice_in_a
         return act.changed(version=request.number, label=0)(request, file, due)
 
     url = origin.add(FILE, other)
-    with pytest.raises(IntegrityError, match="the server sends it differently each time") as raised:
+    with pytest.raises(IntegrityError, match="it is sent differently each time") as raised:
         downloads(url, path, sha256=FILE.sha256)
     assert type(raised.value) is IntegrityError
     assert downloads.outcomes == [("failed", "integrity"), ("exhausted", "integrity")]
@@ -263,9 +379,25 @@ def test_a_file_of_unknown_size_that_is_wrong_in_the_end_is_deleted(
 ) -> None:
     """Nothing tells its pieces apart."""
     url = origin.add(replace(FILE, etag=None, dated=False), act.ignores_range, act.chunked())
-    with pytest.raises(IntegrityError, match=r"the sha256 is .*; the damaged file was deleted"):
+    with pytest.raises(
+        UnexpectedContentError, match=f"the server's file has {FILE.sha256}, twice; the checksum in the"
+    ):
         downloads(url, path, sha256="0" * 64)
+    assert downloads.outcomes == [("failed", "integrity"), ("failed", "validation")]
+    first = downloads.attempts[0].error
+    assert first is not None
+    assert f"expected the sha256 {'0' * 64}, but what came has {FILE.sha256}. The file" in first
+    assert origin.settled().sent() == 2 * FILE.size
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_of_unknown_size_that_a_server_has_as_it_says_is_not_fetched_again_to_see_it(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    url = origin.add(FILE, act.ignores_range, act.chunked(), saying_its_digest)
+    with pytest.raises(UnexpectedContentError, match=f"the server's file has {FILE.sha256}, as it says itself"):
+        downloads(url, path, sha256="0" * 64)
+    assert origin.settled().sent() == FILE.size
 
 
 def test_a_partial_that_is_longer_than_the_file_is_none(origin: Origin, path: Path) -> None:

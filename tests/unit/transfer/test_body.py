@@ -6,6 +6,7 @@ import http.client
 import itertools
 import random
 import select
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -49,6 +50,54 @@ def test_bytes_come_in_order_however_they_are_asked_for(wire: Wire) -> None:
     assert read(body, 100) == b"jkl"
     assert read(body, 100) == b""
     assert body.peek() == b""
+
+
+@pytest.mark.parametrize("kind", ["plain", "in chunks", "up to the end"])
+def test_as_many_bytes_as_are_wanted_are_looked_at_however_they_come(wire: Wire, kind: str) -> None:
+    """A server may send them one by one."""
+    page = b"<html><title>Log in</title></html>"
+    headers = {"plain": f"Content-Length: {len(page)}", "in chunks": "Transfer-Encoding: chunked"}.get(kind, "X: y")
+
+    def dribble() -> None:
+        for byte in page:
+            wire.far.sendall(b"1\r\n%c\r\n" % byte if kind == "in chunks" else bytes([byte]))
+        wire.far.sendall(b"0\r\n\r\n" if kind == "in chunks" else b"")
+        wire.far.shutdown(socket.SHUT_WR)
+
+    wire.far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = Body(wire.answers(headers), 30.0)
+    sender = threading.Thread(target=dribble)
+    sender.start()
+    first = body.peek(10, 30.0)
+    assert 10 <= len(first) <= len(page)
+    assert body.peek(len(page), 30.0) == page
+    assert body.peek(1000, 30.0) == page
+    assert body.is_over
+    sender.join()
+    assert read(body, 1000) == page
+    assert read(body, 1000) == b""
+
+
+def test_more_bytes_are_waited_for_only_for_a_while(wire: Wire) -> None:
+    body = body_of(wire, b"a", 4)
+    assert body.peek(4, 0.0) == b"a"
+    assert not body.is_over
+    wire.far.sendall(b"bcd")
+    assert read(body, 100) == b"a"
+    assert read(body, 100) == b"bcd"
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+def test_a_connection_that_breaks_while_it_is_looked_at_has_its_bytes_handed_over_first(
+    wire: Wire, headers: str
+) -> None:
+    body = Body(wire.answers(headers, body=b"3\r\nabc\r\n"[3 if "Length" in headers else 0 :]), 0.05)
+    first = body.peek(100, 30.0)
+    assert first.startswith(b"abc")
+    assert read(body, 100) == first
+    with pytest.raises((OSError, urllib3.exceptions.HTTPError)):
+        read(body, 100)
+    body._response.close()
 
 
 def test_bytes_behind_the_announced_end_do_not_belong_to_it(wire: Wire) -> None:

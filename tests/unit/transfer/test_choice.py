@@ -190,6 +190,15 @@ def test_the_server_behind_the_redirects_counts_as_well(three: Three) -> None:
     assert three.best() is three.given
 
 
+def test_a_source_knows_where_it_is_not_to_be_led(three: Three) -> None:
+    three.waits.heard(refusal(503, url="https://cdn.example/other", Retry_After="30"))
+    assert three.one.is_held("https://cdn.example/m?signature=1")
+    assert not three.one.is_held("https://other.example/m")
+    assert not three.one.is_held("https://cdn.example:99999/m")
+    three.clock.advance(31)
+    assert not three.one.is_held("https://cdn.example/m?signature=1")
+
+
 def test_one_that_gives_no_further_connection_is_left_alone_for_more(three: Three) -> None:
     assert three.choice.refused(refusal(url=three.given.url, Retry_After="30"))
     assert three.best(three.given) is three.one

@@ -10,7 +10,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher_recovery.transfer.connections.worker import Extent
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.integrity import comparing as module
 from launcher_recovery.transfer.integrity.comparing import Comparison
 from launcher_recovery.transfer.partial.pieces import Pieces
@@ -127,6 +127,16 @@ def test_a_source_that_sends_something_else_each_time_is_asked_for_each_piece_on
     assert file.by("a") == list(range(200))
     assert file.looks == 3  # the first, after the first difference, and at the end
     assert comparison.is_contradicted
+
+
+def test_what_is_compared_again_is_no_step_forward() -> None:
+    file = File(with_wrong([8]), {A: always(with_wrong([]))})
+    comparison = Comparison(file.pieces, [A], {})
+    assert comparison.go_on()
+    assert comparison.goes_on(Extent(2 * PIECE, 5 * PIECE))
+    assert not comparison.goes_on(Extent(PIECE, 5 * PIECE))
+    assert not comparison.goes_on(Extent(2 * PIECE, 5 * PIECE))
+    assert comparison.goes_on(Extent(2 * PIECE + 1, 5 * PIECE))
 
 
 def test_a_file_with_many_wrong_pieces_is_hashed_a_few_times() -> None:

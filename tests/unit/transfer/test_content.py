@@ -256,11 +256,13 @@ def test_a_document_of_an_unknown_kind_is_refused_only_when_it_is_nothing_but_an
 
 def test_a_message_in_plain_text_is_quoted() -> None:
     """When it is all that comes, and called text."""
-    error = refused(b"Too Many Requests\n", content_type="text/plain; charset=utf-8", name="m.ckpt")
+    message = b"Too Many Requests\n"
+    error = refused(message, content_type="text/plain; charset=utf-8", name="m.ckpt", size=len(message))
     assert str(error).endswith("answered with text instead of m.ckpt: Too Many Requests")
     assert fix(error) == ("yes", "wait_and_retry")
     let_through(b"3000000 300\nword", content_type="text/plain", name="words.bin", size=1 << 30)
     let_through(b"a text", content_type=OCTETS, name="m.bin", size=6)
+    let_through(b"3000000 300\nword", content_type="text/plain", name="words.bin", size=None)
 
 
 # -- pointers and emptiness -----------------------------------------------------------------------------------------

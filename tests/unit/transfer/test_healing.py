@@ -24,6 +24,7 @@ import pytest
 import requests
 import responses
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 
 from launcher_recovery import OperationCancelled, RecoveryTimeoutError
@@ -34,9 +35,11 @@ from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.transfer.healing import body_log, healed_body, healed_request, kept_bodies
 from launcher_recovery.transfer.healing import switch as healing
 from launcher_recovery.transfer.healing.healed_response import HealedResponse
+from launcher_recovery.transfer.sources.waits import WAITS, Waits
 from sample_launcher.hub import Drop, EtagChange, Hub, IgnoreRange, RateLimit, Stall, Status
 from tests.faults import FaultServer, Reply, part, whole
 from tests.unit.kit import Kit, says
+from tests.unit.transfer.test_waits import refusal
 
 MIB = 1 << 20
 SIZE = 4 * MIB
@@ -377,6 +380,29 @@ def test_a_session_with_a_send_of_its_own_sends_the_rest_as_well(kit: Kit, hub: 
         assert in_attempts(kit, handler) == hub.content("m")
     assert sent == [None, f"bytes={MIB}-", None, f"bytes={2 * MIB}-"]
     assert [one["range"] for one in hub.stats("m")["requests"]][2:] == [f"bytes={MIB}-", f"bytes={2 * MIB}-"]
+
+
+def test_an_adapter_of_the_handlers_session_sends_the_rest_as_well(kit: Kit, hub: Hub) -> None:
+    sent: list[str | None] = []
+
+    class Own(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            sent.append(request.headers.get("Range"))
+            return super().send(request, *args, **kwargs)
+
+    own = Own()
+
+    def handler() -> bytes:
+        with requests.Session() as session:
+            session.mount("http://", own)
+            with session.get(url, stream=True) as response:
+                found = response.content
+            assert session.get_adapter(url) is own
+            return found
+
+    url = hub.add_model("m", SIZE, [Drop(after=MIB)])
+    assert run(kit, handler) == hub.content("m")
+    assert sent == [None, f"bytes={MIB}-"]
 
 
 def test_a_digest_that_is_out_of_date_is_made_anew(kit: Kit) -> None:
@@ -1235,3 +1261,74 @@ def test_a_response_that_is_dropped_leaves_no_file_and_no_connection_open(kit: K
         assert kept_bodies.KeptBodies(tmp_path / BODIES).find(kit.data.operation_id, url, 1) is not None
 
     run(kit, handler)
+
+
+# -- servers that are to be left alone ----------------------------------------------------------------
+
+
+@pytest.fixture
+def waits() -> Iterator[Waits]:
+    """What all of this process share."""
+    yield WAITS
+    WAITS._waits.clear()
+
+
+def tell(waits: Waits, url: str, seconds: int) -> None:
+    """The server of an address has asked somebody else for that."""
+    assert waits.heard(refusal(503, url=url, Retry_After=str(seconds)))
+
+
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_what_a_server_asks_of_a_handler_others_heed_as_well(kit: Kit, hub: Hub, waits: Waits, has_hook: bool) -> None:
+    """Another handler is told what the server said, and the server is not asked."""
+    url = hub.add_model("m", SIZE, [Status(503, retry_after=3600)])
+    hooks = {"response": lambda response, **_: response.raise_for_status()} if has_hook else {}
+    for said in ("503 Server Error", "asked a moment ago to be left alone"):
+        with pytest.raises(requests.HTTPError, match=said) as raised:
+            run(kit, lambda: naively(url, hooks=hooks), ONCE)
+        assert raised.value.response is not None
+        assert int(raised.value.response.headers["Retry-After"]) > 3500
+    assert len(hub.stats("m")["requests"]) == 1
+    assert waits.left(url, "a download") > 3500
+
+
+def test_whoever_was_told_is_not_held_up_again_and_when_it_is_served_nobody_is(
+    kit: Kit, hub: Hub, waits: Waits
+) -> None:
+    url = hub.add_model("m", SIZE, [Status(503, retry_after=3600)])
+    assert in_attempts(kit, lambda: naively(url)) == hub.content("m")
+    assert len(hub.stats("m")["requests"]) == 2
+    assert waits.left(url, "a download") == 0
+
+
+def test_a_short_wait_for_the_server_is_made_before_it_is_asked(kit: Kit, hub: Hub, waits: Waits) -> None:
+    url = hub.add_model("m", SIZE)
+    tell(waits, url, 30)
+    assert run(kit, lambda: naively(url)) == hub.content("m")
+    assert kit.clock.slept == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize("is_led", [False, True])
+@pytest.mark.parametrize("seconds", [30, 3600])
+def test_what_others_were_asked_meanwhile_holds_for_the_rest_too(
+    kit: Kit, hub: Hub, waits: Waits, seconds: int, is_led: bool
+) -> None:
+    """Also by the server to which a redirect has led; a long wait is left to the operation."""
+    there = hub.add_model("m", SIZE, [Drop(after=MIB)])
+
+    def handler(url: str) -> bytes:
+        with requests.get(url, stream=True) as response:
+            first = response.raw.read(1000)
+            tell(waits, there, seconds)
+            return first + response.raw.read()
+
+    with FaultServer(*[Reply("302 Found", {"Location": there, "Content-Length": 0})] * 2) as server:
+        url = server.url() if is_led else there
+        if seconds == 30:
+            assert run(kit, lambda: handler(url)) == hub.content("m")
+            assert kit.clock.slept == pytest.approx(30, abs=1)
+        else:
+            with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
+                run(kit, lambda: handler(url), ONCE)
+            assert len(hub.stats("m")["requests"]) == 1
+            assert waits.left(there, "op") > 3500

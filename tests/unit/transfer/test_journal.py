@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.hashers import PIECE_ALGORITHM
 from launcher_recovery.transfer.partial import journal
 from launcher_recovery.transfer.partial import part as part_module

@@ -14,7 +14,7 @@ import xxhash
 
 from launcher_recovery.errors import IntegrityError
 from launcher_recovery.records import Transfer
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.integrity.checksums import Checksum, Digests
 from launcher_recovery.transfer.partial import durability as durability_module
 from launcher_recovery.transfer.partial.buffers import Buffers
@@ -87,7 +87,8 @@ class Rig:
 
     def close(self) -> None:
         for layout in self.layouts:
-            layout.stop(wait=True)
+            layout.stop()
+            assert layout.durability.has_ended(30)
         self.part.close()
 
 
@@ -319,10 +320,7 @@ def test_the_hashes_of_an_empty_file(rig: Rig) -> None:
 # -- the end --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wait", [False, True])
-def test_both_threads_end_and_a_sync_is_waited_for_where_that_is_wanted(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, wait: bool
-) -> None:
+def test_both_threads_end_and_a_sync_is_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     syncing, go_on = threading.Event(), threading.Event()
 
     def sync() -> None:
@@ -338,19 +336,10 @@ def test_both_threads_end_and_a_sync_is_waited_for_where_that_is_wanted(
     wait_for(lambda: layout.pieces.hashes[0], 10)
     layout.durability.wrote(10)
     assert syncing.wait(10)
-    ended: list[bool] = []
-    stopping = threading.Thread(target=lambda: (layout.stop(wait), ended.append(go_on.is_set())))
-    stopping.start()
-    if wait:
-        wait_for(lambda: layout.durability._is_stopped, 10)
-        assert ended == []
-    else:
-        stopping.join(10)
-        assert ended == [False]
+    layout.stop()
+    assert not layout.durability.has_ended(0.0)
     go_on.set()
-    stopping.join(10)
-    layout.durability.stop()
-    assert ended == [wait]
+    assert layout.durability.has_ended(10)
     assert not layout.hashing._thread.is_alive()
     assert layout.durability.error is None
 

@@ -6,10 +6,12 @@ import errno
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import types
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launcher_recovery.errors import PartInUseError
 from launcher_recovery.transfer.partial import part as part_module
 from launcher_recovery.transfer.partial.part import (
     Note,
     Part,
     PartClosedError,
-    PartInUseError,
     boot_id,
     read_note,
     sync_folder,
@@ -127,7 +129,24 @@ def test_a_layout_for_a_shorter_file_cuts_off_the_rest(part: Part, path: Path) -
     note = read_note(path)
     assert note is not None
     assert (note.size, note.filled, path.read_bytes()[:3]) == (3, (3,), b"abc")
-    assert part.length == path.stat().st_size < 80
+    assert part.length == path.stat().st_size == 4096 + 8 + 60
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 10_000])
+def test_the_note_shares_no_block_with_the_data(
+    part: Part, path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is safe on the disk is not written again, neither are its neighbours."""
+    count = -(-size // 1000)
+    writes: list[int] = []
+    pwrite = os.pwrite
+    part.write(b"x" * size, 0)
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: (writes.append(offset), pwrite(fd, data, offset))[1])
+    part.lay_out(ID, size, 1000, [0] * count)
+    part.note([(index, 1) for index in range(count)])
+    assert min(writes) == -(-size // 4096) * 4096
+    assert filled_in(path) == (1,) * count
+    assert path.read_bytes()[size : min(writes)] == bytes(min(writes) - size)
 
 
 @given(st.data())
@@ -143,7 +162,8 @@ def test_a_note_torn_at_any_byte_is_read_as_nothing_or_as_what_was_written(folde
     part.close()
     content = path.read_bytes()
     assert read_note(path) == Note(ID, boot_id(), size, piece, tuple(filled))
-    for length in reversed(range(len(content))):
+    start = len(content) - FOOTER - 8 * len(filled)
+    for length in (*reversed(range(start, len(content))), size):
         os.truncate(path, length)
         assert read_note(path) is None
     torn = bytearray(content)
@@ -158,6 +178,14 @@ def test_a_note_torn_at_any_byte_is_read_as_nothing_or_as_what_was_written(folde
 def test_what_is_no_note_is_none(folder: Path, content: bytes) -> None:
     path = folder / "other.part"
     path.write_bytes(content)
+    assert read_note(path) is None
+
+
+def test_a_note_in_an_earlier_place_is_none(path: Path) -> None:
+    """Right behind the data, as it was before it had blocks of its own; what the journal has is gone on with."""
+    footer = struct.pack("<8s16s16sQQ", b"LRPART2\n", ID, boot_id(), SIZE, PIECE)
+    check = struct.pack("<I", zlib.crc32(footer))
+    path.write_bytes(DATA + struct.pack("<3Q", 4, 4, 2) + footer + check)
     assert read_note(path) is None
 
 
@@ -329,7 +357,7 @@ def test_another_program_that_writes_to_it_is_left_alone(part: Part, path: Path)
     before = open_files()
     with pytest.raises(PartInUseError, match=f"^.*another program is writing to {path}; .*$") as caught:
         Part(path)
-    assert caught.value.errno == errno.EWOULDBLOCK
+    assert (caught.value.errno, caught.value.path) == (errno.EWOULDBLOCK, str(path))
     assert (open_files(), filled_in(path)) == (before, (4, 0, 0))
 
 
@@ -531,6 +559,65 @@ def test_a_file_that_cannot_be_moved_keeps_its_note(part: Part, path: Path, tmp_
     assert path.read_bytes()[:SIZE] == DATA
     part.note([(0, 1)])
     assert filled_in(path) == (1, 4, 2)
+
+
+class Ended(Exception):
+    """Somebody does not want it any more."""
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_who_waits_for_the_disk_can_be_told_to_stop_and_loses_nothing(
+    part: Part, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The call of the system goes on by itself, and comes to nothing."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int) -> None:
+        began.set()
+        assert go_on.wait(30)
+
+    def check() -> None:
+        if began.is_set():
+            raise Ended
+
+    monkeypatch.setattr(os, call, slow)
+    laid_out(part).write(DATA, 0, [(0, 4), (1, 4), (2, 2)])
+    with pytest.raises(Ended):
+        part.publish(tmp_path / "model.bin", check)
+    go_on.set()
+    assert filled_in(path) == (4, 4, 2)
+    assert not (tmp_path / "model.bin").exists()
+    monkeypatch.undo()
+    part.publish(tmp_path / "model.bin", lambda: None)
+    assert (tmp_path / "model.bin").read_bytes() == DATA
+
+
+def test_it_is_asked_a_last_time_just_before_it_is_moved(
+    part: Part, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not any more after that: then it has succeeded."""
+    done: list[str] = []
+    for name in ("fdatasync", "fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (done.append(name), real(*given)))
+    laid_out(part).write(DATA, 0)
+    part.publish(tmp_path / "model.bin", lambda: done.append("check"))
+    asked = [name for number, name in enumerate(done) if name != "check" or done[number - 1] != "check"]
+    assert [name for name in asked if name != "check"] == ["fdatasync", "fsync", "replace", "fsync"]
+    assert asked[-3:] == ["check", "replace", "fsync"]
+
+
+def test_an_error_of_the_disk_is_told_by_whoever_waits_for_it(
+    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    laid_out(part).write(DATA, 0)
+    with pytest.raises(OSError, match="the disk fails"):
+        part.publish(tmp_path / "model.bin", lambda: None)
+    assert not (tmp_path / "model.bin").exists()
 
 
 def test_the_error_is_told_also_when_the_note_cannot_be_written_again(

@@ -300,3 +300,11 @@ def test_a_durable_piece_without_a_hash_could_not_be_looked_at_again() -> None:
     pieces = made(8, 4, [4, 4])
     pieces.hashes, pieces.durable = [a_hash(0), None], [True, True]
     assert Pieces.from_journal(pieces.to_journal()) is None
+
+
+def test_runs_are_what_is_there_without_a_gap() -> None:
+    pieces = Pieces(55, 10)
+    assert pieces.runs() == []
+    for index, filled in ((0, 10), (1, 3), (2, 10), (3, 10), (5, 5)):
+        pieces.fill(index, filled)
+    assert pieces.runs() == [(0, 13), (20, 40), (50, 55)]

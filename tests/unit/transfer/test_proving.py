@@ -11,13 +11,13 @@ import pytest
 import requests
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.http.request import Validators
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.buffers import Buffers
 from launcher_recovery.transfer.partial.journal import Known
 from launcher_recovery.transfer.partial.layout import Layout
 from launcher_recovery.transfer.partial.part import Part
 from launcher_recovery.transfer.partial.pieces import Pieces
-from launcher_recovery.transfer.sources.proving import SAMPLE, prove
+from launcher_recovery.transfer.sources.proving import SAMPLE, has_samples, prove
 from launcher_recovery.transfer.sources.source import OtherFileError, Source
 from tests.origin import Behaviour, File, Origin
 from tests.origin import behaviours as act
@@ -183,6 +183,41 @@ def test_where_a_checksum_proves_it_in_the_end_pieces_need_not_be_hashed_to_be_c
     else:
         prove(other, session, given, has_checksum=True)
     assert (same.is_proven, other.is_proven) == (True, not is_compared)
+
+
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize(
+    ("filled", "expected"),
+    [
+        ({0: 100 * KIB}, []),
+        ({0: 128 * KIB}, [(0, 64 * KIB), (64 * KIB, 128 * KIB)]),
+        ({0: 900 * KIB}, [(0, SAMPLE), (900 * KIB - SAMPLE, 900 * KIB)]),
+        ({1: MIB, 2: 5}, [(MIB, MIB + SAMPLE), (2 * MIB + 5 - SAMPLE, 2 * MIB + 5)]),
+        ({0: 70 * KIB, 1: 10, 3: 300 * KIB}, [(0, 70 * KIB), (3 * MIB + 300 * KIB - SAMPLE, 3 * MIB + 300 * KIB)]),
+        ({0: 60 * KIB, 1: 60 * KIB}, []),
+    ],
+)
+def test_one_that_is_to_race_is_compared_with_parts_of_pieces_where_a_checksum_proves_the_whole(
+    origin: Origin,
+    session: requests.Session,
+    layout: Layout,
+    filled: dict[int, int],
+    expected: list[tuple[int, int]],
+) -> None:
+    """A slow connection is long with two whole ones; without a checksum that is waited for all the same."""
+    for index in range(layout.pieces.count):
+        layout.pieces.fill(index, filled.get(index, 0))
+    layout.part.write(CONTENT, 0)
+    assert has_samples(layout, has_checksum=True) is bool(expected)
+    assert not has_samples(layout, has_checksum=False)
+    same, other = mirror(origin.add(FILE)), mirror(origin.add(replace(FILE, version=1), path="/other"))
+    prove(same, session, layout, has_checksum=True, is_racing=True)
+    assert [one.range for one in origin.requests()] == [f"bytes={start}-{end - 1}" for start, end in expected]
+    if expected:
+        with pytest.raises(OtherFileError):
+            prove(other, session, layout, has_checksum=True, is_racing=True)
 
 
 def test_what_is_known_to_be_wrong_is_nothing_to_compare_with(

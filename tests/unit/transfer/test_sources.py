@@ -179,15 +179,15 @@ def test_another_file_is_an_error_that_may_know_its_size() -> None:
 
 def test_the_newest_rate_counts_three_tenths() -> None:
     source = Source(URL)
-    source.worked(1000)
+    source.had_rate(1000)
     assert source.rate == 1000
-    source.worked(2000)
+    source.had_rate(2000)
     assert source.rate == pytest.approx(1300)
     source.worked()
-    source.worked(0)
-    assert source.rate == pytest.approx(1300), "bytes without a measurement"
+    source.had_rate(0)
+    assert source.rate == pytest.approx(1300), "no measurement"
     for _ in range(40):
-        source.worked(50)
+        source.had_rate(50)
     assert source.rate == pytest.approx(50, rel=1e-2)
 
 

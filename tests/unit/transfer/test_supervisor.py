@@ -15,11 +15,12 @@ from launcher_recovery.errors import IntegrityError, OperationCancelled
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import supervisor as module
 from launcher_recovery.transfer.connections.allotment import Allotment
+from launcher_recovery.transfer.connections.extent import Extent, LocalError
 from launcher_recovery.transfer.connections.fetching import ChangedError, SuperfluousError
 from launcher_recovery.transfer.connections.limits import Bandwidth, Connections
 from launcher_recovery.transfer.connections.pace import SLOW_S
 from launcher_recovery.transfer.connections.supervisor import Supervisor
-from launcher_recovery.transfer.connections.worker import LocalError, Worker
+from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.partial.pieces import Pieces
 from launcher_recovery.transfer.sources.source import Source
 from launcher_recovery.transfer.sources.waits import Waits
@@ -153,6 +154,7 @@ class Stage:
         for _ in range(int(seconds / step)):
             self.clock.advance(step)
             worker._measure(int(rate * step))
+            worker.source.worked()
             self.supervisor.tick()
             if worker not in self.shared.workers:
                 return
@@ -410,6 +412,23 @@ def test_a_server_that_falls_silent_is_asked_again_at_once_where_there_is_no_oth
         assert worker.source is stage.given
 
 
+def test_a_server_that_sends_the_same_again_and_falls_silent_again_is_not_asked_for_ever(stage: Stage) -> None:
+    """As one that ignores ranges may do."""
+    stage.alone()
+    stage.fill_up()
+    stage.receives(stage.only(), 2, 5 * MB)
+    silent = requests.ReadTimeout("sent nothing for 5 s")
+    stage.ends(stage.only(), silent)
+    stage.tick()
+    (worker,) = stage.fill_up()
+    worker.asked_at = None
+    worker._measure(100)  # nothing of it is new
+    stage.ends(worker, silent)
+    stage.tick()
+    with pytest.raises(requests.ReadTimeout):
+        stage.fill_up()
+
+
 def test_a_mirror_that_nothing_can_prove_is_no_other(stage: Stage) -> None:
     """Neither a checksum nor two pieces that are there."""
     stage.shared.wanted.proofs = ()
@@ -624,6 +643,30 @@ def test_who_loses_is_dismissed(stage: Stage) -> None:
     stage.tick()
     assert stage.shared.workers == [rival]
     assert stage.given.error is None
+
+
+@pytest.mark.parametrize("who", ["the slow one", "the one that was to be faster"])
+def test_who_has_lost_a_race_is_dismissed_while_others_go_on(stage: Stage, who: str) -> None:
+    """What it was at has come; what another connection is at has not."""
+    slow = nearly_done(stage)
+    _, rival = stage.fill_up()
+    pieces = stage.shared.lay_out(2 * PIECE)
+    slow.extent = Extent(PIECE, 2 * PIECE)
+    other = Worker(stage.shared, stage.given, requests.Session())  # type: ignore[arg-type]
+    other.extent = Extent(0, PIECE)
+    stage.shared.workers.append(other)
+    stage.connections.enter(stage.given.host, is_first=True)
+    rival.extent = Extent(PIECE, 2 * PIECE)
+    stage.tick()
+    assert stage.shared.workers == [slow, rival, other]
+    pieces.fill(1, PIECE)
+    winner, loser = (rival, slow) if who == "the slow one" else (slow, rival)
+    winner.extent = None
+    stage.tick()
+    assert loser.is_stopped
+    assert stage.shared.workers == [one for one in (slow, rival, other) if one is not loser]
+    assert not other.is_stopped
+    assert (stage.given.error, stage.mirror.error) == (None, None)
 
 
 # -- the operation ------------------------------------------------------------------------------------

@@ -191,6 +191,65 @@ def test_two_downloads_from_one_server_both_wait(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == FILE.content()
 
 
+class RefusedOnce:
+    """A download that was refused, and does not try again before it is told to."""
+
+    def __init__(self, store: MemoryPersistence, url: str, path: Path) -> None:
+        self._downloads = Downloads(store)
+        self._refused, self._is_over = threading.Event(), threading.Event()
+        self._downloads.engine.observe = self._observe  # type: ignore[assignment]
+        self._caller = threading.Thread(target=self._downloads, args=(url, path))
+
+    def _observe(self, event: str, data: object, error: object) -> None:
+        if event == "attempt_finished" and not self._refused.is_set():
+            self._refused.set()
+            self._is_over.wait(60)
+
+    def __enter__(self) -> None:
+        self._caller.start()
+        assert self._refused.wait(30)
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._caller.join(60)
+
+
+def test_a_store_behind_redirects_that_names_a_time_is_left_alone_and_not_who_leads_there(tmp_path: Path) -> None:
+    """By all downloads that are led there, the one that was refused and others; not by those that are not."""
+    memory, clock = MemoryPersistence(), VirtualClock()
+    led, direct = Downloads(memory, clock), Downloads(memory)
+    with Origin() as origin, Origin() as store:
+        refused = store.add(FILE, act.script(act.refuse("503 Service Unavailable", retry_after=40)), path="/one")
+        first = origin.add(FILE, act.redirect(refused), path="/one")
+        second = origin.add(FILE, act.redirect(store.add(FILE, path="/two")), path="/two")
+        with RefusedOnce(memory, first, tmp_path / "one.bin"):
+            direct(origin.add(FILE, path="/three"), tmp_path / "three.bin", max_attempts=1)
+            assert led.data is None
+            led(second, tmp_path / "two.bin")
+        assert len(store.requests("/two")) == 1
+        assert len(store.requests("/one")) == 2
+    assert led.outcomes == [("failed", "network"), ("success", None)]
+    assert 30 <= clock.slept <= 40
+    assert "127.0.0.1 asked a moment ago to be left alone" in str(led.attempts[0].error)
+    for name in ("one.bin", "two.bin", "three.bin"):
+        assert (tmp_path / name).read_bytes() == FILE.content()
+
+
+def test_while_a_store_behind_a_redirect_waits_a_mirror_is_asked(tmp_path: Path) -> None:
+    memory = MemoryPersistence()
+    downloads = Downloads(memory)
+    with Origin() as origin, Origin() as store, Origin() as mirror:
+        refused = store.add(FILE, act.refuse("429 Too Many Requests", retry_after=3600), path="/one")
+        with pytest.raises(requests.HTTPError):
+            Downloads(memory)(origin.add(FILE, act.redirect(refused), path="/one"), tmp_path / "one", max_attempts=1)
+        second = origin.add(FILE, act.redirect(store.add(FILE, path="/two")), path="/two")
+        downloads(second, tmp_path / "two.bin", sha256=FILE.sha256, sources=[mirror.add(FILE)])
+        assert store.requests("/two") == []
+        assert len(origin.requests("/two")) == 1
+    assert downloads.outcomes == [("success", None)]
+    assert (tmp_path / "two.bin").read_bytes() == FILE.content()
+
+
 def test_it_is_shown_that_a_server_is_waited_for(tmp_path: Path) -> None:
     """Also by a download that has not asked it itself."""
     store = MemoryPersistence()

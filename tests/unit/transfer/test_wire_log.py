@@ -12,7 +12,8 @@ from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.transfer.healing import switch as healing
 from launcher_recovery.transfer.healing.healed_request import ours
 from launcher_recovery.transfer.http import wire_log
-from launcher_recovery.transfer.http.request import Validators, ask
+from launcher_recovery.transfer.http.request import ask
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.sources.source import Source
 from tests.origin import File, Origin
 from tests.origin import behaviours as act

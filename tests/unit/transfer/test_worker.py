@@ -16,10 +16,13 @@ import urllib3
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.testing import VirtualClock
 from launcher_recovery.transfer.connections import worker as module
+from launcher_recovery.transfer.connections.extent import Extent
 from launcher_recovery.transfer.connections.limits import Bandwidth
-from launcher_recovery.transfer.connections.worker import Extent, Worker
+from launcher_recovery.transfer.connections.worker import Worker
+from launcher_recovery.transfer.content.recognising import ENOUGH_BYTES
 from launcher_recovery.transfer.http.lines import Line
-from launcher_recovery.transfer.http.request import Answer, Validators
+from launcher_recovery.transfer.http.request import Answer
+from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.partial.buffers import BUFFER, Buffers
 from launcher_recovery.transfer.sources.source import Source
 from tests.origin import File, Origin
@@ -165,6 +168,16 @@ def test_the_first_bytes_of_another_answer_are_its_own(worker: Worker, wire: Wir
     assert worker.first_bytes(answer(plain(wire, b"one"), 0, 3)) == b"one"
     with Wire() as other:
         assert worker.first_bytes(answer(plain(other, b"two"), 0, 3)) == b"two"
+
+
+def test_it_is_known_whether_the_first_bytes_are_all(worker: Worker, wire: Wire) -> None:
+    given = answer(plain(wire, b"one"), 0, 3)
+    worker.first_bytes(given)
+    assert worker.is_all(given)
+    with Wire() as other:
+        longer = answer(plain(other, bytes(ENOUGH_BYTES), ENOUGH_BYTES + 1), 0, ENOUGH_BYTES + 1)
+        worker.first_bytes(longer)
+        assert not worker.is_all(longer)
 
 
 def test_an_empty_body_has_no_first_bytes(worker: Worker, wire: Wire) -> None:

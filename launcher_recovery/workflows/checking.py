@@ -1,0 +1,92 @@
+"""Checks a workflow: its text, its form, its links, the nodes and the models it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Union
+
+from launcher_recovery.workflows.errors import WorkflowError
+from launcher_recovery.workflows.findings import Findings
+from launcher_recovery.workflows.installed import Installed, installed_nodes
+from launcher_recovery.workflows.limits import DEFAULT_LIMITS, Limits
+from launcher_recovery.workflows.links import check_links
+from launcher_recovery.workflows.matching import Matcher
+from launcher_recovery.workflows.missing import missing_nodes, node_types
+from launcher_recovery.workflows.parsing import parse_workflow
+from launcher_recovery.workflows.reading import Source, read_workflow
+from launcher_recovery.workflows.references import model_uses
+from launcher_recovery.workflows.report import Report
+from launcher_recovery.workflows.shelf import Shelf
+from launcher_recovery.workflows.sources import Lookups, Nobody
+
+Folders = Union["os.PathLike[str]", str, "Sequence[os.PathLike[str] | str]"]
+
+
+def check_workflow(
+    source: Source,
+    *,
+    models: Folders | None = None,
+    nodes: Folders | None = None,
+    node_types_known: Iterable[str] | None = None,
+    lookups: Lookups | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    windows: bool = os.name == "nt",
+    check: Callable[[], object] = lambda: None,
+) -> Report:
+    """Say what a workflow needs, and everything that is wrong with it.
+
+    It never raises because of what is in the workflow, changes nothing, opens no address, and opens no file but the
+    workflow, those below `models` and `nodes`, and the ComfyUI around `nodes`.
+
+    Args:
+        source: a path (not text) of a JSON or PNG file, their bytes, JSON text, or what JSON was read as.
+        models: the folder of models, or several (`models` of ComfyUI); None: models are listed, not looked for.
+        nodes: the folder of custom nodes, or several; None, and nothing in `node_types_known`: types are listed only.
+        node_types_known: types that are there in any case, such as the names in ComfyUI's `/object_info`.
+        lookups: where missing nodes and models can be had; default: only what the workflow says.
+        limits: how much is looked at.
+        windows: whether the ComfyUI that will run it writes names with `\\`; default: as on this machine.
+        check: called now and then; may raise, to end it.
+    """
+    lookups = lookups or Nobody()
+    try:
+        document = read_workflow(source, limits)
+    except WorkflowError as error:
+        return Report(problems=(error.problem,))
+    findings = Findings(limits, document.problems)
+    try:
+        workflow = parse_workflow(document.content, findings, limits)
+    except WorkflowError as error:
+        findings.problems.append(error.problem)
+        return Report(problems=tuple(findings.problems), workflow=document.content, text=document.text)
+    check_links(workflow, findings)
+    check()
+    types = node_types(workflow)
+    missing = []
+    if nodes is not None or node_types_known is not None:
+        installed = installed_nodes(_paths(nodes), limits, check)
+        if node_types_known is not None:
+            installed = Installed(installed.packages, installed.core | set(node_types_known))
+        missing = missing_nodes(types, installed, lookups, findings)
+    shelf = None if models is None else Shelf(_paths(models), limits, check)
+    found = Matcher(shelf, lookups, findings, limits, windows=windows).match(model_uses(workflow))
+    if shelf is not None and shelf.skipped:
+        findings.add("search_ended", count=len(shelf.skipped), limit=limits.hash_bytes)
+    return Report(
+        workflow.format,
+        tuple(findings.problems),
+        tuple(found),
+        tuple(missing),
+        tuple(sorted(types)),
+        document.content,
+        document.text,
+    )
+
+
+def _paths(folders: Folders | None) -> list[os.PathLike[str]]:
+    if folders is None:
+        return []
+    given = [folders] if isinstance(folders, (str, os.PathLike)) else folders
+    return [Path(folder) for folder in given]
