@@ -14,7 +14,15 @@ from urllib.parse import urlsplit
 
 from launcher_recovery.classification.answers import Answer, answer_of, parse_retry_after
 from launcher_recovery.classification.attributes import attribute
-from launcher_recovery.classification.outputs import Command, Told, command_of, status_in, told_in, types_of
+from launcher_recovery.classification.outputs import (
+    Command,
+    Told,
+    command_of,
+    numbers_of_rust,
+    status_in,
+    told_in,
+    types_of,
+)
 from launcher_recovery.errors import CommandError, FolderGoneError, NoSpaceError, PartInUseError, StoredError, text_of
 
 __all__ = ["Facts", "Link", "chain_of", "parse_retry_after", "read"]
@@ -169,14 +177,17 @@ def _link(error: BaseException, command: Command | None) -> Link:
         message = error.message
     elif command is None:
         message = text_of(error)
+    message = _bounded(message)
     number = attribute(error, "errno")
     # TLS and name-resolution errors keep codes of their own in that attribute (1 is not EPERM there).
     if not isinstance(number, int) or isinstance(error, (ssl.SSLError, socket.gaierror)):
         number = None
     windows = attribute(error, "winerror")
+    if number is None and windows is None:
+        number, windows = numbers_of_rust(message)
     return Link(
         types=types,
-        message=_bounded(message),
+        message=message,
         errno=number,
         winerror=windows if isinstance(windows, int) else None,
         codes=_codes(error),

@@ -35,8 +35,10 @@ _STACK = re.compile(r"^(.{0,40}?)  File \"[^\"\n]{1,1000}\", line \d+", re.MULTI
 _RAISED = re.compile(r"([A-Za-z_][\w.]{0,150})(?:: (.*))?$")
 # The last line of an output, of a program that keeps the traceback for itself.
 _LAST_ERROR = re.compile(r"[ \t]{0,24}([A-Za-z_][\w.]{0,150}(?:Error|Exception|Interrupt)): (.*)$")
-_NUMBER = re.compile(r"\[Errno (\d{1,4})\]|\(os error (\d{1,5})\)")
+_NUMBER = re.compile(r"\[Errno (\d{1,4})\]")
+_RUST_NUMBER = re.compile(r"\(os error (\d{1,5})\)|\bOs \{ code: (\d{1,5}),")
 _WINDOWS_NUMBER = re.compile(r"\[WinError (\d{1,5})\]")
+_ANY_NUMBER = re.compile("|".join(pattern.pattern for pattern in (_NUMBER, _RUST_NUMBER, _WINDOWS_NUMBER)))
 # The words of the system at the end of a line in which a program says what failed, where nothing of its own follows.
 _SYSTEM_WORDS = re.compile(
     r"^[ \t│|>]{0,24}(?:fatal|error|ERROR|warning: unable to|tar|cp|mv|mkdir|rm|sh|bash|/bin/sh|curl|wget|git|unzip"
@@ -156,7 +158,7 @@ def told_in(output: str) -> list[Told]:
         number = _numbers_by_words().get(match.group(1).lower())
         if number is not None:
             found.append(Told(None, match.group(1), number))
-    numbered = [line for line in output.split("\n")[-60:] if _NUMBER.search(line) or _WINDOWS_NUMBER.search(line)]
+    numbered = [line for line in output.split("\n")[-60:] if _ANY_NUMBER.search(line)]
     if not found and numbered:
         found.append(_with_numbers(None, numbered[-1]))
     return found
@@ -189,14 +191,23 @@ def _raised(output: str, start: re.Match[str]) -> Told | None:
 
 def _with_numbers(name: str | None, message: str) -> Told:
     number, windows = _NUMBER.search(message), _WINDOWS_NUMBER.search(message)
-    if number is not None and number.group(2) is not None and os.name == "nt":  # Rust gives what Windows gave
-        return Told(name, message, None, int(number.group(2)))
+    if number is None and windows is None:
+        return Told(name, message, *numbers_of_rust(message))
     return Told(
         name,
         message,
-        None if number is None else int(number.group(1) or number.group(2)),
+        None if number is None else int(number.group(1)),
         None if windows is None else int(windows.group(1)),
     )
+
+
+def numbers_of_rust(message: str) -> tuple[int | None, int | None]:
+    """The errno and the number of Windows in a text of Rust's standard library, which has what the system gave."""
+    match = _RUST_NUMBER.search(message)
+    if match is None:
+        return None, None
+    number = int(match.group(1) or match.group(2))
+    return (None, number) if os.name == "nt" else (number, None)
 
 
 @functools.cache

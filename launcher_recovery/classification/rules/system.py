@@ -38,10 +38,9 @@ DISK: tuple[Rule, ...] = (
         winerrors={39, 112, 1295}, waits=WaitingFor.DISK_SPACE,
     ),
     Rule(
-        "disk-full-told", C.RESOURCE, R.AFTER_FIX, "The disk is full.", "hf-xet, safetensors, PyTorch",
-        fix="free_disk_space", types={"builtins.RuntimeError", "safetensors.SafetensorError", "builtins.Exception"},
-        message=r"\bNo space left on device \(os error 28\)|PytorchStreamWriter failed writing file|"
-        r"There is not enough space on the disk\. \(os error 112\)",
+        "disk-full-told", C.RESOURCE, R.AFTER_FIX, "The disk is full.", "PyTorch caffe2/serialize", fix="free_disk_space",
+        types={"builtins.RuntimeError"}, message=r"^\[enforce fail at inline_container\.cc:\d+\].{0,200}unexpected pos \d+ vs \d+"
+        r"|PytorchStreamWriter failed writing file",
     ),
 )  # fmt: skip
 

@@ -105,7 +105,10 @@ CASES: list[tuple[BaseException, str]] = [
     (answer(509), "http-509"), (answer(598), "http-598"),
     # -- the system
     (windows(112), "windows-disk-full"), (windows(1392), "windows-disk-damaged"), (windows(183), "windows-exists"),
-    (builtin(RuntimeError, "I/O error: No space left on device (os error 28)"), "disk-full-told"),
+    (builtin(RuntimeError, "[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0"), "disk-full-told"),
+    (builtin(RuntimeError, "Data processing error: I/O error: No space left on device (os error 28)"), "disk-full"),
+    (exc("safetensors_rust.SafetensorError", 'Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "x" })'), "disk-full"),
+    (exc("safetensors_rust.SafetensorError", "I/O error: Permission denied (os error 13)"), "file-rights"),
     (OSError(errno.ENOMEM, "x"), "memory-errno"), (OSError(errno.EBUSY, "x"), "in-use"),
     (out(f"error: cannot reach it: {os.strerror(errno.ETIMEDOUT)}"), "timeout-errno"),
     # -- databases
