@@ -47,7 +47,7 @@ LAYERS = (
         "endings",
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
-    ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
+    ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
     ("integration", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
     ("cli", "__main__"),
