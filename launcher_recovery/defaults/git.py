@@ -25,7 +25,7 @@ def recovery_operations() -> Sequence[OperationKind]:
         OperationKind(
             name="install_node",
             hook="launcher_install_node",
-            key=lambda arguments: f"install_node:{resolved(arguments['destination'])}",
+            key=key_of,
             title=lambda arguments: Path(arguments["destination"]).name,
             handler=_handle,
             scope=lambda arguments: host_of(arguments["url"]),
@@ -35,6 +35,11 @@ def recovery_operations() -> Sequence[OperationKind]:
             still_there=lambda data: Path(data.kwargs["destination"]).is_dir(),
         )
     ]
+
+
+def key_of(arguments: Arguments) -> str:
+    """What makes a call the same as another one: the place of the node."""
+    return f"install_node:{resolved(arguments['destination'])}"
 
 
 def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger("launcher_recovery")
 
 # Among the metadata of an operation: packages that are not as they were before, and nodes that do not go together.
 CHANGES, CONFLICTS = "environment_changes", "conflicts"
-_MOST_CHANGES = 200
+MOST_CHANGES = 200
 
 # With its numbers pip says something twice a second; without them it is silent for as long as a download of gigabytes
 # takes, and its own timeout sees to a line that is dead.
@@ -100,7 +100,7 @@ class Requirements:
         name, metadata = self._telling.name, self._telling.operation.metadata
         now = self.look()
         found = environment.changes(before["packages"], environment.lines_of(now))
-        metadata[CHANGES] = environment.told(found[:_MOST_CHANGES])
+        metadata[CHANGES] = environment.told(found[:MOST_CHANGES])
         for change in environment.noteworthy(found):
             about = {"package": change.name, "before": change.before, "after": change.after}
             self._telling.warn(

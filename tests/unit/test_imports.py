@@ -48,7 +48,7 @@ LAYERS = (
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
     ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
-    ("integration", "functions", "observing", "health", "celery", "downloads"),
+    ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
     ("cli", "__main__"),
 )

@@ -26,16 +26,6 @@ from tests.nodes import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """pip tries once, knows no index but the one of the test, and has a cache of its own."""
-    monkeypatch.setattr(interpreter, "PIP_RETRIES", 0)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
-    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
     """The interpreter of a project that has numpy and torch."""
