@@ -54,6 +54,13 @@ def _source(distribution: Any) -> str | None:
     return url
 
 
+def _half(distribution: Any) -> str | None:
+    """The folder of a distribution that pip began to install and did not finish: it writes RECORD last (PEP 376)."""
+    folder = str(getattr(distribution, "_path", ""))
+    is_half = folder.endswith(".dist-info") and distribution.read_text("RECORD") is None
+    return folder if is_half else None
+
+
 def _packages() -> dict[str, str]:
     from importlib import metadata
 
@@ -67,7 +74,7 @@ def _packages() -> dict[str, str]:
             source = _source(distribution)
         except (OSError, ValueError, KeyError, TypeError):
             source = None
-        _say("package", name=_normal(name), version=version, source=source)
+        _say("package", name=_normal(name), version=version, source=source, half=_half(distribution))
     return known
 
 

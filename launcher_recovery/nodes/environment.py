@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,24 @@ def _line(name: str, version: str, source: str | None) -> str:
         return f"{name}=={version}"
     # The name of an editable one cannot be written with it in another way.
     return f"{source}#egg={name}" if source.startswith("-e ") else f"{name} @ {source}"
+
+
+def forget_halves(environment: Environment, before: Sequence[str]) -> bool:
+    """Have pip not take for installed what it did not install to the end, because it was killed or the disk was full.
+
+    Only what it says of the package is removed; its files are written over when it is installed.
+
+    Args:
+        before: lines of the packages that were there before, which are left alone.
+
+    Returns:
+        Whether there were any.
+    """
+    known = set(before)
+    names = [name for name in environment.halves if f"{name}=={environment.versions[name]}" not in known]
+    for name in names:
+        shutil.rmtree(environment.halves[name], ignore_errors=True)
+    return bool(names)
 
 
 def can_be_had_again(line: str) -> bool:

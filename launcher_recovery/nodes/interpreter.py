@@ -46,6 +46,7 @@ class Environment:
         folder: where packages lie.
         versions: by name, as PEP 503 writes names.
         sources: how pip gets those again that are of no index, by name.
+        halves: folders of those that pip did not install to the end, by name.
         asks: what the requirements of nodes say.
     """
 
@@ -53,6 +54,7 @@ class Environment:
     folder: Path | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    halves: Mapping[str, Path] = field(default_factory=dict)
     asks: Sequence[Ask] = ()
 
 
@@ -152,6 +154,7 @@ def _environment(found: list[dict[str, Any]]) -> Environment:
         folder=Path(about["packages"]),
         versions={one["name"]: one["version"] for one in packages},
         sources={one["name"]: one["source"] for one in packages if one["source"]},
+        halves={one["name"]: Path(one["half"]) for one in packages if one["half"]},
         asks=tuple(
             Ask(one["node"], one["name"], one["wants"], one["satisfied"]) for one in found if one["kind"] == "ask"
         ),

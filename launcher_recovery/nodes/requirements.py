@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from launcher_recovery.nodes import conflicts, environment
 from launcher_recovery.nodes.interpreter import Environment, Interpreter
 from launcher_recovery.nodes.restoring import put_back
 from launcher_recovery.nodes.telling import Telling
-from launcher_recovery.room import amount
+from launcher_recovery.room import amount, free_bytes
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -25,6 +27,9 @@ MOST_CHANGES = 200
 # takes, and its own timeout sees to a line that is dead.
 SILENT_LIMIT_S = 900.0
 SILENT_DOWNLOAD_LIMIT_S = 7200.0
+
+# When a disk gets full while it writes to a file that is open, pip does not say where.
+_FULL = re.compile(r"No space left on device(?!: ')")
 
 _COLLECTING = re.compile(r"\s*(Collecting \S+)")
 _DOWNLOADING = re.compile(r"\s*Downloading (?P<what>\S+)(?: \((?P<size>[^)]*)\))?")
@@ -77,7 +82,7 @@ class Requirements:
         Raises:
             CommandError: it failed; the environment is as it was before, as far as it could be put back.
         """
-        now = self.known()
+        now = self._mended(before)
         speaker = Speaker(self._telling.say)
         limit = SILENT_LIMIT_S if now.pip is not None and now.pip >= (24, 1) else SILENT_DOWNLOAD_LIMIT_S
         try:
@@ -117,7 +122,11 @@ class Requirements:
             self._telling.warn("conflict", conflicts.sentence(conflict), **about, fix="pin_dependency")
 
     def _explained(self, error: CommandError, now: Environment) -> CommandError:
-        """The error with a last line that names who asks for what, if that is what is wrong."""
+        """The error with a last line that names what pip does not: who asks for what, or which disk is full."""
+        if _FULL.search(error.output) and now.folder is not None:
+            return _with_lines(
+                error, f"OSError: [Errno 28] No space left on device: '{_fullest(now.folder)}{os.sep}'\n"
+            )
         if "ResolutionImpossible" not in error.output and "conflicting dependencies" not in error.output:
             return error
         found = conflicts.impossible(error.output, self._telling.name, now.asks)
@@ -125,13 +134,18 @@ class Requirements:
             return error
         self._telling.operation.metadata[CONFLICTS] = found
         self._telling.operation.save_metadata()
-        lines = "".join(f"{conflicts.sentence(conflict)}\n" for conflict in found)
-        return type(error)(error.argv, error.returncode, f"{error.output.rstrip()}\n{lines}")
+        return _with_lines(error, "".join(f"{conflicts.sentence(conflict)}\n" for conflict in found))
+
+    def _mended(self, before: dict[str, Any]) -> Environment:
+        """The environment without what an earlier pip left half installed."""
+        now = self.known()
+        return self.look() if environment.forget_halves(now, before["packages"]) else now
 
     def _roll_back(self, before: dict[str, Any]) -> None:
         """Put the environment back if pip has changed it already."""
         try:
-            if environment.changes(before["packages"], environment.lines_of(self.look())):
+            self._known = None
+            if environment.changes(before["packages"], environment.lines_of(self._mended(before))):
                 self._telling.say("putting the Python environment back")
                 put_back(self._interpreter, before["packages"], None, lambda line: None)
         except OperationInterrupted:
@@ -143,6 +157,15 @@ class Requirements:
                 f"{self._telling.name} was not installed, but it changed the Python environment; restore it.",
                 fix="restore_environment",
             )
+
+
+def _fullest(packages: Path) -> Path:
+    """The folder on the disk with the least room, of those where pip writes."""
+    return min((packages, Path(tempfile.gettempdir())), key=free_bytes)
+
+
+def _with_lines(error: CommandError, lines: str) -> CommandError:
+    return CommandError(error.argv, error.returncode, f"{error.output.rstrip()}\n{lines}")
 
 
 class Speaker:

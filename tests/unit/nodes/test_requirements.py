@@ -21,6 +21,7 @@ from tests.nodes import (
     files,
     install,
     make_environment,
+    packages_of,
     versions,
     wheel,
 )
@@ -108,6 +109,30 @@ def test_what_an_index_fails_with_changes_nothing_and_a_later_attempt_goes_on(
     install(attempts.next(), url, destination, None, python)
     assert versions(environment) == {**BEFORE, "plain": "1.0"}
     assert far.count("/git/") == asked
+
+
+def half(environment: Path, name: str) -> Path:
+    """What a pip leaves that was killed just before the end: it writes RECORD last."""
+    info = packages_of(environment) / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    return info
+
+
+def test_what_a_killed_pip_left_half_installed_is_not_taken_for_installed(
+    attempts: Attempts, far: Far, source: Source, destination: Path, python: Path, environment: Path
+) -> None:
+    was_half_before = half(environment, "other")
+    far.offer(wheel("plain", "1.0"))
+    url = needing(far, source, "plain")
+    far.fail("/simple/plain", Fault(status=503))
+    with pytest.raises(CommandError):
+        install(attempts.next(), url, destination, None, python)
+    half(environment, "plain")
+    install(attempts.next(), url, destination, None, python)
+    assert (packages_of(environment) / "plain" / "__init__.py").is_file()
+    assert (packages_of(environment) / "plain-1.0.dist-info" / "RECORD").is_file()
+    assert was_half_before.is_dir()
 
 
 @pytest.mark.parametrize(
