@@ -63,7 +63,7 @@ class _Install:
         if has_to_run:
             self._have_requirements(requirements, fetched.commit)
         found = requirements.known() if has_to_run else None
-        self._telling.say("putting it in its place")
+        self._telling.begins("publish", "putting it in its place")
         publishing.set_paths_right(self._telling, self._staging, found)
         publishing.publish(self._staging)
         self._operation.metadata.pop(BEGUN, None)

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes.fetching import CANNOT_BE_SHALLOW, CANNOT_GIVE_COMMIT
 from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with, host_of
 from launcher_recovery.nodes.working_tree import is_whole
+from launcher_recovery.programs.running import CommandSilentError
 
 # Submodules of submodules of …: a repository could have itself.
 _DEEPEST = 8
-# What git says of one whose clone was killed.
-_HALF = ("Unable to find current revision", "Needed a single revision", "not a git repository")
+# What git says when the server or the disk is to blame. Whatever else it says of one that an earlier attempt has begun
+# is about what a kill left of that, which it says in many ways.
+_NOT_HALF = (
+    "unable to access",
+    "RPC failed",
+    "hung up",
+    "early EOF",
+    "Could not read from remote",
+    "could not read Username",
+    "Authentication failed",
+    "not allowed",
+    "No space left on device",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Read-only file system",
+)
 
 
 @dataclass(frozen=True)
@@ -86,16 +101,14 @@ def _pinned(repository: Repository, path: str) -> str:
 
 
 def _fetch_one(repository: Repository, submodule: _Submodule) -> None:
-    for is_last in (False, True):
-        try:
-            _update(repository, submodule)
-        except (CommandError, DamagedError) as error:
-            # A half one that git does not know how to go on with is begun anew; one that can be continued is.
-            is_damaged = isinstance(error, DamagedError) or failed_with(error, _HALF)
-            if is_last or not is_damaged or not _forget(repository, submodule):
-                raise (error.__cause__ or error) from None
-        else:
-            return
+    was_begun = _git_folder(repository, submodule).exists()
+    try:
+        _update(repository, submodule)
+    except (CommandError, DamagedError) as error:
+        is_half = isinstance(error, DamagedError) or (was_begun and not failed_with(error, _NOT_HALF))
+        if not is_half or isinstance(error, CommandSilentError) or not _forget(repository, submodule):
+            raise (error.__cause__ or error) from None
+        _update(repository, submodule)
 
 
 def _update(repository: Repository, submodule: _Submodule) -> None:
@@ -118,8 +131,12 @@ def _forget(repository: Repository, submodule: _Submodule) -> bool:
     """Remove what is there of a submodule; False when its name is not one that git would take."""
     if any(part in ("", ".", "..") for part in submodule.name.replace("\\", "/").split("/")):
         return False
-    git_folder = repository.folder / repository.lines("rev-parse", "--git-path", f"modules/{submodule.name}")[-1]
-    for folder in (repository.folder / submodule.path, git_folder):
+    for folder in (repository.folder / submodule.path, _git_folder(repository, submodule)):
         shutil.rmtree(folder, ignore_errors=True)
     (repository.folder / submodule.path).mkdir(parents=True, exist_ok=True)
     return True
+
+
+def _git_folder(repository: Repository, submodule: _Submodule) -> Path:
+    """Where git keeps what it fetched of a submodule."""
+    return repository.folder / repository.lines("rev-parse", "--git-path", f"modules/{submodule.name}")[-1]

@@ -13,7 +13,7 @@ logger = logging.getLogger("launcher_recovery")
 WARNINGS = "warnings"
 _MOST_WARNINGS = 20
 
-STEPS = ("clone", "checkout", "submodules", "environment", "requirements", "install_script")
+STEPS = ("clone", "checkout", "submodules", "environment", "requirements", "install_script", "publish")
 """The steps of an install, in their order."""
 
 

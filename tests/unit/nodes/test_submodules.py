@@ -98,7 +98,7 @@ def test_what_is_there_is_not_fetched_again_because_of_another_one(
     assert files(destination) == {".git", ".gitmodules", "one", "a", "b"}
 
 
-@pytest.mark.parametrize("half", ["no commit", "no objects", "no head", "no worktree"])
+@pytest.mark.parametrize("half", ["no commit", "no objects", "no head", "no config", "no worktree"])
 def test_a_half_submodule_is_continued_or_begun_anew(
     attempts: Attempts, far: Far, nested: str, destination: Path, half: str
 ) -> None:
@@ -115,6 +115,8 @@ def test_a_half_submodule_is_continued_or_begun_anew(
         shutil.rmtree(git_folder / "objects")
     elif half == "no head":
         (git_folder / "HEAD").write_bytes(b"")
+    elif half == "no config":
+        (git_folder / "config").write_bytes(b"")
     elif half == "no worktree":
         shutil.rmtree(folder / "deps")
     install(attempts.next(), nested, destination, "with")
