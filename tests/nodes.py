@@ -201,10 +201,11 @@ class Fault:
 
 @dataclass
 class Asked:
-    """A request: its method and path with the query."""
+    """A request: its method and path with the query, and how many bytes of an answer were sent."""
 
     method: str
     path: str
+    sent: int = 0
 
 
 class Far:
@@ -274,6 +275,7 @@ class Far:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     far: Far
+    _asked: Asked
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
@@ -294,7 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         far = self.far
-        far.asked.append(Asked(self.command, self.path))
+        self._asked = Asked(self.command, self.path)
+        far.asked.append(self._asked)
         fault = Fault()
         for number, (path, one) in enumerate(far.faults):
             if path in self.path:
@@ -323,6 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content if cut_after is None else content[:cut_after])
+            self._asked.sent = len(content if cut_after is None else content[:cut_after])
             self.wfile.flush()
         except OSError:
             self.close_connection = True

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher_recovery.errors import CommandError
-from launcher_recovery.nodes.repository import Repository, failed_with, host_of
+from launcher_recovery.nodes.portions import fetch_files
+from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with, host_of
 from launcher_recovery.nodes.staging import Staging
 
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -57,7 +58,9 @@ def fetch(repository: Repository, staging: Staging, ref: str | None) -> Fetched:
         DamagedError: what is in the folder is not usable.
     """
     _begin(repository, staging)
-    return _fetch(repository, ref)
+    fetched = _fetch(repository, staging, ref)
+    staging.ends_fetch()
+    return fetched
 
 
 def _begin(repository: Repository, staging: Staging) -> None:
@@ -74,12 +77,12 @@ def _begin(repository: Repository, staging: Staging) -> None:
     staging.mark()
 
 
-def _fetch(repository: Repository, ref: str | None) -> Fetched:
+def _fetch(repository: Repository, staging: Staging, ref: str | None) -> Fetched:
     host = host_of(repository.url)
     found = _find(repository, ref, host)
     if found is not None:
         try:
-            commit = _fetch_one(repository, found, host)
+            commit = _fetch_one(repository, staging, found, host)
         except CommandError as error:
             is_hash = _WHOLE_HASH.fullmatch(found.name) is not None
             if not failed_with(error, (*CANNOT_BE_SHALLOW, *(CANNOT_GIVE_COMMIT if is_hash else ()))):
@@ -120,14 +123,26 @@ def _listed(repository: Repository, words: list[str], host: str | None) -> list[
     return repository.lines(*words, waits_for=host)
 
 
-def _fetch_one(repository: Repository, found: _Named, host: str | None) -> str:
+def _fetch_one(repository: Repository, staging: Staging, found: _Named, host: str | None) -> str:
     spec = found.name
     if found.branch is not None:
         spec = f"+refs/heads/{found.branch}:refs/remotes/origin/{found.branch}"
     elif found.name.startswith("refs/tags/"):
         spec = f"+{found.name}:{found.name}"
-    words = ("fetch", "--progress", "--no-tags", "--depth=1", "--update-shallow", "origin", spec)
-    repository.git(*words, waits_for=host)
+    words = ("--progress", "--no-tags", "--depth=1", "--update-shallow", "origin", spec)
+    was_cut = staging.was_cut
+    staging.begins_fetch()
+    if not was_cut:
+        repository.git("fetch", *words, waits_for=host)
+        return _commit(repository, "FETCH_HEAD")
+    repository.git("fetch", "--filter=blob:none", *words, waits_for=host)
+    try:
+        fetch_files(repository, host)
+    except CommandError as error:
+        if failed_with(error, CANNOT_GIVE_COMMIT):
+            # Nor single files: what is there would stay without them, since the server believes that we have them.
+            raise DamagedError(str(error)) from error
+        raise
     return _commit(repository, "FETCH_HEAD")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Inside of `.git`, where neither a check-out nor a clean-up touches it.
 _MARK = "launcher-recovery"
+_FETCHING = "launcher-recovery-fetching"
 
 
 class Staging:
@@ -43,6 +44,19 @@ class Staging:
     def unmark(self) -> None:
         """Undo `mark`."""
         (self.git_folder / _MARK).unlink(missing_ok=True)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether a fetch was begun that did not come to its end."""
+        return (self.git_folder / _FETCHING).is_file()
+
+    def begins_fetch(self) -> None:
+        """From now on a fetch is under way."""
+        (self.git_folder / _FETCHING).touch()
+
+    def ends_fetch(self) -> None:
+        """It came to its end."""
+        (self.git_folder / _FETCHING).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the folder, if it is there.

@@ -262,6 +262,71 @@ def test_files_that_were_lost_are_written_again(attempts: Attempts, half_done: s
     assert not (staging(destination) / "junk").exists()
 
 
+# -- in portions --------------------------------------------------------------------------------------
+
+SIZE = 20_000
+
+
+@pytest.fixture
+def large(far: Far, source: Source) -> str:
+    """The address of a repository of a hundred files, on a server that gives single ones."""
+    source.commit({f"folder/{number}": noise(SIZE, str(number)) for number in range(100)})
+    url = far.serve(source)
+    run_git(far.folder / "node.git", "config", "uploadpack.allowFilter", "true")
+    return url
+
+
+def sent(far: Far) -> int:
+    return sum(one.sent for one in far.asked)
+
+
+def cut(attempts: Attempts, far: Far, url: str, destination: Path, earlier: int, after: int) -> None:
+    """An attempt whose answer is cut off, after so many that are not."""
+    far.fail("/git-upload-pack", *[Fault()] * earlier, Fault(cut_after=after))
+    with pytest.raises(CommandError):
+        install(attempts.next(), url, destination)
+    assert far.faults == []
+
+
+def test_a_pack_that_was_cut_off_is_fetched_in_portions_of_which_none_is_lost(
+    attempts: Attempts, far: Far, large: str, destination: Path
+) -> None:
+    cut(attempts, far, large, destination, 2, 90 * SIZE)
+    assert sent(far) > 90 * SIZE
+    far.asked.clear()
+    # Asking (2), the folders, the first portion of 32 files, and half of the second one.
+    cut(attempts, far, large, destination, 4, 30 * SIZE)
+    assert attempts.live is not None
+    assert attempts.live.moved
+    first = sent(far)
+    assert 62 * SIZE < first < 66 * SIZE
+    far.asked.clear()
+    install(attempts.next(), large, destination)
+    assert 68 * SIZE < sent(far) < 72 * SIZE
+    assert all((destination / "folder" / str(number)).read_bytes() == noise(SIZE, str(number)) for number in range(100))
+    assert run_git(destination, "fsck", "--strict", "--no-dangling") == ""
+    # A clone like others: it asks nobody for what it has, and can be updated.
+    settings = run_git(destination, "config", "--list", "--local")
+    assert "promisor" not in settings
+    assert "partial" not in settings
+    assert not list((destination / ".git").rglob("*.promisor"))
+    assert not (destination / ".git" / "launcher-recovery-fetching").exists()
+    run_git(destination, "pull", "--quiet")
+
+
+@pytest.mark.parametrize("speaks_v2", [True, False])
+def test_a_server_that_gives_no_single_files_gives_all_at_once(
+    attempts: Attempts, far: Far, large: str, destination: Path, speaks_v2: bool
+) -> None:
+    far.speaks_v2 = speaks_v2
+    run_git(far.folder / "node.git", "config", "uploadpack.allowFilter", "false" if speaks_v2 else "true")
+    cut(attempts, far, large, destination, 2 if speaks_v2 else 1, 50 * SIZE)
+    install(attempts.next(), large, destination)
+    assert (destination / "folder" / "99").read_bytes() == noise(SIZE, "99")
+    assert run_git(destination, "fsck", "--strict", "--no-dangling") == ""
+    assert run_git(destination, "status", "--porcelain") == ""
+
+
 # -- what git is given --------------------------------------------------------------------------------
 
 
