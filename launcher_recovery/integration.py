@@ -44,6 +44,7 @@ from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable
 from launcher_recovery.transfer.connections import limits
 
 if TYPE_CHECKING:
+    from launcher_recovery.nodes.restoring import Restored
     from launcher_recovery.transfer.healing.switch import Healing
 
 logger = logging.getLogger("launcher_recovery")
@@ -92,7 +93,7 @@ class RecoveryIntegrator:
         self.metrics.attach()
         enable_logging()
         self.guards = Guards(self.persistence, lambda: self.config, self.clock)
-        self._slots = Slots(lambda: self.config.concurrency)
+        self.slots = Slots(lambda: self.config.concurrency)
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
         self._healing: Healing | None = None
@@ -220,7 +221,7 @@ class RecoveryIntegrator:
             wait_for_resources=True,
             breaker=None if scope is None else self.guards.breaker(scope, kind.name),
             budget=None if scope is None else self.guards.budget(scope),
-            bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),
+            bulkheads=() if self._is_inside_its_kind(data) else self.slots.of(kind.name, place),
         )
 
     def rules_for(
@@ -329,6 +330,22 @@ class RecoveryIntegrator:
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """See `Controls.set_priority`."""
         return self.lifecycle.set_priority(operation_id, priority)
+
+    def restore_environment(self, operation_id: str, *, dry_run: bool = False) -> Restored:
+        """Put the Python environment of a node install back as it was before: what changed is reinstalled, what came
+        with the node is removed. It is an operation of its own, retried under the launcher's policy.
+
+        Returns:
+            What was done, or would be if it were not a `dry_run`.
+
+        Raises:
+            RecoveryStateError: there is no such install, nothing was recorded, or another node is being installed into
+                the environment.
+            CommandError: pip failed.
+        """
+        from launcher_recovery import environments  # loaded only by those who restore
+
+        return environments.restore(self, operation_id, dry_run=dry_run)
 
     def report_problem(self, code: str, message: str) -> None:
         """Have the status and the page say that something about recovery itself is wrong."""

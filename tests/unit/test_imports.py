@@ -48,8 +48,8 @@ LAYERS = (
         "endings",
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
-    ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
-    ("integration", "functions", "observing", "health", "celery", "downloads"),
+    ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
+    ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
     ("cli", "__main__"),
 )
