@@ -8,6 +8,7 @@ import pluggy
 
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
@@ -52,6 +53,17 @@ def recovery_sources(url: str, operation: RecoveryData) -> Sequence[str]:
 
     Called in the thread of the download, before each of its attempts. All answers are used, those of the extension
     registered last first, without doubles. The checksum always comes from the request, never from a mirror.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_suggest_fix(operation: RecoveryData) -> Sequence[Fix]:
+    """Further fixes for an operation, best first; offered after the one that its verdict names.
+
+    Called when a person looks at what can be done about the operation, or does it, in the thread of the request. All
+    answers are used, those of the extension registered last first; the names of the package's own fixes are taken. A
+    verdict of `recovery_classify` may name one as its `fix`.
     """
     raise NotImplementedError
 

@@ -46,7 +46,7 @@ LAYERS = (
         "isolate",
         "endings",
     ),
-    ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
+    ("drivers", "admission", "attached", "engine", "resume", "hookspecs", "fixes"),
     ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
     ("integration", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
