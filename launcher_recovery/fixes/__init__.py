@@ -1,6 +1,7 @@
 """Guided repairs: an explanation, typed parameters, a preview, applying and undoing it."""
 
-from launcher_recovery.fixes.actions import Call, Function, Hands
+from launcher_recovery.fixes.action import Function, Hands
+from launcher_recovery.fixes.actions import Call
 from launcher_recovery.fixes.fix import (
     Case,
     Fix,

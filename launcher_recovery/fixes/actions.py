@@ -1,167 +1,19 @@
-"""The few things that fixes do, each with its undo; as data they can be shown, kept, and undone by another process.
-
-Each `undo` can be called again, and after a `do` that was cut off at any place: what is half done is then undone too.
-"""
+"""Actions on settings and secrets, calls; and how actions become JSON values and come back."""
 
 from __future__ import annotations
 
-import abc
-import json
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from launcher_recovery.fixes.action import Action, Function, Hands
+from launcher_recovery.fixes.file_actions import Move, Remove
 from launcher_recovery.fixes.fix import FixConflictError, FixRefusedError, Say
 from launcher_recovery.fixes.tools import Tools
-from launcher_recovery.fixes.trees import Print, delete_tree, print_of
-from launcher_recovery.records import FINAL, UNFINISHED, RecoveryData, RecoveryState
-from launcher_recovery.room import amount
+from launcher_recovery.fixes.trees import Print
 
 SETTINGS = "fix_settings"
 """Among the metadata of an operation: what fixes have set for its attempts to come; see `effects`."""
-
-STOPPED = (FINAL | UNFINISHED) - {RecoveryState.IN_PROGRESS}
-"""The states in which an operation can be changed: one that runs would write over it."""
-
-
-@dataclass(frozen=True)
-class Hands:
-    """Who does an action: for which operation, under which id, and with which parameters, secrets among them."""
-
-    tools: Tools
-    operation_id: str
-    by: str
-    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    functions: Mapping[str, Function] = field(default_factory=dict)
-
-    def record(self) -> RecoveryData:
-        """The operation as it is kept."""
-        found = self.tools.lifecycle.current(self.operation_id)
-        if found is None:
-            raise FixConflictError(Say("cannot.gone"))
-        return found
-
-
-@dataclass(frozen=True)
-class Function:
-    """What a `Call` calls. Both get who does it and the arguments of the call; `undo` None: it cannot be undone.
-
-    After a crash `undo` is called as well, whether `do` was called or not.
-    """
-
-    do: Callable[[Hands, Mapping[str, Any]], None]
-    undo: Callable[[Hands, Mapping[str, Any]], None] | None = None
-
-
-class Action(abc.ABC):
-    """One thing that is done; a frozen dataclass of JSON values."""
-
-    can_undo: ClassVar[bool] = True
-
-    @abc.abstractmethod
-    def do(self, hands: Hands) -> None:
-        """Do it, provided that all is as it was when this was planned."""
-
-    @abc.abstractmethod
-    def undo(self, hands: Hands) -> None:
-        """Make it as it was before, whatever of it was done."""
-
-    @abc.abstractmethod
-    def say(self) -> Say:
-        """What it does, as a sentence."""
-
-    def is_undoable(self, functions: Mapping[str, Function]) -> bool:
-        """Whether `undo` brings back all."""
-        return self.can_undo
-
-
-@dataclass(frozen=True)
-class Move(Action):
-    """Moves a file or folder out of the way, within its file system, with a note beside it."""
-
-    source: str
-    target: str
-    seen: Print
-    why: str
-
-    def do(self, hands: Hands) -> None:
-        if os.path.lexists(self.target) or print_of(Path(self.source)) != self.seen:
-            raise FixConflictError(Say("cannot.changed", {"path": self.source}))
-        target = Path(self.target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        note = {"moved_from": self.source, "why": self.why, "operation": hands.operation_id, "fix": hands.by}
-        self._note.write_text(json.dumps(note, indent=1), encoding="utf-8")
-        os.rename(self.source, target)
-
-    def undo(self, hands: Hands) -> None:
-        if os.path.lexists(self.target):
-            if os.path.lexists(self.source):
-                raise FixConflictError(Say("cannot.taken", {"path": self.source, "kept": self.target}))
-            os.rename(self.target, self.source)
-        with suppress(OSError):
-            self._note.unlink()
-        with suppress(OSError):
-            self._note.parent.rmdir()  # only if nothing else is in it
-
-    def say(self) -> Say:
-        return Say("do.move", {"path": self.source, "target": self.target, "size": amount(self.seen.size)})
-
-    @property
-    def _note(self) -> Path:
-        return Path(f"{self.target}.note.json")
-
-
-@dataclass(frozen=True)
-class Remove(Action):
-    """Deletes a file or folder, if it is still what was seen when this was planned."""
-
-    can_undo: ClassVar[bool] = False
-
-    path: str
-    seen: Print
-    transfer: str | None = None
-    """The destination of the download whose partial it is: it is deleted only while that one is over."""
-
-    def do(self, hands: Hands) -> None:
-        aside = self._aside(hands)
-        try:
-            os.rename(self.path, aside)  # from here on nobody changes it
-        except FileNotFoundError:
-            raise FixConflictError(Say("cannot.changed", {"path": self.path})) from None
-        if print_of(aside) != self.seen or self._is_wanted(hands):
-            self.undo(hands)
-            raise FixConflictError(Say("cannot.changed", {"path": self.path}))
-        delete_tree(aside)
-        if self.transfer is not None:
-            hands.tools.lifecycle.store.forget_transfer(self.transfer)
-
-    def undo(self, hands: Hands) -> None:
-        aside = self._aside(hands)
-        if not os.path.lexists(aside):
-            return
-        if print_of(aside) == self.seen and not os.path.lexists(self.path):
-            os.rename(aside, self.path)
-        elif print_of(aside).is_part_of(self.seen):
-            delete_tree(aside)  # a deletion that was cut off: what is left of it is of no use
-        elif not os.path.lexists(self.path):
-            os.rename(aside, self.path)
-
-    def say(self) -> Say:
-        return Say("do.remove", {"path": self.path, "size": amount(self.seen.size)})
-
-    def _aside(self, hands: Hands) -> Path:
-        path = Path(self.path)
-        return path.with_name(f".{path.name}.{hands.by[-12:]}.deleting")
-
-    def _is_wanted(self, hands: Hands) -> bool:
-        if self.transfer is None:
-            return False
-        lifecycle = hands.tools.lifecycle
-        latest = lifecycle.store.latest_with_key(lifecycle.kept_key(f"download:{self.transfer}"))
-        return latest is not None and latest.state in UNFINISHED
 
 
 @dataclass(frozen=True)

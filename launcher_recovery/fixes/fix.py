@@ -15,7 +15,7 @@ from launcher_recovery.fixes.words import worded
 from launcher_recovery.records import RecoveryData
 
 if TYPE_CHECKING:
-    from launcher_recovery.fixes.actions import Action, Function
+    from launcher_recovery.fixes.action import Action, Function
     from launcher_recovery.fixes.tools import Tools
 
 # RFC 1123 §2.1, with a port; no scheme, user or path.

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.fixes import effects
-from launcher_recovery.fixes.actions import Action, KeepSecret, Set
+from launcher_recovery.fixes.action import Action
+from launcher_recovery.fixes.actions import KeepSecret, Set
 from launcher_recovery.fixes.fix import Case, FixRefusedError, Plan, Say
 from launcher_recovery.redaction import redact_url
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery.fixes.actions import Action, Move
+from launcher_recovery.fixes.action import Action
+from launcher_recovery.fixes.file_actions import Move
 from launcher_recovery.fixes.fix import Case, FixRefusedError, Plan, Say
 from launcher_recovery.fixes.places import QUARANTINE, QUARANTINED, is_ours, ours
 from launcher_recovery.fixes.trees import free_name, print_of

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher_recovery.fixes import effects, known_good
-from launcher_recovery.fixes.actions import Call, Function, GitSetting, Hands, git_values
+from launcher_recovery.fixes.action import Function, Hands
+from launcher_recovery.fixes.actions import Call, GitSetting, git_values
 from launcher_recovery.fixes.fix import Case, FixRefusedError, Plan, Say
 from launcher_recovery.fixes.planning_access import setting
 

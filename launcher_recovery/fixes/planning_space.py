@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from launcher_recovery.fixes.actions import Remove
+from launcher_recovery.fixes.file_actions import Remove
 from launcher_recovery.fixes.fix import Case, Plan, Say
 from launcher_recovery.fixes.places import QUARANTINE, folder_of
 from launcher_recovery.fixes.trees import print_of

@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery.clock import time_ordered_id, to_datetime, to_iso
-from launcher_recovery.errors import RecoveryError, RecoveryStateError
-from launcher_recovery.fixes.actions import Action, Hands, from_json, to_json
+from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes.catalogue import BUILTIN, FOR_KIND, RELATED
 from launcher_recovery.fixes.fix import Case, Fix, FixConflictError, FixRefusedError, Plan, Say
 from launcher_recovery.fixes.journal import Journal
@@ -23,9 +21,9 @@ from launcher_recovery.fixes.offers import (
     offer_of,
     preview_of,
     refusal_of,
-    said,
     token_of,
 )
+from launcher_recovery.fixes.past import Past, entry_of, now_of
 from launcher_recovery.fixes.tools import Environments, Tools
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.records import RecoveryData, RecoveryState
@@ -54,6 +52,7 @@ class Fixes:
         self.tools = Tools(lifecycle, folder, **about)
         self._suggest = suggest
         self._journal = Journal(folder)
+        self._past = Past(lambda: self.tools, self._journal, self._fix_of)
 
     def use(self, environments: Environments) -> None:
         """Have environments restored by this from now on."""
@@ -100,22 +99,22 @@ class Fixes:
             Exception: what an action failed with; it is undone.
         """
         with self._journal.alone():
-            self._recover()
+            self._past.recover()
             fix, case, plan = self._planned(operation_id, fix_id, given)
             self._stopped(case.data)
             if token_of(case, fix, plan) != token:
                 raise FixConflictError(Say("cannot.stale"))
-            entry = self._entry(fix, case, plan)
+            entry = entry_of(fix, case, plan)
             self._journal.write({**entry, "state": "applying"})
-            hands = self._hands(entry, fix, {**case.given, **case.secrets})
+            hands = self._past.hands(entry, {**case.given, **case.secrets})
             try:
                 for action in plan.actions:
                     action.do(hands)
             except Exception as error:
-                self._end({**entry, "state": "applying"}, refusal_of(error))
+                self._past.end({**entry, "state": "applying"}, refusal_of(error))
                 raise
             self._journal.write({**entry, "state": "applied"})
-            self._settle(entry["id"])
+            self._past.settle(entry["id"])
             logger.info("the fix %s was applied to %s", fix.id, case.data.title)
         return applied_of(entry, fix, language)
 
@@ -127,7 +126,7 @@ class Fixes:
             FixRefusedError: it cannot be undone, or there is no such application.
         """
         with self._journal.alone():
-            self._recover()
+            self._past.recover()
             data = self._known(operation_id)
             entry = data.metadata.get(f"{AUDIT}{applied_id}")
             if not isinstance(entry, dict):
@@ -139,13 +138,13 @@ class Fixes:
                 self._stopped(data)
                 self._journal.write({**entry, "state": "undoing"})
                 try:
-                    self._undo_actions(entry, fix)
+                    self._past.undo_actions(entry)
                 except Exception:
                     self._journal.forget(entry["id"])
                     raise
-                entry = {**entry, "state": "undone", "undone_at": self._now()}
+                entry = {**entry, "state": "undone", "undone_at": now_of(self.tools)}
                 self._journal.write(entry)
-                self._settle(entry["id"])
+                self._past.settle(entry["id"])
         return applied_of(entry, fix, language)
 
     def history(self, operation_id: str, language: str = "en") -> list[Applied]:
@@ -166,7 +165,7 @@ class Fixes:
         """Undo what a crash has cut off, and enter what could not be entered; when the launcher starts."""
         try:
             with self._journal.alone():
-                self._recover()
+                self._past.recover()
         except FixConflictError:
             pass  # another process is at it, and does the same first
 
@@ -194,6 +193,10 @@ class Fixes:
     def _fix(self, fix_id: str, data: RecoveryData) -> Fix | None:
         return BUILTIN.get(fix_id) or {fix.id: fix for fix in self._suggest(data)}.get(fix_id)
 
+    def _fix_of(self, fix_id: str, operation_id: str) -> Fix | None:
+        data = self.tools.lifecycle.current(operation_id)
+        return BUILTIN.get(fix_id) if data is None else self._fix(fix_id, data)
+
     def _planned(self, operation_id: str, fix_id: str, given: Mapping[str, Any] | None) -> tuple[Fix, Case, Plan]:
         data = self._known(operation_id)
         fix = self._fix(fix_id, data)
@@ -203,85 +206,3 @@ class Fixes:
             raise FixRefusedError(Say("wrong.by_hand"))
         case = fix.case_of(data, self.tools, given or {})
         return fix, case, fix.plan(case)
-
-    def _entry(self, fix: Fix, case: Case, plan: Plan) -> dict[str, Any]:
-        """What is kept of it; without secrets."""
-        redactor = case.tools.lifecycle.redactor
-        entry = {
-            "id": time_ordered_id(self.tools.lifecycle.clock.time()),
-            "operation_id": case.data.operation_id,
-            "fix": fix.id,
-            "state": "applied",
-            "at": self._now(),
-            "parameters": {**case.given, **dict.fromkeys(case.secrets, "***")},
-            "says": said([*plan.says, *(action.say() for action in plan.actions)]),
-            "actions": [to_json(action) for action in plan.actions],
-            "can_undo": bool(plan.actions) and all(action.is_undoable(fix.functions) for action in plan.actions),
-        }
-        kept: dict[str, Any] = redactor.value(entry)
-        return kept
-
-    def _failed(self, entry: Mapping[str, Any], fix: Fix | None, why: Say) -> dict[str, Any]:
-        """The entry of what was undone again, or could not be."""
-        says = [why]
-        try:
-            self._undo_actions(entry, fix)
-        except Exception as error:
-            says.append(refusal_of(error))
-        if not entry["can_undo"]:
-            says.append(Say("failed.may_be_done"))
-        told = self.tools.lifecycle.redactor.value(said(says))
-        return {**entry, "state": "failed", "can_undo": False, "says": [*entry["says"], *told]}
-
-    def _actions(self, entry: Mapping[str, Any]) -> list[Action]:
-        return [from_json(given) for given in entry["actions"]]
-
-    def _undo_actions(self, entry: Mapping[str, Any], fix: Fix | None) -> None:
-        hands = self._hands(entry, fix, {})
-        for action in reversed(self._actions(entry)):
-            action.undo(hands)
-
-    def _hands(self, entry: Mapping[str, Any], fix: Fix | None, values: Mapping[str, Any]) -> Hands:
-        functions = {} if fix is None else fix.functions
-        return Hands(self.tools, entry["operation_id"], entry["id"], values, functions)
-
-    def _now(self) -> str:
-        return str(to_iso(to_datetime(self.tools.lifecycle.clock.time())))
-
-    # -- after a crash ------------------------------------------------------------------------------
-
-    def _recover(self) -> None:
-        for entry in self._journal.entries():
-            try:
-                self._end(entry)
-            except Exception:
-                logger.exception("what is left of the fix %s cannot be looked after at the moment", entry.get("fix"))
-
-    def _end(self, entry: dict[str, Any], why: Say | None = None) -> None:
-        """Undo what was begun, go on with what was being undone, and enter what is done."""
-        data = self.tools.lifecycle.current(entry["operation_id"])
-        if data is not None and data.state is RecoveryState.IN_PROGRESS:
-            return  # it would write over what is set for it; it is looked after the next time
-        fix = BUILTIN.get(entry["fix"]) if data is None else self._fix(entry["fix"], data)
-        if entry["state"] == "applying":
-            logger.warning("the fix %s did not work out: what it had done is undone", entry["fix"])
-            self._journal.write(self._failed(entry, fix, why or Say("failed.cut_off")))
-        elif entry["state"] == "undoing":
-            self._undo_actions(entry, fix)
-            self._journal.write({**entry, "state": "undone", "undone_at": self._now()})
-        self._settle(entry["id"])
-
-    def _settle(self, id: str) -> None:
-        """Enter what is done with the operation; as long as that runs, it stays in the journal."""
-        entry = next((found for found in self._journal.entries() if found["id"] == id), None)
-        if entry is None:
-            return
-        try:
-            self.tools.lifecycle.amend(entry["operation_id"], {f"{AUDIT}{id}": entry})
-        except RecoveryStateError as error:
-            if error.state is not None:
-                return
-        except RecoveryError:
-            logger.exception("what the fix %s did could not be entered yet", entry["fix"])
-            return
-        self._journal.forget(id)

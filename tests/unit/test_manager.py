@@ -15,6 +15,7 @@ from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.manager import Extensions
@@ -178,6 +179,10 @@ class Good:
         return [lambda text: text.replace("moose", "***")]
 
     @hookimpl
+    def recovery_suggest_fix(self, operation: RecoveryData) -> list[Fix]:
+        return [FIX]
+
+    @hookimpl
     def recovery_attempt_started(self, operation: RecoveryData) -> None:
         self.told.append(("attempt_started", operation))
 
@@ -198,6 +203,7 @@ def test_the_good_extension_of_these_tests_has_every_hook() -> None:
 
 
 ERROR = OSError("something")
+FIX = Fix("call_the_author")
 
 
 def use_everything(extensions: Extensions, good: Good) -> None:
@@ -211,6 +217,7 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         assert strategy is not None
         assert strategy.calculate_delay(1) == 7
         assert URL + ".good" in extensions.sources(URL, DATA)
+        assert extensions.suggest_fix(DATA) == [FIX]
         redactor = Redactor()
         redactor.rules.extend(extensions.redactions())
         assert redactor.text("a moose") == "a ***"
@@ -264,6 +271,7 @@ def test_one_that_raises_harms_nothing_and_is_reported_once_whatever_the_order(k
         ("recovery_choose_strategy", 3.0, "it returned 3.0, but Strategy is needed"),
         ("recovery_sources", "http://h/one", "it returned 'http://h/one', but a list of str is needed"),
         ("recovery_sources", [None], "it returned [None], but a list of str is needed"),
+        ("recovery_suggest_fix", ["moose"], "it returned ['moose'], but a list of Fix is needed"),
         ("recovery_redactions", ["moose"], "it returned ['moose'], but a list of Callable is needed"),
     ],
 )
