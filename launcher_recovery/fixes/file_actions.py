@@ -64,35 +64,38 @@ class Remove(Action):
     """The destination of the download whose partial it is: it is deleted only while that one is over."""
 
     def do(self, hands: Hands) -> None:
-        aside = self._aside(hands)
+        looked_at, doomed = self._names(hands)
         try:
-            os.rename(self.path, aside)  # from here on nobody changes it
+            os.rename(self.path, looked_at)  # from here on nobody changes it
         except FileNotFoundError:
             raise FixConflictError(Say("cannot.changed", {"path": self.path})) from None
-        if print_of(aside) != self.seen or self._is_wanted(hands):
+        if print_of(looked_at) != self.seen or self._is_wanted(hands):
             self.undo(hands)
             raise FixConflictError(Say("cannot.changed", {"path": self.path}))
-        delete_tree(aside)
+        os.rename(looked_at, doomed)
+        delete_tree(doomed)
         if self.transfer is not None:
             hands.tools.lifecycle.store.forget_transfer(self.transfer)
 
     def undo(self, hands: Hands) -> None:
-        aside = self._aside(hands)
-        if not os.path.lexists(aside):
-            return
-        if print_of(aside) == self.seen and not os.path.lexists(self.path):
-            os.rename(aside, self.path)
-        elif print_of(aside).is_part_of(self.seen):
-            delete_tree(aside)  # a deletion that was cut off: what is left of it is of no use
-        elif not os.path.lexists(self.path):
-            os.rename(aside, self.path)
+        looked_at, doomed = self._names(hands)
+        is_whole = os.path.lexists(doomed) and print_of(doomed) == self.seen
+        if os.path.lexists(doomed) and not is_whole:
+            delete_tree(doomed)  # a deletion that was cut off: what is left of it is of no use
+        for left in (looked_at, doomed):
+            if os.path.lexists(left):
+                if os.path.lexists(self.path):
+                    raise FixConflictError(Say("cannot.taken", {"path": self.path, "kept": str(left)}))
+                os.rename(left, self.path)
 
     def say(self) -> Say:
         return Say("do.remove", {"path": self.path, "size": amount(self.seen.size)})
 
-    def _aside(self, hands: Hands) -> Path:
+    def _names(self, hands: Hands) -> tuple[Path, Path]:
+        """Where it lies while it is looked at, and, once it is known to be what was shown, while it is deleted."""
         path = Path(self.path)
-        return path.with_name(f".{path.name}.{hands.by[-12:]}.deleting")
+        begin = f".{path.name}.{hands.by[-12:]}"
+        return path.with_name(f"{begin}.looked-at"), path.with_name(f"{begin}.deleting")
 
     def _is_wanted(self, hands: Hands) -> bool:
         if self.transfer is None:

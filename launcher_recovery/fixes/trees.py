@@ -25,10 +25,6 @@ class Print:
     files: int
     digest: str
 
-    def is_part_of(self, other: Print) -> bool:
-        """Whether it can be what is left of the other, some of which was deleted."""
-        return self.files <= other.files and self.size <= other.size
-
 
 def print_of(path: Path) -> Print:
     """The print of what is at a path; links are not followed. Where nothing is, it has no files."""
