@@ -158,7 +158,7 @@ def test_a_signed_address_is_kept_whole_with_the_secrets_alone_and_makes_it_run_
 
 @pytest.mark.parametrize("url", ["ftp://h/f", "file:///etc/passwd", "model.safetensors", "http://"])
 def test_a_new_address_is_checked_as_that_of_a_new_call(failed: Failed, url: str) -> None:
-    with pytest.raises(FixRefusedError, match="It cannot be used: .*is not a web address"):
+    with pytest.raises(FixRefusedError, match=r"It cannot be used: .*is not a web address"):
         failed.fixes.preview(failed.download("update_url").operation_id, "update_url", {"url": url})
 
 
