@@ -172,7 +172,7 @@ class LauncherPlugin:
         latest = self.integrator.persistence.latest_with_key(draft.key)
         if latest is None or latest.state is not RecoveryState.SUCCESS or latest.parent_id != draft.parent_id:
             return None
-        return latest if kind.still_there(latest) else None
+        return latest if is_skipped(latest) or kind.still_there(latest) else None
 
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
