@@ -148,7 +148,7 @@ class RecoveryIntegrator:
         keep_alive(self.persistence)
         limits.put_in_force(self.config)
         vault.use(self._data_folder())
-        self.fixes.recover()
+        self._look_after_fixes()
         self._heal()
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
@@ -170,7 +170,14 @@ class RecoveryIntegrator:
 
         self._healing = healing.install(backoff=self._backoff)
 
+    def _look_after_fixes(self) -> None:
+        try:
+            self.fixes.recover()
+        except Exception:  # such as a folder that cannot be written to; it is no reason not to start
+            logger.exception("fixes that were cut off cannot be looked after at the moment")
+
     def _clean_up_transfers(self, older_than: datetime) -> None:
+        self._look_after_fixes()
         try:
             from launcher_recovery.transfer.disk import upkeep  # loaded only when needed
 

@@ -14,7 +14,7 @@ from launcher_recovery.fixes.fix import (
 )
 from launcher_recovery.fixes.offers import Applied, Asked, Offer, Preview
 from launcher_recovery.fixes.service import Fixes
-from launcher_recovery.fixes.tools import Environments, Tools
+from launcher_recovery.fixes.tools import Environments, Restoring, Tools
 
 __all__ = [
     "Applied",
@@ -33,6 +33,7 @@ __all__ = [
     "Parameter",
     "Plan",
     "Preview",
+    "Restoring",
     "Say",
     "Tools",
 ]

@@ -113,7 +113,7 @@ BUILTIN: Mapping[str, Fix] = {
             "restore_environment",
             (),
             programs.restore_environment,
-            fits=lambda case: case.tools.environments is not None and case.data.kind in (_NODE, _IMPORT),
+            fits=lambda case: case.tools.environments is not None and case.data.kind == _NODE,
             functions=programs.RESTORE,
         ),
         Fix("redownload", (), _redownload, fits=_kind(*_ALL)),
@@ -166,6 +166,6 @@ RELATED: Mapping[str, tuple[str, ...]] = {
 
 FOR_KIND: Mapping[str, tuple[str, ...]] = {
     _NODE: ("skip_node", "restore_environment"),
-    _IMPORT: ("pin_comfyui", "restore_environment"),
+    _IMPORT: ("pin_comfyui",),
 }
 """By kind of operation, further ones that are last."""

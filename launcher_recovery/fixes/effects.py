@@ -59,12 +59,17 @@ def pip_options(data: RecoveryData) -> list[str]:
     return ["--prefer-binary"] if settings_of(data).get(PREFER_BINARY) is True else []
 
 
+def login_place(data: RecoveryData, proxy: str) -> str:
+    """Under what the name and password for a proxy are kept: for that proxy, and this operation."""
+    return f"proxy:{data.operation_id}:{proxy}"
+
+
 def proxy_of(data: RecoveryData, vault: Vault | None = None) -> str | None:
     """The address of the proxy, with name and password where those were given; not to be kept or shown."""
     address = settings_of(data).get(PROXY)
     if not isinstance(address, str):
         return None
-    login = (vault or in_use(os.environ)).get(f"proxy:{data.operation_id}")
+    login = (vault or in_use(os.environ)).get(login_place(data, address))
     if login is None:
         return address
     parts = urlsplit(address)

@@ -10,7 +10,7 @@ from launcher_recovery.clock import time_ordered_id, to_datetime, to_iso
 from launcher_recovery.errors import RecoveryError, RecoveryStateError
 from launcher_recovery.fixes.action import Hands
 from launcher_recovery.fixes.actions import from_json, to_json
-from launcher_recovery.fixes.fix import Case, Fix, Plan, Say
+from launcher_recovery.fixes.fix import Case, Fix, FixConflictError, FixRefusedError, Plan, Say
 from launcher_recovery.fixes.journal import Journal
 from launcher_recovery.fixes.offers import AUDIT, refusal_of, said
 from launcher_recovery.fixes.tools import Tools
@@ -68,6 +68,16 @@ class Past:
         for given in reversed(entry["actions"]):
             from_json(given).undo(hands)
 
+    def forget_secrets(self) -> None:
+        """Forget what was given for one operation that does not need it any more: a signed address, a login."""
+        tools = self._tools()
+        for place in tools.vault.places():
+            what, _, rest = place.partition(":")
+            if what in ("argument", "proxy"):
+                data = tools.lifecycle.current(rest.partition(":")[0])
+                if data is None or data.state is RecoveryState.SUCCESS:
+                    tools.vault.forget(place)
+
     def recover(self) -> None:
         """Look after all that is in the journal."""
         for entry in self._journal.entries():
@@ -85,7 +95,11 @@ class Past:
             logger.warning("the fix %s did not work out: what it had done is undone", entry["fix"])
             self._journal.write(self._failed(entry, why or Say("failed.cut_off")))
         elif entry["state"] == "undoing":
-            self.undo_actions(entry)
+            try:
+                self.undo_actions(entry)
+            except (FixConflictError, FixRefusedError):
+                self._journal.forget(entry["id"])  # it stays applied, and is undone when a person asks for it again
+                return
             self._journal.write({**entry, "state": "undone", "undone_at": now_of(self._tools())})
         self.settle(entry["id"])
 

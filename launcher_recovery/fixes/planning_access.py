@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher_recovery.errors import RefusedError
+from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.fixes import effects
 from launcher_recovery.fixes.action import Action
 from launcher_recovery.fixes.actions import KeepSecret, Set
@@ -34,21 +34,28 @@ def url_of(case: Case) -> str | None:
 
 
 def host_of(case: Case) -> str | None:
-    """The host of that address, with the port if it is unusual."""
-    url = url_of(case)
+    """The host that is asked, with the port if it is unusual: that of the address, or a mirror that stands for it."""
     try:
-        parts = urlsplit(url or "")
-        if not parts.hostname:
-            return None
-        return parts.hostname if parts.port in (None, 443) else f"{parts.hostname}:{parts.port}"
+        parts = urlsplit(url_of(case) or "")
+        own = parts.hostname if parts.port in (None, 443) or not parts.hostname else f"{parts.hostname}:{parts.port}"
     except ValueError:
         return None
+    kind = case.tools.kinds().get(case.data.kind)
+    try:
+        asked = None if kind is None else kind.scope(effects.amended(case.data, case.data.kwargs, case.tools.vault))
+    except (RecoveryConfigError, LookupError):
+        asked = None
+    return own if asked in (None, parts.hostname) else asked
 
 
 def about_site(case: Case) -> Mapping[str, str]:
     """The host and the page where a licence is accepted or a token is made."""
-    host, url = host_of(case) or "?", url_of(case) or ""
-    path = urlsplit(url).path
+    url = url_of(case) or ""
+    try:
+        parts = urlsplit(url)
+        host, path = parts.netloc or "?", parts.path
+    except ValueError:
+        host, path = "?", ""
     if host in ("huggingface.co", "hf.co", "www.huggingface.co"):
         # The page of the repository: what is before "resolve" or "blob".
         page = path.partition("/resolve/")[0].partition("/blob/")[0]
@@ -129,7 +136,7 @@ def use_proxy(case: Case) -> Plan:
         raise FixRefusedError(Say("wrong.missing", {"name": missing}), missing)
     actions: list[Action] = []
     if user is not None:
-        place = f"proxy:{case.data.operation_id}"
+        place = effects.login_place(case.data, address)
         actions.append(KeepSecret(place, "password", urlsplit(address).netloc, f"{user}\n"))
     if effects.settings_of(case.data).get(effects.PROXY) != address or not actions:
         actions.append(setting(case, effects.PROXY, address))

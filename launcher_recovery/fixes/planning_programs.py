@@ -117,8 +117,10 @@ def restore_environment(case: Case) -> Plan:
         raise FixRefusedError(Say("wrong.no_record"))
     if not changes:
         raise FixRefusedError(Say("wrong.already"))
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(changes.items()))
-    return Plan((Call("restore_environment", {"packages": packages}, "do.restore"),), (Say("restore.minutes"),))
+    back = [f"{name} {version}" for name, version in sorted(changes.items()) if version is not None]
+    gone = sorted(name for name, version in changes.items() if version is None)
+    told = {"packages": ", ".join(back) or "-", "removed": ", ".join(gone) or "-"}
+    return Plan((Call("restore_environment", told, "do.restore"),), (Say("restore.minutes"),))
 
 
 def _restore(hands: Hands, arguments: Mapping[str, Any]) -> None:

@@ -68,6 +68,8 @@ class Fixes:
             RecoveryStateError: there is no such operation.
         """
         data = self._known(operation_id)
+        if data.state is RecoveryState.SUCCESS:
+            return []
         case = Case(data, self.tools)
         return [offer_of(fix, case, language) for fix in self._fitting(data).values()]
 
@@ -162,10 +164,14 @@ class Fixes:
         return [applied_of(entry, self._fix(entry["fix"], data), language) for _, entry in sorted(entries.items())]
 
     def recover(self) -> None:
-        """Undo what a crash has cut off, and enter what could not be entered; when the launcher starts."""
+        """Undo what a crash has cut off, enter what could not be entered, and forget secrets that nobody needs.
+
+        To be called when the launcher starts, and from time to time.
+        """
         try:
             with self._journal.alone():
                 self._past.recover()
+                self._past.forget_secrets()
         except FixConflictError:
             pass  # another process is at it, and does the same first
 

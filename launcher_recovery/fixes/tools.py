@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes.vault import Vault
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
@@ -21,11 +22,34 @@ _PIP_S = 20.0
 class Environments(Protocol):
     """Knows how a Python environment was before an operation changed it."""
 
-    def changes(self, data: RecoveryData) -> Mapping[str, Any] | None:
-        """What `restore` would change, by package, such as {"torch": "2.6.0"}; None: nothing was recorded."""
+    def changes(self, data: RecoveryData) -> Mapping[str, str | None] | None:
+        """What `restore` would do, by package: the version that is put back, such as {"torch": "2.6.0"}, or None for
+        one that is removed. No mapping: nothing was recorded."""
 
     def restore(self, data: RecoveryData) -> None:
         """Make the environment of the operation as it was recorded; may take minutes."""
+
+
+class Restoring:
+    """`Environments` by one function that restores or, with `dry_run`, only says what it would do.
+
+    Args:
+        restore: takes the id of an operation and `dry_run`; gives what was or would be `reinstalled` and `removed`,
+            each with `name` and the version `after`; raises RecoveryStateError where nothing was recorded.
+    """
+
+    def __init__(self, restore: Callable[..., Any]) -> None:
+        self._restore = restore
+
+    def changes(self, data: RecoveryData) -> Mapping[str, str | None] | None:
+        try:
+            found = self._restore(data.operation_id, dry_run=True)
+        except RecoveryStateError:
+            return None
+        return {one.name: one.after for one in (*found.reinstalled, *found.removed)}
+
+    def restore(self, data: RecoveryData) -> None:
+        self._restore(data.operation_id, dry_run=False)
 
 
 def pip_cache_of(data: RecoveryData) -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,13 @@ class Vault:
         if len(left) != len(entries):
             self._write(left)
 
-    def keep_only(self, place_begins: str, wanted: Iterable[str]) -> None:
-        """Take out all whose place begins so and which were added under none of these ids."""
-        known = set(wanted)
-        entries = self._entries()
-        left = [e for e in entries if not e["place"].startswith(place_begins) or e["by"] in known]
-        if len(left) != len(entries):
-            self._write(left)
+    def places(self) -> list[str]:
+        """The places for which there is a secret."""
+        return list(dict.fromkeys(entry["place"] for entry in self._entries()))
+
+    def forget(self, place: str) -> None:
+        """Take out all secrets for a place."""
+        self._write([entry for entry in self._entries() if entry["place"] != place])
 
     def _without(self, by: str) -> list[dict[str, Any]]:
         return [entry for entry in self._entries() if entry["by"] != by]

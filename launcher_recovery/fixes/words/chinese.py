@@ -120,7 +120,7 @@ TEXTS: Mapping[str, str] = {
     "do.git_setting": "在当前用户的 git 设置中添加 {name} = {value}。",
     "do.move": "把 {path} 移到 {target}（{size}）。",
     "do.remove": "删除 {path}（{size}）。",
-    "do.restore": "安装 {packages}。",
+    "do.restore": "恢复：{packages}。移除：{removed}。",
     "do.secret": "把为 {place} 提供的内容保存在只有当前用户可以读取的文件中。",
     "do.set": "为之后的尝试设置：{setting}。",
     "how.undo": "可以撤销。",

@@ -140,7 +140,7 @@ TEXTS: Mapping[str, str] = {
     "do.git_setting": "Adds {name} = {value} to git's settings of this user.",
     "do.move": "Moves {path} to {target} ({size}).",
     "do.remove": "Deletes {path} ({size}).",
-    "do.restore": "Installs {packages}.",
+    "do.restore": "Puts back: {packages}. Removes: {removed}.",
     "do.secret": "Keeps what was given for {place} in a file that only this user can read.",
     "do.set": "Sets for the next attempts: {setting}.",
     "how.undo": "It can be undone.",

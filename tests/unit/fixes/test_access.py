@@ -272,3 +272,22 @@ def test_what_is_kept_is_there_for_the_next_process(failed: Failed, tmp_path: Pa
     assert stored is not None
     assert effects.amended(stored, stored.kwargs)["url"] == SIGNED
     again.close()
+
+
+def test_a_token_for_hugging_face_is_for_the_mirror_that_is_asked_in_its_place(
+    failed: Failed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hf-mirror.example")
+    data = failed.download("add_token", url="https://huggingface.co/a/b/resolve/main/c")
+    offer = failed.fixes.for_operation(data.operation_id)[0]
+    assert offer.parameters[0].default == "hf-mirror.example"
+    assert "https://huggingface.co/settings/tokens" in offer.explanation
+    monkeypatch.setenv("HF_ENDPOINT", "nonsense")
+    assert failed.fixes.for_operation(data.operation_id)[0].parameters[0].default == "huggingface.co"
+
+
+def test_a_login_is_not_sent_to_the_next_proxy(failed: Failed) -> None:
+    data = failed.download("check_proxy")
+    failed.apply(data, "use_proxy", proxy="http://one", user="ann", password=SECRET)
+    failed.apply(data, "use_proxy", proxy="http://two")
+    assert effects.proxy_of(failed.record(data.operation_id), failed.fixes.tools.vault) == "http://two"

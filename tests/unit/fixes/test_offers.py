@@ -10,6 +10,7 @@ from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes import Case, Fix, FixRefusedError, Kind, Parameter, Plan, Say
 from launcher_recovery.fixes.catalogue import BUILTIN
 from launcher_recovery.fixes.planning_programs import command_for
+from launcher_recovery.operation import Operation
 from tests.unit.fixes.failed import Failed
 
 
@@ -142,3 +143,10 @@ def test_a_parameter_that_a_fix_does_not_have_is_refused(failed: Failed) -> None
     failed.suggested = [Fix("mine", (), lambda case: Plan())]
     with pytest.raises(FixRefusedError, match=r"^This fix has no parameter verify\.$"):
         failed.fixes.preview(failed.download().operation_id, "mine", {"verify": False})
+
+
+def test_for_what_ended_well_there_is_nothing_to_be_done(failed: Failed) -> None:
+    data = failed.download(ended=False)
+    assert ids(failed, data.operation_id) == ["report_bug"]
+    failed.lifecycle.succeed(Operation(data, failed.lifecycle, failed.clock), None)
+    assert ids(failed, data.operation_id) == []

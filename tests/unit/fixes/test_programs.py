@@ -6,10 +6,12 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from launcher_recovery.fixes import FixRefusedError, effects, known_good
+from launcher_recovery.errors import RecoveryStateError
+from launcher_recovery.fixes import FixRefusedError, Restoring, effects, known_good
 from launcher_recovery.records import RecoveryData
 from tests.unit.fixes.failed import Failed
 
@@ -149,11 +151,11 @@ def test_a_damaged_note_of_the_last_commit_is_none(tmp_path: Path, content: str)
 class Environments:
     """Records what is restored."""
 
-    def __init__(self, changes: Mapping[str, str] | None) -> None:
+    def __init__(self, changes: Mapping[str, str | None] | None) -> None:
         self.found = changes
         self.restored: list[str] = []
 
-    def changes(self, data: RecoveryData) -> Mapping[str, str] | None:
+    def changes(self, data: RecoveryData) -> Mapping[str, str | None] | None:
         return self.found
 
     def restore(self, data: RecoveryData) -> None:
@@ -162,11 +164,14 @@ class Environments:
 
 
 def test_the_environment_is_restored_as_it_was_shown(failed: Failed) -> None:
-    environments = Environments({"torch": "2.6.0", "numpy": "1.26.4"})
+    environments = Environments({"torch": "2.6.0", "numpy": "1.26.4", "xformers": None})
     failed.fixes.use(environments)
     data = failed.node("pin_dependency")
     shown = failed.fixes.preview(data.operation_id, "restore_environment")
-    assert shown.says == ("It may take minutes, and cannot be undone.", "Installs numpy 1.26.4, torch 2.6.0.")
+    assert shown.says == (
+        "It may take minutes, and cannot be undone.",
+        "Puts back: numpy 1.26.4, torch 2.6.0. Removes: xformers.",
+    )
     assert not shown.can_undo
     assert environments.restored == []
     failed.fixes.apply(data.operation_id, "restore_environment", {}, shown.token)
@@ -179,3 +184,23 @@ def test_without_a_record_nothing_is_restored(failed: Failed) -> None:
     failed.fixes.use(Environments(None))
     with pytest.raises(FixRefusedError, match="Nobody recorded how the environment was before"):
         failed.fixes.preview(failed.node("pin_dependency").operation_id, "restore_environment")
+
+
+def test_a_function_that_can_say_what_it_would_do_restores_environments(failed: Failed) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def restore(operation_id: str, *, dry_run: bool) -> SimpleNamespace:
+        asked.append((operation_id, dry_run))
+        if operation_id != data.operation_id:
+            raise RecoveryStateError("nothing was recorded")
+        return SimpleNamespace(
+            reinstalled=[SimpleNamespace(name="torch", before="2.7.0", after="2.6.0")],
+            removed=[SimpleNamespace(name="xformers", before="0.1", after=None)],
+        )
+
+    data, other = failed.node("pin_dependency"), failed.node("pin_dependency", key="another")
+    failed.fixes.use(Restoring(restore))
+    assert "Puts back: torch 2.6.0. Removes: xformers." in failed.apply(data, "restore_environment").says
+    assert asked == [(data.operation_id, True)] * 2 + [(data.operation_id, False)]
+    with pytest.raises(FixRefusedError, match="Nobody recorded"):
+        failed.fixes.preview(other.operation_id, "restore_environment")

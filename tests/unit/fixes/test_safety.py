@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import launcher_recovery
+from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes import Call, Case, Fix, FixConflictError, FixRefusedError, Function, Hands, Plan, effects
 from launcher_recovery.fixes.planning_access import setting
@@ -246,6 +247,20 @@ def test_an_undo_that_a_crash_cut_off_is_gone_on_with(failed: Failed) -> None:
     assert [entry.state for entry in failed.fixes.history(data.operation_id)] == ["undone"]
 
 
+def test_an_undo_that_cannot_be_gone_on_with_leaves_it_applied(failed: Failed) -> None:
+    model = failed.models / "model.safetensors"
+    model.write_bytes(b"damaged")
+    data = failed.download("redownload")
+    applied = failed.apply(data, "quarantine_model")
+    model.write_bytes(b"whole")
+    entry = failed.record(data.operation_id).metadata[f"fix:{applied.id}"]
+    failed.fixes._journal.write({**entry, "state": "undoing"})
+    failed.fixes.recover()
+    assert model.read_bytes() == b"whole"
+    assert [entry.state for entry in failed.fixes.history(data.operation_id)] == ["applied"]
+    assert failed.fixes._journal.entries() == []
+
+
 def test_an_entry_of_an_operation_that_is_forgotten_is_forgotten_and_a_damaged_one_harms_none(failed: Failed) -> None:
     folder = failed.root / "data" / "fixes"
     folder.mkdir(parents=True)
@@ -255,3 +270,23 @@ def test_an_entry_of_an_operation_that_is_forgotten_is_forgotten_and_a_damaged_o
     failed.fixes.recover()
     assert not (folder / "2.json").exists()
     assert failed.apply(failed.node("install_build_tools"), "prefer_binary").state == "applied"
+
+
+@pytest.mark.parametrize("end", ["success", "forgotten", "failed"])
+def test_secrets_for_one_operation_are_kept_as_long_as_it_may_need_them(failed: Failed, end: str) -> None:
+    data = failed.download("check_proxy")
+    kept = failed.fixes.tools.vault
+    failed.apply(data, "use_proxy", proxy="http://proxy", user="ann", password="hunter2hunter2")
+    failed.apply(data, "add_token", token="for-all-of-the-host")
+    failed.lifecycle.retry(data.operation_id)
+    live = Operation(failed.lifecycle.begin_attempt(data.operation_id, 1), failed.lifecycle, failed.clock)
+    if end == "success":
+        failed.lifecycle.succeed(live, None)
+    elif end == "forgotten":
+        failed.lifecycle.succeed(live, None)
+        failed.clock.advance(10**6)
+        failed.store.cleanup(to_datetime(failed.clock.time()))
+        assert failed.store.get(data.operation_id) is None
+    failed.fixes.recover()
+    place = f"proxy:{data.operation_id}:http://proxy"
+    assert kept.places() == (["host:files.example"] if end != "failed" else [place, "host:files.example"])
