@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher_recovery import checks
@@ -20,6 +21,7 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
+from launcher_recovery.fixes import Fixes, vault
 from launcher_recovery.functions import Switched
 from launcher_recovery.guards import Guards
 from launcher_recovery.kinds import OperationKind
@@ -30,6 +32,7 @@ from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
+from launcher_recovery.persistence.file import default_path
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
@@ -94,9 +97,22 @@ class RecoveryIntegrator:
         enable_logging()
         self.guards = Guards(self.persistence, lambda: self.config, self.clock)
         self.slots = Slots(lambda: self.config.concurrency)
+        self.fixes = Fixes(
+            self.lifecycle,
+            self._data_folder(),
+            suggest=self.extensions.suggest_fix,
+            kinds=lambda: self.kinds,
+            roots=lambda: self.config.allowed_roots,
+            sources=self.extensions.sources,
+        )
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
         self._healing: Healing | None = None
+
+    def _data_folder(self) -> Path:
+        """The folder of the launcher's own data: that of the database, also where a server has that."""
+        given = self.config.persistence_path
+        return default_path().parent if given is None else Path(given).parent
 
     @property
     def is_durable(self) -> bool:
@@ -132,6 +148,8 @@ class RecoveryIntegrator:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
         limits.put_in_force(self.config)
+        vault.use(self._data_folder())
+        self._look_after_fixes()
         self._heal()
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
@@ -153,7 +171,14 @@ class RecoveryIntegrator:
 
         self._healing = healing.install(backoff=self._backoff)
 
+    def _look_after_fixes(self) -> None:
+        try:
+            self.fixes.recover()
+        except Exception:  # such as a folder that cannot be written to; it is no reason not to start
+            logger.exception("fixes that were cut off cannot be looked after at the moment")
+
     def _clean_up_transfers(self, older_than: datetime) -> None:
+        self._look_after_fixes()
         try:
             from launcher_recovery.transfer.disk import upkeep  # loaded only when needed
 
@@ -173,6 +198,7 @@ class RecoveryIntegrator:
 
             healing.uninstall(self._healing)
         limits.put_in_force(DEFAULT_CONFIG, self.config)
+        vault.use(None)
         self.metrics.detach()
         if self._telemetry is not None:
             self._telemetry.detach()

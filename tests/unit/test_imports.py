@@ -47,7 +47,7 @@ LAYERS = (
         "isolate",
         "endings",
     ),
-    ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
+    ("drivers", "admission", "attached", "engine", "resume", "hookspecs", "fixes"),
     ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
     ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
