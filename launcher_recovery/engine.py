@@ -282,7 +282,7 @@ class Engine:
             error,
             category=verdict.category.value,
             explanation=missing or verdict.explanation,
-            fix=verdict.fix,
+            fix=verdict.offered_fix,
             fruitless=fruitless,
             limit=limit_for(entry.policy, verdict),
             delay=None if isinstance(decision, GiveUp) else decision.delay,

@@ -10,6 +10,9 @@ from typing import Any
 
 from launcher_recovery.room import amount
 
+# So much of an output is looked at for its last line.
+_LAST_CHARS = 4096
+
 
 class RecoveryError(Exception):
     """Base class of every exception that launcher-recovery raises itself."""
@@ -184,18 +187,18 @@ class RefusedError(RecoveryError, ValueError):
 class CommandError(RecoveryError):
     """A child process failed.
 
-    `argv` is its command line, `returncode` its exit status (128 + n when signal n ended it),
-    `output` the end of what it printed on both streams.
+    `argv` is its command line, `returncode` its exit status (128 + n when signal n ended it; None when that is not
+    known), `output` the end of what it printed on both streams.
     """
 
-    def __init__(self, argv: Sequence[str], returncode: int, output: str) -> None:
+    def __init__(self, argv: Sequence[str], returncode: int | None, output: str) -> None:
         super().__init__(argv, returncode, output)
-        self.argv = tuple(argv)
+        self.argv = (argv,) if isinstance(argv, str) else tuple(argv)
         self.returncode = returncode
         self.output = output
 
     def __str__(self) -> str:
-        lines = self.output.strip().splitlines()
+        lines = self.output[-_LAST_CHARS:].strip().splitlines()
         tail = f": {lines[-1].strip()}" if lines else ""
         return f"{' '.join(self.argv[:3])} ended with exit status {self.returncode}{tail}"
 

@@ -58,7 +58,7 @@ def keep(
             error,
             category=verdict.category.value,
             explanation=verdict.explanation,
-            fix=verdict.fix,
+            fix=verdict.offered_fix,
             fruitless=1,
             limit=1,
         )

@@ -12,7 +12,7 @@ from launcher_recovery import checks
 from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.budget import RetryBudget
 from launcher_recovery.bulkhead import Bulkhead
-from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
+from launcher_recovery.classification import UNKNOWN_RULE, ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.errors import text_of
 from launcher_recovery.records import RecoveryState, WaitingFor
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy, strategy_of
@@ -177,10 +177,11 @@ def limit_for(policy: Policy, verdict: Verdict) -> int:
     """Attempts in a row without progress that this verdict allows."""
     policy = _for_category(policy, verdict.category) or policy
     limit = policy.max_attempts
-    if verdict.retry is Retry.ONCE:
-        limit = min(limit, 2)
     if verdict.category is ErrorCategory.UNKNOWN and policy.unknown_attempts is not None:
         limit = min(limit, policy.unknown_attempts)
+    # That no rule knows an error is no reason against more attempts for a caller who asks for them.
+    if verdict.retry is Retry.ONCE and verdict.rule != UNKNOWN_RULE:
+        limit = min(limit, 2)
     return limit
 
 

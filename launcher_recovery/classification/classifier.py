@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launcher_recovery.classification import facts as _facts
-from launcher_recovery.classification.rules import RULES, Rule, first_match
-from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
+from launcher_recovery.classification.rule import Rule, first_match
+from launcher_recovery.classification.rules import RULES
+from launcher_recovery.classification.verdict import UNKNOWN_RULE, ErrorCategory, Retry, Verdict
 from launcher_recovery.errors import CircuitBreakerOpenError
 from launcher_recovery.records import WaitingFor
 from launcher_recovery.room import Awaited, FileFree, FolderThere, QuotaThere, RoomThere
 
 _UNKNOWN = Rule(
-    "unknown",
+    UNKNOWN_RULE,
     ErrorCategory.UNKNOWN,
-    Retry.YES,
+    Retry.ONCE,
     "Something went wrong that is not known yet.",
     "no rule matched",
 )
@@ -46,13 +47,18 @@ class ErrorClassifier:
     """
 
     def __init__(self, rules: Sequence[Rule] = (), *, now: Callable[[], float] = time.time) -> None:
-        self.rules = (*rules, *RULES)
+        self._own = tuple(rules)
         self._now = now
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules, in the order in which they are tried."""
+        return (*self._own, *RULES)
 
     def classify(self, error: BaseException, *, operation: Any = None) -> Verdict:
         """The verdict on `error`; `operation` is the record of the operation in which it happened, if any."""
         seen = _facts.read(error, self._now())
-        rule = first_match(self.rules, seen) or _UNKNOWN
+        rule, went_by = self._decide(seen)
         category, retry = rule.category, rule.retry
         if type(self).classify_error is not ErrorClassifier.classify_error and isinstance(error, Exception):
             category = self.classify_error(error)
@@ -61,7 +67,7 @@ class ErrorClassifier:
         wait_s = seen.retry_after_s
         if isinstance(error, CircuitBreakerOpenError):
             wait_s = error.timeout_remaining
-        explanation = rule.explanation.format(host=seen.host or "the other side", status=seen.status)
+        explanation = rule.explanation.format(host=seen.host or "the other side", status=went_by.status)
         if seen.host is None:
             explanation = explanation[:1].upper() + explanation[1:]
         until = None if category is not rule.category else _awaited(rule, seen, operation)
@@ -77,12 +83,30 @@ class ErrorClassifier:
             scope=seen.host,
             waiting_for=None if until is None else rule.waits,
             until=until,
+            evidence=rule.evidence(went_by) or (),
+            source=rule.source,
         )
+
+    def explain(self, error: BaseException, *, operation: Any = None) -> str:
+        """One line that says which rule decides over `error`, by which facts, and what follows, without secrets."""
+        return self.classify(error, operation=operation).explain()
 
     def classify_error(self, error: Exception) -> ErrorCategory:
         """The category of `error`."""
-        rule = first_match(self.rules, _facts.read(error, self._now())) or _UNKNOWN
-        return rule.category
+        return self._decide(_facts.read(error, self._now()))[0].category
+
+    def _decide(self, seen: _facts.Facts) -> tuple[Rule, _facts.Facts]:
+        """The rule that decides, and the facts that it went by.
+
+        What an output tells of counts after what is known about the program itself: a traceback may be that of a part
+        which was gone without.
+        """
+        for rules in (self._own, RULES):
+            for facts in (seen, seen.told):
+                rule = None if facts is None else first_match(rules, facts)
+                if facts is not None and rule is not None:
+                    return rule, facts
+        return _UNKNOWN, seen
 
     def should_retry(self, error: Exception) -> bool:
         """Whether an automatic retry of `error` makes sense."""

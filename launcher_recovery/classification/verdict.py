@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from launcher_recovery.records import WaitingFor
+from launcher_recovery.redaction import Redactor
 
 
 class ErrorCategory(str, Enum):
@@ -50,12 +51,20 @@ class Retry(str, Enum):
     NO = "no"
 
 
+UNKNOWN_RULE = "unknown"
+"""The id in the verdict on an error that no rule knows."""
+
+NO_FIX = "none"
+"""The id of a fix where there is nothing that a person could do."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What is known about an error.
 
     `wait_s` is a lower bound in seconds for the next attempt (from Retry-After), `fix` the id of a guided fix,
-    `rule` the id of the rule that decided, `explanation` one sentence for people, `scope` the host concerned.
+    `rule` the id of the rule that decided, `explanation` one sentence for people, `scope` the host concerned;
+    `evidence` says which facts that rule went by, `source` where its meaning is known from.
 
     With `until` the operation may wait for what is missing here, such as room on the disk, instead of failing: it is
     called every few seconds, and gives None when the next attempt may begin, else a sentence for people that says what
@@ -71,8 +80,24 @@ class Verdict:
     scope: str | None = None
     waiting_for: WaitingFor | None = None
     until: Callable[[], str | None] | None = field(default=None, compare=False)
+    evidence: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def about_far_end(self) -> bool:
         """Whether the failure says something about the other side, so that a circuit breaker counts it."""
         return self.category in (ErrorCategory.NETWORK, ErrorCategory.TIMEOUT, ErrorCategory.RATE_LIMIT)
+
+    @property
+    def offered_fix(self) -> str | None:
+        """The id of the guided fix; None when there is nothing to offer."""
+        return None if self.fix == NO_FIX else self.fix
+
+    def explain(self) -> str:
+        """One line that says which rule decided, by which facts, and what follows, without secrets."""
+        known = f" ({self.source})" if self.source else ""
+        because = f" because of {'; '.join(self.evidence)}" if self.evidence else ""
+        wait = "" if self.wait_s is None else f", wait {self.wait_s:g} s"
+        fix = "" if self.offered_fix is None else f", fix {self.offered_fix}"
+        said = f"rule {self.rule}{known}{because}: {self.category.value}, retry {self.retry.value}{wait}{fix}"
+        return Redactor().text(said)

@@ -227,4 +227,4 @@ def test_a_name_that_is_too_long_is_not_waited_for(work: Work, tmp_path: Path) -
     destination = tmp_path / ("m" * 300)
     work.start(lambda: naive(destination), destination)
     assert isinstance(work.finish(), OSError)
-    assert (work.now.state, work.now.fix) == (RecoveryState.FAILED, "shorten_name")
+    assert (work.now.state, work.now.fix) == (RecoveryState.FAILED, "shorten_path")

@@ -613,7 +613,7 @@ def http_error(status: int) -> requests.HTTPError:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (http_error(403), "example.org does not let us have this"),
+        (http_error(403), "example.org does not take the signature any more"),
         (requests.ConnectionError("HTTPSConnectionPool(host='x')…"), "broke off"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/models/m.part"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery.breaker import CircuitBreaker
-from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.policy import Decision, GiveUp, Policy, RetryAt, RetryWhen, decide, limit_for
 from launcher_recovery.records import RecoveryState, WaitingFor
@@ -143,6 +143,15 @@ def test_limit_of_a_verdict(
     assert decision(said, fruitless=limit, **given) == EXHAUSTED
     if limit > 1:
         assert isinstance(decision(said, fruitless=limit - 1, **given), RetryAt)
+
+
+def test_what_no_rule_knows_is_tried_as_often_as_asked_for() -> None:
+    """The verdict says once, which is for callers that say so; a rule of one's own that says once is obeyed."""
+    unknown = ErrorClassifier().classify(RuntimeError("odd"))
+    assert (unknown.category, unknown.retry) == (ErrorCategory.UNKNOWN, Retry.ONCE)
+    assert limit_for(Policy(max_attempts=8), unknown) == 8
+    assert limit_for(Policy(max_attempts=8, unknown_attempts=2), unknown) == 2
+    assert limit_for(Policy(max_attempts=8), verdict(Retry.ONCE, category=ErrorCategory.UNKNOWN)) == 2
 
 
 def test_delay_counts_fruitless_attempts() -> None:
