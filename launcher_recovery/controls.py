@@ -84,6 +84,20 @@ class Controls(Ownership):
         metadata = {PRIORITY: priority}
         return self._with_parts(operation_id, lambda one: self._change(one, UNFINISHED, {}, metadata=metadata))
 
+    def amend(self, operation_id: str, metadata: Mapping[str, Any], *, resumable: bool | None = None) -> RecoveryData:
+        """Set some of the metadata of an operation that does not run, which a running one would write over.
+
+        Args:
+            metadata: what is set, kept without secrets; the rest stays as it is.
+            resumable: whether it can be run again from its record; None: as before.
+
+        Raises:
+            RecoveryStateError: it is unknown, or it runs.
+        """
+        fields = {} if resumable is None else {"resumable": resumable}
+        stopped = frozenset(RecoveryState) - {RecoveryState.IN_PROGRESS}
+        return self._change(operation_id, stopped, fields, metadata=self.redactor.value(dict(metadata)))
+
     def begin_again(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
         """Like `retry`, for this operation alone; `fields` of the record are set with it.
 

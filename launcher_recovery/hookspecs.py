@@ -8,6 +8,7 @@ import pluggy
 
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
@@ -74,6 +75,17 @@ def recovery_model_sources(name: str, folder: str | None) -> Sequence[ModelSourc
     Called for each model that a workflow names, in the thread that checks it. `name` is the name of the file, without
     folders; `folder` the folder of models that it is wanted in, such as "loras", None when that is not known. All
     answers are used, those of the extension registered last first, without doubles.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_suggest_fix(operation: RecoveryData) -> Sequence[Fix]:
+    """Further fixes for an operation, best first; offered after the one that its verdict names.
+
+    Called when a person looks at what can be done about the operation, or does it, in the thread of the request. All
+    answers are used, those of the extension registered last first; the names of the package's own fixes are taken. A
+    verdict of `recovery_classify` may name one as its `fix`.
     """
     raise NotImplementedError
 

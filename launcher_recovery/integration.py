@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher_recovery import checks
@@ -20,6 +21,7 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
+from launcher_recovery.fixes import Fixes, vault
 from launcher_recovery.functions import Switched
 from launcher_recovery.guards import Guards
 from launcher_recovery.kinds import OperationKind
@@ -30,6 +32,7 @@ from launcher_recovery.metrics import RecoveryMetrics
 from launcher_recovery.operation import current_operation
 from launcher_recovery.owners import keep_alive, let_go
 from launcher_recovery.persistence.base import Retention, Store
+from launcher_recovery.persistence.file import default_path
 from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
@@ -44,6 +47,7 @@ from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable
 from launcher_recovery.transfer.connections import limits
 
 if TYPE_CHECKING:
+    from launcher_recovery.nodes.restoring import Restored
     from launcher_recovery.transfer.healing.switch import Healing
 
 logger = logging.getLogger("launcher_recovery")
@@ -92,10 +96,23 @@ class RecoveryIntegrator:
         self.metrics.attach()
         enable_logging()
         self.guards = Guards(self.persistence, lambda: self.config, self.clock)
-        self._slots = Slots(lambda: self.config.concurrency)
+        self.slots = Slots(lambda: self.config.concurrency)
+        self.fixes = Fixes(
+            self.lifecycle,
+            self._data_folder(),
+            suggest=self.extensions.suggest_fix,
+            kinds=lambda: self.kinds,
+            roots=lambda: self.config.allowed_roots,
+            sources=self.extensions.sources,
+        )
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
         self._healing: Healing | None = None
+
+    def _data_folder(self) -> Path:
+        """The folder of the launcher's own data: that of the database, also where a server has that."""
+        given = self.config.persistence_path
+        return default_path().parent if given is None else Path(given).parent
 
     @property
     def is_durable(self) -> bool:
@@ -131,6 +148,8 @@ class RecoveryIntegrator:
             pass  # nobody looks at spans in this installation
         keep_alive(self.persistence)
         limits.put_in_force(self.config)
+        vault.use(self._data_folder())
+        self._look_after_fixes()
         self._heal()
         self.tail.subscribe(self.guards.on_event)
         age = timedelta(days=self.config.retention_days)
@@ -152,7 +171,14 @@ class RecoveryIntegrator:
 
         self._healing = healing.install(backoff=self._backoff)
 
+    def _look_after_fixes(self) -> None:
+        try:
+            self.fixes.recover()
+        except Exception:  # such as a folder that cannot be written to; it is no reason not to start
+            logger.exception("fixes that were cut off cannot be looked after at the moment")
+
     def _clean_up_transfers(self, older_than: datetime) -> None:
+        self._look_after_fixes()
         try:
             from launcher_recovery.transfer.disk import upkeep  # loaded only when needed
 
@@ -172,6 +198,7 @@ class RecoveryIntegrator:
 
             healing.uninstall(self._healing)
         limits.put_in_force(DEFAULT_CONFIG, self.config)
+        vault.use(None)
         self.metrics.detach()
         if self._telemetry is not None:
             self._telemetry.detach()
@@ -220,7 +247,7 @@ class RecoveryIntegrator:
             wait_for_resources=True,
             breaker=None if scope is None else self.guards.breaker(scope, kind.name),
             budget=None if scope is None else self.guards.budget(scope),
-            bulkheads=() if self._is_inside_its_kind(data) else self._slots.of(kind.name, place),
+            bulkheads=() if self._is_inside_its_kind(data) else self.slots.of(kind.name, place),
         )
 
     def rules_for(
@@ -329,6 +356,22 @@ class RecoveryIntegrator:
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """See `Controls.set_priority`."""
         return self.lifecycle.set_priority(operation_id, priority)
+
+    def restore_environment(self, operation_id: str, *, dry_run: bool = False) -> Restored:
+        """Put the Python environment of a node install back as it was before: what changed is reinstalled, what came
+        with the node is removed. It is an operation of its own, retried under the launcher's policy.
+
+        Returns:
+            What was done, or would be if it were not a `dry_run`.
+
+        Raises:
+            RecoveryStateError: there is no such install, nothing was recorded, or another node is being installed into
+                the environment.
+            CommandError: pip failed.
+        """
+        from launcher_recovery import environments  # loaded only by those who restore
+
+        return environments.restore(self, operation_id, dry_run=dry_run)
 
     def report_problem(self, code: str, message: str) -> None:
         """Have the status and the page say that something about recovery itself is wrong."""

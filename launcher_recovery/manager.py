@@ -13,6 +13,7 @@ from launcher_recovery import hookspecs
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
@@ -31,6 +32,7 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
     "recovery_sources": (True, str),
     "recovery_node_sources": (True, NodeSource),
     "recovery_model_sources": (True, ModelSource),
+    "recovery_suggest_fix": (True, Fix),
     "recovery_redactions": (True, Callable),
 }
 
@@ -150,6 +152,10 @@ class Extensions:
         """Where a model can be downloaded, without doubles."""
         answers = self._each("recovery_model_sources", name=name, folder=folder)
         return list(dict.fromkeys(source for answer in answers for source in answer))
+
+    def suggest_fix(self, operation: RecoveryData) -> list[Fix]:
+        """Further fixes for an operation, best first."""
+        return [fix for answer in self._each("recovery_suggest_fix", operation=operation) for fix in answer]
 
     def redactions(self) -> list[Callable[[str], str]]:
         """All functions that take out secrets; one that raises is reported and changes nothing."""

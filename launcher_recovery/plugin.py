@@ -20,6 +20,7 @@ from launcher_recovery.errors import (
     RefusedError,
     StoreError,
 )
+from launcher_recovery.fixes.effects import SKIPPED, amended, is_skipped
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.observing import Observer, hookimpl
 from launcher_recovery.operation import Operation, current_operation
@@ -171,7 +172,7 @@ class LauncherPlugin:
         latest = self.integrator.persistence.latest_with_key(draft.key)
         if latest is None or latest.state is not RecoveryState.SUCCESS or latest.parent_id != draft.parent_id:
             return None
-        return latest if kind.still_there(latest) else None
+        return latest if is_skipped(latest) or kind.still_there(latest) else None
 
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
@@ -184,11 +185,11 @@ class LauncherPlugin:
             self._fail_unresumable(data)
             return None
         try:
-            kind.check(data.kwargs, self.integrator.config.allowed_roots)
+            kind.check(amended(data, data.kwargs), self.integrator.config.allowed_roots)
         except RefusedError as error:
             self._fail(data, error, "It is not allowed any more; the settings have changed since.", None)
             return None
-        rules = self._rules(kind, data, data.kwargs)
+        rules = self._rules(kind, data, amended(data, data.kwargs))
         return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
@@ -221,6 +222,12 @@ class LauncherPlugin:
         """One attempt: other plugins' handlers, else the resumable one of the kind, else the launcher's own."""
         operation = current_operation()
         assert operation is not None
+        if is_skipped(operation.data):
+            logger.warning("%s is left out, as a person has said", operation.data.title)
+            operation.metadata[SKIPPED] = True
+            operation.save_metadata()
+            return arguments["destination"]
+        arguments = amended(operation.data, arguments)
         result = self._call_others(kind.hook, arguments, last=False)
         if result is None and kind.handler is not None:
             data = operation.data

@@ -102,11 +102,13 @@ class NativeHandlers:
             # Only what nodes need is ever installed, and an environment with pip takes seconds to make.
             python = _environment(folder, tell, with_pip=bool((import_json or {}).get("nodes")))
             if import_json is not None:
-                self._nodes(project_id, folder, import_json, python, tell)
+                left_out = self._nodes(project_id, folder, import_json, python, tell)
                 self._models(project_id, models, import_json, tell)
                 problems = self._workflow(project_id, folder, models, import_json, tell)
                 if problems:
                     return tell("Failed: " + " ".join(problems), FAILED)
+                if left_out:
+                    return tell(f"Ready without {', '.join(left_out)}, left out as you asked", READY)
             return tell("Ready", READY)
         except Exception as problem:
             tell(f"Failed: {one_line(problem)}", FAILED)
@@ -119,8 +121,10 @@ class NativeHandlers:
         import_json: dict[str, Any],
         python: str,
         tell: Callable[..., dict[str, Any]],
-    ) -> None:
+    ) -> list[str]:
+        """Install them; the names of those that were left out."""
         wanted = import_json.get("nodes") or []
+        left_out: list[str] = []
         done: list[str] = list((read_state(folder) or {}).get("installed_nodes") or [])
         for number, node in enumerate(wanted, start=1):
             name = node.get("name") or default_node_name(node["url"])
@@ -136,8 +140,14 @@ class NativeHandlers:
                 python=python,
                 project_id=project_id,
             )
+            if not destination.is_dir():
+                # A person has said that the import goes on without it.
+                left_out.append(name)
+                tell(f"Left out custom node {number} of {len(wanted)}: {name}")
+                continue
             done.append(name)
             tell(f"Installed custom node {number} of {len(wanted)}: {name}", installed_nodes=done)
+        return left_out
 
     def _models(
         self,

@@ -37,7 +37,12 @@ def memory_disk(folder: Path, size: int, *options: str) -> AbstractContextManage
 
 def resize(folder: Path, size: int) -> None:
     """Give a `memory_disk` another size."""
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+    remount(folder, f"size={size}")
+
+
+def remount(folder: Path, options: str) -> None:
+    """Give a disk other options, such as "ro"."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
 def _program(name: str) -> str:

@@ -194,5 +194,6 @@ def sent(hub: Hub, name: str = MODEL) -> int:
 
 
 def clones(hub: Hub) -> int:
-    """How often the demo node was cloned or looked at."""
-    return sum(path.endswith("/info/refs") and len(seen["requests"]) for path, seen in hub.all_stats()["paths"].items())
+    """How often the demo node was cloned: of each of its objects there is one request then."""
+    paths = hub.all_stats()["paths"].items()
+    return max((len(seen["requests"]) for path, seen in paths if "/objects/" in path and seen["bytes_sent"]), default=0)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher_recovery import __version__
-from launcher_recovery.cli import check_workflow, download, priority, verify
+from launcher_recovery.cli import check_workflow, download, priority, restore, verify
 from launcher_recovery.cli.command import (
     FAILED,
     Command,
@@ -27,7 +27,13 @@ from launcher_recovery.cli.command import (
 from launcher_recovery.cli.sentences import sentence_of
 
 NAME = "launcher-recovery"
-COMMANDS: tuple[Command, ...] = (download.COMMAND, verify.COMMAND, priority.COMMAND, check_workflow.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    download.COMMAND,
+    verify.COMMAND,
+    priority.COMMAND,
+    check_workflow.COMMAND,
+    restore.COMMAND,
+)
 EXIT_STATUS = """\
 exit status:
   0    it was done

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults.paths import confined, resolved
 from launcher_recovery.errors import RecoveryConfigError, RefusedError
+from launcher_recovery.fixes.effects import ca_bundle_of, proxy_of
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
 from launcher_recovery.operation import Operation
@@ -59,8 +60,12 @@ def _settings(config: RecoveryConfig) -> Arguments:
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
     from launcher_recovery.transfer.arguments import wanted_of
     from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
+    from launcher_recovery.transfer.http.session import OwnWay
 
-    destination = attempt(operation, wanted_of(arguments, mirrors=sources(arguments["url"])))
+    proxy, bundle = proxy_of(operation.data), ca_bundle_of(operation.data)
+    new_session = None if proxy is None and bundle is None else lambda: OwnWay(proxy, bundle)
+    mirrors = sources(arguments["url"])
+    destination = attempt(operation, wanted_of(arguments, mirrors=mirrors, new_session=new_session))
     operation.metadata["size"] = destination.stat().st_size
     operation.save_metadata()
     return arguments["destination"]

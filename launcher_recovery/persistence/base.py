@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from launcher_recovery.records import AttemptRecord, Progress, RecoveryData, RecoveryState, StepRecord, Transfer
+from launcher_recovery.records import (
+    FINAL,
+    AttemptRecord,
+    Progress,
+    RecoveryData,
+    RecoveryState,
+    StepRecord,
+    Transfer,
+)
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
@@ -80,6 +88,7 @@ class Change:
             "metadata" among `fields`, which takes the place of all of it.
 
     One that takes out the owner and nothing else is no news, unless the operation is pending: others may run it now.
+    Nor is one that leaves a finished operation finished: it would be told to be complete once more.
     """
 
     expected: Collection[RecoveryState]
@@ -92,6 +101,8 @@ class Change:
 
     def is_news(self, state: RecoveryState) -> bool:
         """Whether it gives events, when it leaves the operation in `state`."""
+        if state in FINAL and "state" not in self.fields:
+            return self.attempt is not None
         return self.attempt is not None or self.fields.keys() != {"owner"} or state is RecoveryState.PENDING
 
 

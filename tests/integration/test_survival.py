@@ -64,7 +64,13 @@ def test_a_project_killed_three_times_in_mid_download_becomes_ready_and_nothing_
     assert [attempt["number"] for attempt in download["attempts"]] == [1, 2, 3, 4]
     assert [attempt["outcome"] for attempt in whole["attempts"]] == [*interrupted, "success"]
     assert [attempt["outcome"] for attempt in node["attempts"]] == ["success"]
-    assert [step["name"] for step in node["steps"]] == ["clone", "requirements"]
+    assert [step["name"] for step in node["steps"]] == [
+        "clone",
+        "checkout",
+        "submodules",
+        "environment",
+        "requirements",
+    ]
     assert {download["parent_id"], node["parent_id"]} == {whole["operation_id"]}
     assert download["progress"]["done"] == download["progress"]["total"] == SIZE
     assert download["progress"]["resumed"] >= points[-1] - LOST_AT_MOST

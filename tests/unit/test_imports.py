@@ -47,9 +47,9 @@ LAYERS = (
         "isolate",
         "endings",
     ),
-    ("drivers", "admission", "attached", "engine", "resume", "hookspecs"),
-    ("decorator", "declaration", "light", "transfer", "manager", "defaults", "testing"),
-    ("integration", "functions", "observing", "health", "celery", "downloads"),
+    ("drivers", "admission", "attached", "engine", "resume", "hookspecs", "fixes"),
+    ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
+    ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
     ("plugin", "web"),
     ("cli", "__main__"),
 )

@@ -19,6 +19,7 @@ from launcher_recovery.meter import Meter
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.records import (
+    FINAL,
     TRANSITIONS,
     UNFINISHED,
     Progress,
@@ -724,6 +725,26 @@ def test_priority_can_be_set_until_it_is_over(each: Kit, state: RecoveryState) -
     assert (found.state, found.metadata, priority_of(found)) == (state, {"priority": -5}, -5)
     assert live.wake.is_set()
     assert len(each.events()) == before + 1
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_metadata_can_be_set_unless_it_runs(each: Kit, state: RecoveryState) -> None:
+    """Beside the rest, without secrets; what is over is not told to be complete once more, and can be made runnable."""
+    live = bring_to(each, state)
+    before = [event.name for event in each.events()]
+    given = {"note": "token=hunter2hunter2"}
+    if state is S.IN_PROGRESS:
+        with pytest.raises(RecoveryStateError, match="its state is in_progress"):
+            each.lifecycle.amend(live.operation_id, given)
+        return
+    each.lifecycle.amend(live.operation_id, {"other": 1})
+    each.lifecycle.amend(live.operation_id, given, resumable=False)
+    found = each.record(live.operation_id)
+    assert (found.state, found.metadata["note"], found.metadata["other"]) == (state, "token=***", 1)
+    assert not found.resumable
+    assert each.lifecycle.amend(live.operation_id, {}, resumable=True).resumable
+    if state in FINAL:
+        assert [event.name for event in each.events()] == before
 
 
 @pytest.mark.parametrize("value", [1.5, "5", None, True])

@@ -15,6 +15,7 @@ from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.manager import Extensions
@@ -187,6 +188,10 @@ class Good:
         return [lambda text: text.replace("moose", "***")]
 
     @hookimpl
+    def recovery_suggest_fix(self, operation: RecoveryData) -> list[Fix]:
+        return [FIX]
+
+    @hookimpl
     def recovery_attempt_started(self, operation: RecoveryData) -> None:
         self.told.append(("attempt_started", operation))
 
@@ -207,6 +212,7 @@ def test_the_good_extension_of_these_tests_has_every_hook() -> None:
 
 
 ERROR = OSError("something")
+FIX = Fix("call_the_author")
 
 
 def use_everything(extensions: Extensions, good: Good) -> None:
@@ -222,6 +228,7 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         assert URL + ".good" in extensions.sources(URL, DATA)
         assert extensions.node_sources("Type") == [NodeSource("https://h/Type")]
         assert extensions.model_sources("a.pt", "loras") == [ModelSource("a.pt", "https://h/m", "loras")]
+        assert extensions.suggest_fix(DATA) == [FIX]
         redactor = Redactor()
         redactor.rules.extend(extensions.redactions())
         assert redactor.text("a moose") == "a ***"
@@ -277,6 +284,7 @@ def test_one_that_raises_harms_nothing_and_is_reported_once_whatever_the_order(k
         ("recovery_sources", [None], "it returned [None], but a list of str is needed"),
         ("recovery_node_sources", ["https://h"], "it returned ['https://h'], but a list of NodeSource is needed"),
         ("recovery_model_sources", "https://h", "it returned 'https://h', but a list of ModelSource is needed"),
+        ("recovery_suggest_fix", ["moose"], "it returned ['moose'], but a list of Fix is needed"),
         ("recovery_redactions", ["moose"], "it returned ['moose'], but a list of Callable is needed"),
     ],
 )

@@ -171,7 +171,7 @@ def test_the_one_that_a_person_finds_important_is_next(make: Callable[..., Host]
     for name, priority in (("running", 9), ("d", 2), ("b", 1), ("c", 5), ("c", -1)):
         assert integrator.set_priority(ids[name], priority).metadata["priority"] == priority
     wanted = {"running": 9, "a": 0, "b": 1, "c": -1, "d": 2}
-    [bulkhead] = integrator._slots.of("download", None)
+    [bulkhead] = integrator.slots.of("download", None)
     wait_for(lambda: [one.priority for one in bulkhead._queue] == [2, 1, 0, -1])
     busy.go.set()
     for thread in threads:

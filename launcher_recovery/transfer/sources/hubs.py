@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.fixes.effects import token_for
 from launcher_recovery.redaction import MASK, redact_url
 from launcher_recovery.secret_names import is_secret_parameter
 from launcher_recovery.transfer.sources.source import same_origin
@@ -76,6 +77,8 @@ def endpoint(environ: Mapping[str, str]) -> str:
 def headers_for(url: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The header with the token that the server of `url` may have; empty for every other one, and without TLS.
 
+    A token that a person gave for that very server goes before those of the environment.
+
     Args:
         url: as it is asked, see `asked_at`. One that has a user or a token in it itself gets no other.
         environ: default: `os.environ`.
@@ -87,7 +90,9 @@ def headers_for(url: str, environ: Mapping[str, str] | None = None) -> dict[str,
     parts = _parts(url)
     if parts is None or parts.scheme != "https" or "@" in parts.netloc or _has_secret(parts.query):
         return {}
-    if same_origin(url, endpoint(environ)):
+    if (given := token_for(url, environ=environ)) is not None:
+        token: str | None = given
+    elif same_origin(url, endpoint(environ)):
         token = _hugging_face_token(environ)
     elif _host(parts) in _CIVITAI_HOSTS:
         token = _first(_CIVITAI_TOKENS, environ)

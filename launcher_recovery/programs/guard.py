@@ -1,7 +1,7 @@
 """Runs one command, and ends it as soon as the process that asked for it is gone, kill -9 included.
 
 A git or pip that outlived its server would work on the same folder as the one that the next server starts. Run as a
-script by `commands.run_command`: the command's words follow, and standard input is a pipe that the server holds open.
+script by `running.run_command`: the command's words follow, and standard input is a pipe that the server holds open.
 """
 
 from __future__ import annotations

@@ -1,0 +1,192 @@
+"""Installs what a node requires with the pip of its project, and says what that did to the environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery.errors import CommandError, OperationInterrupted, text_of
+from launcher_recovery.nodes import conflicts, environment
+from launcher_recovery.nodes.interpreter import Environment, Interpreter
+from launcher_recovery.nodes.restoring import put_back
+from launcher_recovery.nodes.telling import Telling
+from launcher_recovery.room import amount, free_bytes
+
+logger = logging.getLogger("launcher_recovery")
+
+# Among the metadata of an operation: packages that are not as they were before, and nodes that do not go together.
+CHANGES, CONFLICTS = "environment_changes", "conflicts"
+MOST_CHANGES = 200
+
+# With its numbers pip says something twice a second; without them it is silent for as long as a download of gigabytes
+# takes, and its own timeout sees to a line that is dead.
+SILENT_LIMIT_S = 900.0
+SILENT_DOWNLOAD_LIMIT_S = 7200.0
+
+# When a disk gets full while it writes to a file that is open, pip does not say where.
+_FULL = re.compile(r"No space left on device(?!: ')")
+
+_COLLECTING = re.compile(r"\s*(Collecting \S+)")
+_DOWNLOADING = re.compile(r"\s*Downloading (?P<what>\S+)(?: \((?P<size>[^)]*)\))?")
+_NUMBERS = re.compile(r"Progress (?P<done>\d+) of (?P<size>\d+)")
+_OTHERS = re.compile(
+    r"\s*((?:Building wheels?|Installing|Preparing metadata|Attempting uninstall|Uninstalling|Using cached"
+    r"|Running setup\.py|Getting requirements to build|Cloning|Processing|Created wheel)\b[^:]{0,80})"
+)
+
+
+class Requirements:
+    """What a node requires, and the environment that is to have it.
+
+    Args:
+        telling: is told what pip does.
+        interpreter: of the environment.
+        destination: where the node will be.
+        folder: where it is now.
+    """
+
+    def __init__(self, telling: Telling, interpreter: Interpreter, destination: Path, folder: Path) -> None:
+        self._telling = telling
+        self._interpreter = interpreter
+        self._folder = folder
+        self._known: Environment | None = None
+        self._files = {**conflicts.beside(destination), telling.name: folder / "requirements.txt"}
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the node requires anything."""
+        return (self._folder / "requirements.txt").is_file()
+
+    def known(self) -> Environment:
+        """What the environment has, and what nodes ask of it, as it was when it was last looked at."""
+        if self._known is None:
+            self._known = self._interpreter.look(self._files)
+        return self._known
+
+    def look(self) -> Environment:
+        """The same as it is now."""
+        self._known = None
+        return self.known()
+
+    def install(self, before: dict[str, Any]) -> None:
+        """Run pip.
+
+        Args:
+            before: what was kept of the environment.
+
+        Raises:
+            CommandError: it failed; the environment is as it was before, as far as it could be put back.
+        """
+        now = self._mended(before)
+        speaker = Speaker(self._telling.say)
+        limit = SILENT_LIMIT_S if now.pip is not None and now.pip >= (24, 1) else SILENT_DOWNLOAD_LIMIT_S
+        try:
+            words = ["-r", "requirements.txt"]
+            self._interpreter.pip(words, speaker, now.pip, limit=limit, cwd=self._folder)
+        except CommandError as error:
+            self._roll_back(before)
+            raise self._explained(error, now) from None
+        for line in speaker.incompatible:
+            self._telling.warn("incompatible", line)
+        self.tell_changes(before, now)
+
+    def tell_changes(self, before: dict[str, Any], earlier: Environment) -> None:
+        """Say what is not as it was.
+
+        Args:
+            before: what was kept of the environment.
+            earlier: how it was found before pip ran.
+        """
+        name, metadata = self._telling.name, self._telling.operation.metadata
+        now = self.look()
+        found = environment.changes(before["packages"], environment.lines_of(now))
+        metadata[CHANGES] = environment.told(found[:MOST_CHANGES])
+        for change in environment.noteworthy(found):
+            about = {"package": change.name, "before": change.before, "after": change.after}
+            self._telling.warn(
+                "changed_package", environment.sentence(name, change), **about, fix="restore_environment"
+            )
+        self._tell_conflicts(conflicts.broken(name, earlier.asks, now.asks, dict(now.versions)))
+        self._telling.operation.save_metadata()
+
+    def _tell_conflicts(self, found: list[dict[str, Any]]) -> None:
+        if found:
+            self._telling.operation.metadata[CONFLICTS] = found
+        for conflict in found:
+            about = {"package": conflict["name"], "asked": conflict["asked"]}
+            self._telling.warn("conflict", conflicts.sentence(conflict), **about, fix="pin_dependency")
+
+    def _explained(self, error: CommandError, now: Environment) -> CommandError:
+        """The error with a last line that names what pip does not: who asks for what, or which disk is full."""
+        if _FULL.search(error.output) and now.folder is not None:
+            return _with_lines(
+                error, f"OSError: [Errno 28] No space left on device: '{_fullest(now.folder)}{os.sep}'\n"
+            )
+        if "ResolutionImpossible" not in error.output and "conflicting dependencies" not in error.output:
+            return error
+        found = conflicts.impossible(error.output, self._telling.name, now.asks)
+        if not found:
+            return error
+        self._telling.operation.metadata[CONFLICTS] = found
+        self._telling.operation.save_metadata()
+        return _with_lines(error, "".join(f"{conflicts.sentence(conflict)}\n" for conflict in found))
+
+    def _mended(self, before: dict[str, Any]) -> Environment:
+        """The environment without what an earlier pip left half installed."""
+        now = self.known()
+        return self.look() if environment.forget_halves(now, before["packages"]) else now
+
+    def _roll_back(self, before: dict[str, Any]) -> None:
+        """Put the environment back if pip has changed it already."""
+        try:
+            self._known = None
+            if environment.changes(before["packages"], environment.lines_of(self._mended(before))):
+                self._telling.say("putting the Python environment back")
+                put_back(self._interpreter, before["packages"], None, lambda line: None)
+        except OperationInterrupted:
+            raise
+        except (CommandError, OSError) as error:
+            logger.warning("the environment could not be put back: %s", text_of(error))
+            self._telling.warn(
+                "environment_changed",
+                f"{self._telling.name} was not installed, but it changed the Python environment; restore it.",
+                fix="restore_environment",
+            )
+
+
+def _fullest(packages: Path) -> Path:
+    """The folder on the disk with the least room, of those where pip writes."""
+    return min((packages, Path(tempfile.gettempdir())), key=free_bytes)
+
+
+def _with_lines(error: CommandError, lines: str) -> CommandError:
+    return CommandError(error.argv, error.returncode, f"{error.output.rstrip()}\n{lines}")
+
+
+class Speaker:
+    """Makes what a person is told of the lines that pip prints; what it says of packages that do not fit is kept."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._what = ""
+        self.incompatible: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Take a line."""
+        numbers = _NUMBERS.fullmatch(line.strip())
+        if numbers is not None:
+            done, size = int(numbers["done"]), int(numbers["size"])
+            self._say(f"downloading {self._what}: {amount(done)} of {amount(size)}")
+        elif (found := _DOWNLOADING.match(line)) is not None:
+            self._what = found["what"].partition("#")[0].partition("?")[0].rpartition("/")[2]
+            size_words = f" ({found['size']})" if found["size"] else ""
+            self._say(f"downloading {self._what}{size_words}")
+        elif (other := _COLLECTING.match(line) or _OTHERS.match(line)) is not None:
+            self._say(f"pip: {other[1].strip()}")
+        elif (problem := conflicts.incompatible(line)) is not None:
+            self.incompatible.append(problem)

@@ -1,0 +1,63 @@
+"""What a person is told while a node is installed: how far it is, what is being done, and what to know of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from launcher_recovery.operation import Operation
+
+logger = logging.getLogger("launcher_recovery")
+
+# Among the metadata of an operation: sentences that a person should know, though nothing failed.
+WARNINGS = "warnings"
+_MOST_WARNINGS = 20
+
+STEPS = ("clone", "checkout", "submodules", "environment", "requirements", "install_script", "publish")
+"""The steps of an install, in their order."""
+
+
+class Telling:
+    """Tells the progress of an install in finished steps, with a message of what is being done.
+
+    Args:
+        operation: what is told.
+        name: of the node, for sentences.
+    """
+
+    def __init__(self, operation: Operation, name: str) -> None:
+        self.operation = operation
+        self.name = name
+        self._done = 0
+
+    def begins(self, step: str, message: str) -> None:
+        """The steps before `step` are done."""
+        self._done = STEPS.index(step)
+        self.say(message)
+
+    def is_over(self) -> None:
+        """All steps are done."""
+        self._done = len(STEPS)
+        self.say(None)
+
+    def say(self, message: str | None) -> None:
+        """What is done at the moment, in a few words.
+
+        Raises:
+            OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
+        """
+        self.operation.progress(self._done, len(STEPS), "steps", message)
+
+    def warn(self, code: str, message: str, **parameters: Any) -> None:
+        """Keep a sentence for the person with the operation, once.
+
+        Args:
+            code: what kind of thing it is about, such as "changed_package".
+            parameters: what the sentence was made of, as JSON values.
+        """
+        warnings = self.operation.metadata.setdefault(WARNINGS, [])
+        if any(known["message"] == message for known in warnings) or len(warnings) >= _MOST_WARNINGS:
+            return
+        logger.warning("%s: %s", self.name, message)
+        warnings.append({"code": code, "message": message, **parameters})
+        self.operation.save_metadata()

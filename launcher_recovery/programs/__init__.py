@@ -1,0 +1,1 @@
+"""Child programs of operations: how they are run, watched and ended."""

@@ -1,0 +1,53 @@
+"""Fixtures of the tests of node installs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher_recovery.nodes import interpreter
+from tests.nodes import Attempts, Far, Source, far_away
+
+
+@pytest.fixture(autouse=True)
+def _own_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pip tries once, has a cache of its own, and knows nothing of this machine."""
+    monkeypatch.setattr(interpreter, "PIP_RETRIES", 0)
+    for name in os.environ:
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def attempts() -> Attempts:
+    return Attempts()
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    """A server of repositories and packages."""
+    with far_away(tmp_path / "far") as running:
+        yield running
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """A repository whose default branch has a file `one`, a branch `two`, a tag `v0`, and no requirements."""
+    made = Source(tmp_path / "source")
+    made.commit({})
+    made.git("tag", "--annotate", "--message=x", "v0")
+    for branch, name in (("two", "two"), ("main", "one")):
+        made.git("checkout", "--quiet", "-B", branch, "v0")
+        made.commit({name: name})
+    return made
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    """Where the node is to be."""
+    return tmp_path / "custom_nodes" / "node"
