@@ -35,7 +35,14 @@ def test_what_is_installed(tmp_path: Path) -> None:
     put(tmp_path, "pack/js/page.js", content=b'app.x(); LiteGraph.registerNodeType("OnPage", X)')
     put(tmp_path, "single.py", content=b'NODE_CLASS_MAPPINGS: dict = {"Three": 1}')
     put(tmp_path, "off.disabled/__init__.py", content=b'NODE_CLASS_MAPPINGS = {"Off": 1}')
-    put(tmp_path, ".git/x.py", "pack/tests/x.py", "notes.txt", content=b'NODE_CLASS_MAPPINGS = {"Off": 1}')
+    put(
+        tmp_path,
+        ".git/x.py",
+        "__pycache__/x.py",
+        "pack/tests/x.py",
+        "notes.txt",
+        content=b'NODE_CLASS_MAPPINGS = {"Off": 1}',
+    )
     report = checked(tmp_path, "One", "Two", "Three", "OnPage", "KSampler", "Note", "Off")
     assert [missing.node_type for missing in report.missing_nodes] == ["Off"]
 
