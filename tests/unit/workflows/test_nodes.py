@@ -173,6 +173,13 @@ def test_where_there_is_no_comfyui_its_own_nodes_are_believed_in(tmp_path: Path)
     assert codes(checked(tmp_path, "Newer", cnr_id="comfy-core")) == []
 
 
+def test_what_is_around_the_folder_need_not_be_comfyui(tmp_path: Path) -> None:
+    put(tmp_path, "nodes.py", content=b'NODE_CLASS_MAPPINGS = {"Other": 1}')
+    put(tmp_path, "custom_nodes/readme.txt")
+    assert codes(checked(tmp_path / "custom_nodes", "Other", "Newer", cnr_id="comfy-core")) == []
+    assert codes(checked(tmp_path / "custom_nodes", "Other")) == ["missing_node"]
+
+
 def test_the_types_that_come_along() -> None:
     assert {"KSampler", "Reroute", "LoraLoaderModelOnly", "VAEDecodeTiled", "ConditioningAverage "} <= BUILT_IN
     assert len(BUILT_IN) > 300
