@@ -99,7 +99,9 @@ class Matcher:
     def _sources(self, use: ModelUse) -> list[ModelSource]:
         """What is known of the file: by the workflow, then by the tables."""
         name = tidy(use.name)
-        answers = [*use.known, *self._lookups.model_sources(base(name), use.folder)]
+        answers = list(use.known)
+        for suffix in _EMBEDDING_SUFFIXES if use.in_prompt else ("",):
+            answers += self._lookups.model_sources(base(name) + suffix, use.folder)
         return list(dict.fromkeys(answers))
 
     # -- where it is ------------------------------------------------------------------------------------

@@ -110,6 +110,12 @@ def test_what_is_no_link(entry: Any) -> None:
     assert (found.code, found.pointer) == ("malformed_link", ("links", 1))
 
 
+def test_a_link_to_an_input_that_is_linked_otherwise_does_nothing() -> None:
+    workflow = pair()
+    workflow["links"].insert(0, [3, 1, 0, 2, 0, "CONDITIONING"])
+    assert codes(check_workflow(workflow)) == []
+
+
 def test_two_links_of_one_number() -> None:
     workflow = pair()
     workflow["links"] *= 2

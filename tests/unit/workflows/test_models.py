@@ -187,3 +187,13 @@ def test_embeddings_in_prompts(text: str, names: list[str], tmp_path: Path) -> N
     assert {(found.code, found.severity) for found in report.problems} <= {("missing_embedding", Severity.WARNING)}
     put(tmp_path, *(f"embeddings/{name.removesuffix('.pt')}.pt" for name in names))
     assert codes(checked(loads("CLIPTextEncode", text), tmp_path)) == []
+
+
+def test_a_missing_embedding_is_downloaded_with_its_suffix(tmp_path: Path) -> None:
+    class Known(Nobody):
+        def model_sources(self, name: str, folder: str | None) -> Sequence[ModelSource]:
+            return [ModelSource(name, "https://h/easy.pt", folder)] if name == "easy.pt" else []
+
+    found = only(checked(loads("CLIPTextEncode", "embedding:easy"), tmp_path, lookups=Known()))
+    assert found.fix is not None
+    assert found.fix.parameters["destination"] == "embeddings/easy.pt"

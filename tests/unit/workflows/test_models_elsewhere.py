@@ -63,6 +63,12 @@ def test_the_size_spares_reading(tmp_path: Path) -> None:
     assert only(checked(told("a.pt", size=len(CONTENT) + 1), tmp_path)).code == "missing_model"
 
 
+def test_a_file_of_another_size_is_not_read(tmp_path: Path) -> None:
+    put(tmp_path, "vae/new/a.pt", content=CONTENT)
+    report = checked(told("old/a.pt", size=len(CONTENT) + 1), tmp_path, limits=Limits(hash_bytes=0))
+    assert codes(report) == ["missing_model"]
+
+
 def test_what_was_not_read_is_told(tmp_path: Path) -> None:
     put(tmp_path, "vae/renamed.pt", "vae/other.pt", "vae/a.ckpt", content=CONTENT)
     report = checked(told("a.pt"), tmp_path, limits=Limits(hash_bytes=0))

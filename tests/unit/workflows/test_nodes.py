@@ -35,7 +35,14 @@ def test_what_is_installed(tmp_path: Path) -> None:
     put(tmp_path, "pack/js/page.js", content=b'app.x(); LiteGraph.registerNodeType("OnPage", X)')
     put(tmp_path, "single.py", content=b'NODE_CLASS_MAPPINGS: dict = {"Three": 1}')
     put(tmp_path, "off.disabled/__init__.py", content=b'NODE_CLASS_MAPPINGS = {"Off": 1}')
-    put(tmp_path, ".git/x.py", "pack/tests/x.py", "notes.txt", content=b'NODE_CLASS_MAPPINGS = {"Off": 1}')
+    put(
+        tmp_path,
+        ".git/x.py",
+        "__pycache__/x.py",
+        "pack/tests/x.py",
+        "notes.txt",
+        content=b'NODE_CLASS_MAPPINGS = {"Off": 1}',
+    )
     report = checked(tmp_path, "One", "Two", "Three", "OnPage", "KSampler", "Note", "Off")
     assert [missing.node_type for missing in report.missing_nodes] == ["Off"]
 
@@ -164,6 +171,13 @@ def test_the_comfyui_around_the_folder_is_looked_at(tmp_path: Path) -> None:
 
 def test_where_there_is_no_comfyui_its_own_nodes_are_believed_in(tmp_path: Path) -> None:
     assert codes(checked(tmp_path, "Newer", cnr_id="comfy-core")) == []
+
+
+def test_what_is_around_the_folder_need_not_be_comfyui(tmp_path: Path) -> None:
+    put(tmp_path, "nodes.py", content=b'NODE_CLASS_MAPPINGS = {"Other": 1}')
+    put(tmp_path, "custom_nodes/readme.txt")
+    assert codes(checked(tmp_path / "custom_nodes", "Other", "Newer", cnr_id="comfy-core")) == []
+    assert codes(checked(tmp_path / "custom_nodes", "Other")) == ["missing_node"]
 
 
 def test_the_types_that_come_along() -> None:
