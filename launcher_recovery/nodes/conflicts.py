@@ -26,11 +26,7 @@ _BROKEN = re.compile(
 def beside(destination: Path) -> dict[str, Path]:
     """Requirement files of the nodes that are installed beside one, by name."""
     found: dict[str, Path] = {}
-    try:
-        folders = sorted(destination.parent.iterdir())
-    except OSError:
-        return found
-    for folder in folders[:_MOST_NODES]:
+    for folder in sorted(destination.parent.iterdir())[:_MOST_NODES]:
         if folder.name.startswith(".") or folder.name.endswith(".disabled") or folder == destination:
             continue
         if (folder / "requirements.txt").is_file():

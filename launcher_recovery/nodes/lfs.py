@@ -87,11 +87,8 @@ def _pointers(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if ".git" in path.relative_to(folder).parts or path.is_symlink() or not path.is_file():
             continue
-        try:
-            if path.stat().st_size < _LONGEST and pointers.read(path.read_bytes()) is not None:
-                yield path
-        except OSError:
-            continue
+        if path.stat().st_size < _LONGEST and pointers.read(path.read_bytes()) is not None:
+            yield path
 
 
 def _repository_of(path: Path, root: Path) -> Path:

@@ -7,7 +7,6 @@ no filters sends everything at once, as without them.
 
 from __future__ import annotations
 
-from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes.repository import Repository
 
 _FIRST, _LARGEST = 32, 512
@@ -43,11 +42,7 @@ def _missing(repository: Repository) -> list[str]:
 def _make_whole(repository: Repository) -> None:
     """Have git know that it is a clone like others by now, which fetches nothing by itself later."""
     for name in _SETTINGS:
-        try:
-            repository.git("config", "--unset-all", f"remote.origin.{name}")
-        except CommandError as error:
-            if error.returncode != 5:  # it was not set
-                raise
+        repository.git("config", "--unset-all", f"remote.origin.{name}")
     for path in (repository.folder / ".git" / "objects" / "pack").glob("*.promisor"):
         path.chmod(0o600)
         path.unlink()

@@ -125,14 +125,6 @@ class Repository:
                 raise DamagedError(str(error)) from error
             raise
 
-    def has_commit(self, commit: str) -> bool:
-        """Whether the commit (its whole name) is there."""
-        try:
-            self.git("cat-file", "-e", f"{commit}^{{commit}}")
-        except (CommandError, DamagedError):
-            return False
-        return True
-
     def _show(self, line: str) -> None:
         found = _PERCENT.match(line)
         if found is None or found["what"] not in _WORDS:

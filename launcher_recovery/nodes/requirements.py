@@ -103,6 +103,8 @@ class Requirements:
             earlier: how it was found before pip ran.
         """
         name, metadata = self._telling.name, self._telling.operation.metadata
+        self._telling.forget("changed_package", "conflict", "environment_changed")
+        metadata.pop(CONFLICTS, None)
         now = self.look()
         found = environment.changes(before["packages"], environment.lines_of(now))
         metadata[CHANGES] = environment.told(found[:MOST_CHANGES])

@@ -48,6 +48,11 @@ class Telling:
         """
         self.operation.progress(self._done, len(STEPS), "steps", message)
 
+    def forget(self, *codes: str) -> None:
+        """Take back warnings of these kinds, which an earlier attempt gave."""
+        warnings = self.operation.metadata.get(WARNINGS, [])
+        warnings[:] = [known for known in warnings if known["code"] not in codes]
+
     def warn(self, code: str, message: str, **parameters: Any) -> None:
         """Keep a sentence for the person with the operation, once.
 

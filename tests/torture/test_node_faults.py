@@ -37,6 +37,7 @@ def _own_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("PIP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
     monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
 
 

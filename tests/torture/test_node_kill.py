@@ -61,6 +61,7 @@ class Stage:
         }
         own = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
         environment = {**own, "PIP_CONFIG_FILE": os.devnull, "PIP_CACHE_DIR": str(self.folder / "cache")}
+        environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody listens there
         argv = [sys.executable, "-m", "tests.node_process", json.dumps(order)]
         process = subprocess.Popen(
             argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -84,10 +84,14 @@ def test_a_folder_on_this_disk(attempts: Attempts, source: Source, destination: 
     assert files(destination) == {".git", "two"}
 
 
-def test_a_server_whose_head_is_no_branch(attempts: Attempts, far: Far, source: Source, destination: Path) -> None:
-    url = far.serve(source)
-    run_git(far.folder / "node.git", "update-ref", "--no-deref", "HEAD", source.git("rev-parse", "two"))
-    install(attempts.next(), url, destination)
+@pytest.mark.parametrize("is_dumb", [False, True])
+def test_a_server_whose_head_is_no_branch(
+    attempts: Attempts, tmp_path: Path, source: Source, destination: Path, is_dumb: bool
+) -> None:
+    with far_away(tmp_path / "far", is_dumb=is_dumb) as far:
+        url = far.serve(source)
+        run_git(far.folder / "node.git", "update-ref", "--no-deref", "HEAD", source.git("rev-parse", "two"))
+        install(attempts.next(), url, destination)
     assert files(destination) == {".git", "two"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import CommandError
-from launcher_recovery.nodes import interpreter
+from launcher_recovery.nodes import _inspect, interpreter
 from launcher_recovery.nodes.interpreter import pip_options
 from launcher_recovery.nodes.requirements import Speaker
 from tests.nodes import (
@@ -21,6 +23,7 @@ from tests.nodes import (
     files,
     install,
     make_environment,
+    noise,
     packages_of,
     versions,
     wheel,
@@ -111,9 +114,9 @@ def test_what_an_index_fails_with_changes_nothing_and_a_later_attempt_goes_on(
     assert far.count("/git/") == asked
 
 
-def half(environment: Path, name: str) -> Path:
+def half(environment: Path, name: str, packages: Path | None = None) -> Path:
     """What a pip leaves that was killed just before the end: it writes RECORD last."""
-    info = packages_of(environment) / f"{name}-1.0.dist-info"
+    info = (packages or packages_of(environment)) / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     return info
@@ -133,6 +136,20 @@ def test_what_a_killed_pip_left_half_installed_is_not_taken_for_installed(
     assert (packages_of(environment) / "plain" / "__init__.py").is_file()
     assert (packages_of(environment) / "plain-1.0.dist-info" / "RECORD").is_file()
     assert was_half_before.is_dir()
+
+
+def test_what_an_earlier_attempt_was_warned_of_is_taken_back_when_it_is_not_so_any_more(
+    attempts: Attempts, far: Far, source: Source, destination: Path, python: Path
+) -> None:
+    far.offer(wheel("plain", "1.0"), wheel("torch", "2.1.0"))
+    url = needing(far, source, "plain")
+    operation = attempts.next()
+    other = {"code": "other", "message": "y"}
+    operation.metadata["warnings"] = [{"code": "environment_changed", "message": "x"}, other]
+    operation.metadata["conflicts"] = [{"name": "x", "asked": []}]
+    install(operation, url, destination, None, python)
+    assert attempts.metadata["warnings"] == [other]
+    assert "conflicts" not in attempts.metadata
 
 
 @pytest.mark.parametrize(
@@ -159,6 +176,44 @@ def test_what_is_not_to_be_had(
     assert words in raised.value.output
     assert versions(environment) == BEFORE
     assert not destination.exists()
+
+
+def broken_wheel(*requires: str) -> tuple[str, bytes]:
+    """One that pip takes, and fails with when it has installed what that requires."""
+    name, data = wheel("unlucky", "1.0", requires, size=50_000)
+    at = data.index(noise(50_000, "unlucky")) + 25_000
+    return name, data[:at] + b"damage" + data[at + 6 :]
+
+
+def test_what_pip_had_changed_before_it_failed_is_put_back(
+    attempts: Attempts,
+    far: Far,
+    source: Source,
+    destination: Path,
+    python: Path,
+    environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far.offer(
+        broken_wheel("first", "torch==2.1.0"), wheel("first", "1.0"), wheel("torch", "2.1.0"), wheel("torch", "2.4.0")
+    )
+    url = needing(far, source, "unlucky")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{far.url}/simple")
+    with pytest.raises(CommandError, match="CRC"):
+        install(attempts.next(), url, destination, None, python)
+    assert versions(environment) == BEFORE
+    assert "warnings" not in attempts.metadata
+
+
+def test_what_could_not_be_put_back_is_told(
+    attempts: Attempts, far: Far, source: Source, destination: Path, python: Path, environment: Path
+) -> None:
+    far.offer(broken_wheel("torch==2.1.0"), wheel("torch", "2.1.0"))  # and not the one that was there
+    with pytest.raises(CommandError, match="CRC"):
+        install(attempts.next(), needing(far, source, "unlucky"), destination, None, python)
+    assert versions(environment) == {"numpy": "2.0", "torch": "2.1.0"}
+    (warning,) = attempts.metadata["warnings"]
+    assert (warning["code"], warning["fix"]) == ("environment_changed", "restore_environment")
 
 
 def test_a_package_that_is_not_what_the_index_says(
@@ -306,3 +361,55 @@ def test_what_pip_does_is_told_in_a_few_words() -> None:
         "pip: Building wheels for collected packages",
         "pip: Installing collected packages",
     ]
+
+
+def test_an_interpreter_that_is_none_is_said(
+    attempts: Attempts, far: Far, source: Source, destination: Path, tmp_path: Path
+) -> None:
+    fake = tmp_path / "fake"
+    fake.write_text("#!/bin/sh\necho hello\n")
+    fake.chmod(0o755)
+    with pytest.raises(CommandError, match="did not tell what it has"):
+        install(attempts.next(), needing(far, source, "plain"), destination, None, fake)
+
+
+def test_what_an_environment_has_is_told_line_by_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program that runs in the project's interpreter, in this one."""
+    packages = tmp_path / "packages"
+    for name, url in (
+        ("editable", {"url": "file:///a", "dir_info": {"editable": True}}),
+        ("cloned", {"url": "https://h/a", "vcs_info": {"vcs": "git", "commit_id": "abc"}}),
+        ("fetched", {"url": "https://h/a.whl", "archive_info": {}}),
+        ("odd", {"no": "address"}),
+    ):
+        info = packages / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "RECORD").touch()
+        (info / "direct_url.json").write_text(json.dumps(url))
+    (half(tmp_path, "broken", packages) / "direct_url.json").write_text("{")
+    requirements = tmp_path / "requirements.txt"
+    (tmp_path / "more.txt").write_text("Odd==1.0\n-r requirements.txt\n-r none.txt\n")
+    requirements.write_text(
+        "\ufeff# x\n--index-url http://h\nfetched<1 --hash=sha256:a # y\ncloned[extra]>=1,\\\n  <2\n"
+        "editable; python_version<'3'\n===\nunknown>=1\nfree\n-r more.txt\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(sys, "path", [str(packages), *sys.path])
+    _inspect.main([f"node={requirements}", "gone=/no/such/file"])
+    lines = [line.removeprefix(_inspect.MARK) for line in capsys.readouterr().out.splitlines()]
+    found = [json.loads(line) for line in lines]
+    assert found[0]["kind"] == "python"
+    ours = {one["name"]: one for one in found if one["kind"] == "package" and one["version"] == "1.0"}
+    assert {name: ours[name]["source"] for name in ("editable", "cloned", "fetched", "odd", "broken")} == {
+        "editable": "-e file:///a",
+        "cloned": "git+https://h/a@abc",
+        "fetched": "https://h/a.whl",
+        "odd": None,
+        "broken": None,
+    }
+    assert [name for name in ("odd", "broken") if ours[name]["half"]] == ["broken"]
+    asked = {(one["wants"], one["satisfied"]) for one in found if one["kind"] == "ask"}
+    assert asked == {("fetched<1", False), ("cloned<2,>=1", True), ("unknown>=1", True), ("Odd==1.0", True)}

@@ -126,6 +126,8 @@ def test_at_a_terminal(
     assert capsys.readouterr().out == "The Python environment is as it was before.\n"
     assert main(["restore", "nowhere"]) == 1
     assert "there is no install of a node to nowhere" in capsys.readouterr().err
+    assert main(["restore", host.operations("function")[0].operation_id]) == 1
+    assert "there is no node install" in capsys.readouterr().err
 
 
 def test_builds_of_torch_are_looked_for_where_they_are() -> None:

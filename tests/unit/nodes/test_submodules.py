@@ -161,3 +161,15 @@ def test_a_repository_that_has_itself_ends(
     install(attempts.next(), url, destination)
     assert (destination / "self/self/one").is_file()
     assert not (destination / "self/self/self/one").exists()
+
+
+def test_a_list_of_submodules_without_any_is_fine(
+    attempts: Attempts, far: Far, source: Source, destination: Path
+) -> None:
+    text = '[submodule "gone"]\n\tpath = gone\n\turl = ../gone.git\n'
+    for content in ("", text):
+        source.commit({".gitmodules": content})
+    install(attempts.next(), far.serve(source), destination)
+    assert files(destination) == {".git", ".gitmodules", "one"}
+    install(attempts.next(), far.serve(source), destination.with_name("other"), source.git("rev-parse", "main~1"))
+    assert files(destination.with_name("other")) == {".git", ".gitmodules", "one"}
