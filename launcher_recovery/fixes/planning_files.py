@@ -62,7 +62,12 @@ def redownload(case: Case) -> Plan:
 def lock_of(case: Case) -> str | None:
     """The lock that git complained of."""
     found = _LOCK.search(case.error_text)
-    return found.group(1) if found is not None and os.path.isabs(found.group(1)) else None
+    if found is not None and os.path.isabs(found.group(1)):
+        return found.group(1)
+    # Of a long message only the last line is kept, which does not name it.
+    folder = case.path("destination", "project_folder")
+    locks = [] if folder is None else list((folder / ".git").glob("*.lock"))
+    return str(locks[0]) if len(locks) == 1 else None
 
 
 def check_lock(value: Any, case: Case) -> Say | None:

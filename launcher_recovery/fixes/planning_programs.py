@@ -16,8 +16,10 @@ from launcher_recovery.fixes.actions import Call, GitSetting, git_values
 from launcher_recovery.fixes.fix import Case, FixRefusedError, Plan, Say
 from launcher_recovery.fixes.planning_access import setting
 
-# git, setup.c: "detected dubious ownership in repository at '%s'".
-_DUBIOUS = re.compile(r"detected dubious ownership in repository at '([^'\n]+)'")
+# git, setup.c; of a long message only the last line is kept, which is the command that git proposes.
+_DUBIOUS = re.compile(
+    r"detected dubious ownership in repository at '([^'\n]+)'|git config --global --add safe\.directory '?([^'\n]+)"
+)
 _SAFE = "safe.directory"
 # By package manager: the command, and the packages of what may be missing.
 _MANAGERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
@@ -51,8 +53,9 @@ def command_for(what: str, platform: str = sys.platform) -> str:
 def repository_of(case: Case) -> str | None:
     """The repository that git does not trust."""
     found = _DUBIOUS.search(case.error_text)
-    if found is not None and os.path.isabs(found.group(1)):
-        return found.group(1)
+    path = None if found is None else found.group(1) or found.group(2)
+    if path is not None and os.path.isabs(path):
+        return path
     destination = case.path("destination", "project_folder")
     return None if destination is None else str(destination)
 

@@ -71,7 +71,14 @@ class Fixes:
         if data.state is RecoveryState.SUCCESS:
             return []
         case = Case(data, self.tools)
-        return [offer_of(fix, case, language) for fix in self._fitting(data).values()]
+        found: list[Offer] = []
+        for fix in self._fitting(data):
+            try:
+                if fix.id == data.fix or fix.fits(case):
+                    found.append(offer_of(fix, case, language))
+            except Exception:  # of an extension's, most likely; the others are offered all the same
+                logger.exception("the fix %s cannot be offered", fix.id)
+        return found
 
     def preview(
         self, operation_id: str, fix_id: str, given: Mapping[str, Any] | None = None, language: str = "en"
@@ -187,14 +194,13 @@ class Fixes:
         if data.state is RecoveryState.IN_PROGRESS:
             raise FixConflictError(Say("cannot.running"), state=data.state.value)
 
-    def _fitting(self, data: RecoveryData) -> dict[str, Fix]:
-        """Best first: that of the verdict, those of extensions, those that are related, and the ones for its kind."""
-        case, first = Case(data, self.tools), data.fix or ""
+    def _fitting(self, data: RecoveryData) -> list[Fix]:
+        """Those that may fit, best first: that of the verdict, of extensions, related ones, and those for its kind."""
+        first = data.fix or ""
         suggested = {fix.id: fix for fix in self._suggest(data)}
         known = {**suggested, **BUILTIN}
         ids = (first, *suggested, *RELATED.get(first, ()), *FOR_KIND.get(data.kind, ()), "report_bug")
-        found = dict.fromkeys(name for name in ids if name in known)
-        return {name: known[name] for name in found if name == first or known[name].fits(case)}
+        return [known[name] for name in dict.fromkeys(ids) if name in known]
 
     def _fix(self, fix_id: str, data: RecoveryData) -> Fix | None:
         return BUILTIN.get(fix_id) or {fix.id: fix for fix in self._suggest(data)}.get(fix_id)

@@ -434,3 +434,23 @@ def test_a_broken_plugin_is_named_in_the_log_and_the_others_load(
         "The plugin 'misspelt' (misspelt:plugin) is left out: the launcher has no hook 'launcher_dwonload'.",
         "The plugin 'fails' did not start: no licence.",
     ]
+
+
+def test_a_project_is_ready_without_the_nodes_that_a_plugin_left_out_and_says_so(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sample_launcher.handlers._environment", lambda folder, tell, with_pip: sys.executable)
+
+    class LeavesOut:
+        @hookimpl(tryfirst=True)
+        def launcher_install_node(self, destination: str) -> str:
+            return destination
+
+    launcher.manager.register(LeavesOut())
+    nodes = [{"url": "https://git.example/one.git"}, {"url": "https://git.example/two.git", "name": "second"}]
+    project = launcher.create("p", {"nodes": nodes})
+    assert (project["state"], project["status_message"]) == (
+        "ready",
+        "Ready without one, second, left out as you asked",
+    )
+    assert "installed_nodes" not in project

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes import FixConflictError, FixRefusedError
 from launcher_recovery.fixes.tools import pip_cache_of
 from launcher_recovery.records import Progress
@@ -95,7 +96,8 @@ def test_a_file_and_its_partial_are_put_aside_to_be_fetched_from_the_start(faile
     assert len(list(failed.models.glob(".recovery-quarantine/*.quarantined"))) == 2
 
 
-def test_a_lock_that_git_complained_of_is_renamed_and_can_come_back(failed: Failed) -> None:
+@pytest.mark.parametrize("is_command", [True, False])
+def test_a_lock_that_git_complained_of_is_renamed_and_can_come_back(failed: Failed, is_command: bool) -> None:
     repository = failed.root / "project" / "custom_nodes" / "node"
     repository.mkdir(parents=True)
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
@@ -104,7 +106,8 @@ def test_a_lock_that_git_complained_of_is_renamed_and_can_come_back(failed: Fail
     (repository / "file").touch()
     done = subprocess.run(["git", "-C", str(repository), "add", "."], capture_output=True, text=True)
     assert done.returncode != 0
-    data = failed.node("remove_stale_lock", error=OSError(done.stderr))
+    told = CommandError(["git", "add"], done.returncode, done.stderr) if is_command else OSError(done.stderr)
+    data = failed.node("remove_stale_lock", error=told)
     applied = failed.apply(data, "remove_stale_lock")
     subprocess.run(["git", "-C", str(repository), "add", "."], check=True)
     failed.undo(data, applied)

@@ -150,3 +150,14 @@ def test_for_what_ended_well_there_is_nothing_to_be_done(failed: Failed) -> None
     assert ids(failed, data.operation_id) == ["report_bug"]
     failed.lifecycle.succeed(Operation(data, failed.lifecycle, failed.clock), None)
     assert ids(failed, data.operation_id) == []
+
+
+def test_a_fix_of_an_extension_that_raises_is_left_out_and_reported(
+    failed: Failed, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed.suggested = [Fix("bad", fits=lambda case: bool(1 / 0)), Fix("worse", facts=lambda case: {"a": 1 / 0})]
+    failed.suggested.append(Fix("good"))
+    offered = ids(failed, failed.download("check_clock").operation_id)
+    assert offered == ["check_clock", "good", "use_ca_bundle", "report_bug"]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == ["the fix bad cannot be offered", "the fix worse cannot be offered"]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from launcher_recovery.errors import RecoveryStateError
+from launcher_recovery.errors import CommandError, RecoveryStateError
 from launcher_recovery.fixes import FixRefusedError, Restoring, effects, known_good
 from launcher_recovery.records import RecoveryData
 from tests.unit.fixes.failed import Failed
@@ -32,13 +32,15 @@ def status(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", "-C", str(path), "status"], env=environ, capture_output=True, text=True)
 
 
-def test_one_repository_is_trusted_until_that_is_undone_and_no_other(failed: Failed) -> None:
-    path, other = repository(failed), repository(failed, "other")
+@pytest.mark.parametrize("is_command", [True, False])
+def test_one_repository_is_trusted_until_that_is_undone_and_no_other(failed: Failed, is_command: bool) -> None:
+    path, other = repository(failed, "trusted"), repository(failed, "other")
     (failed.root / "gitconfig").write_text("[user]\n\tname = Ann\n[safe]\n\tdirectory = /somewhere/else\n")
     before = (failed.root / "gitconfig").read_text()
     error = status(path)
     assert "dubious ownership" in error.stderr
-    data = failed.node("mark_safe_directory", error=OSError(error.stderr))
+    told = CommandError(["git", "status"], error.returncode, error.stderr) if is_command else OSError(error.stderr)
+    data = failed.node("mark_safe_directory", error=told)
     applied = failed.apply(data, "mark_safe_directory")
     assert applied.parameters == {"path": str(path)}
     assert status(path).returncode == 0
