@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.fixes import Applied, Fix, Fixes
-from launcher_recovery.kinds import OperationKind
+from launcher_recovery.manager import Extensions
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence import SQLitePersistence
 from launcher_recovery.records import Progress, RecoveryData, RecoveryState, Transfer, utc_now
@@ -31,9 +32,7 @@ class Failed(Kit):
 
     def new_fixes(self, **about: Any) -> Fixes:
         """As another process has them."""
-        found: dict[str, OperationKind] = {}
-        for _, extension in builtin_extensions():
-            found.update({kind.name: kind for kind in extension.recovery_operations()})
+        found = {kind.name: kind for kind in Extensions(RecoveryConfig(), builtin_extensions()).operations()}
         given = {
             "suggest": lambda data: self.suggested,
             "kinds": lambda: found,
