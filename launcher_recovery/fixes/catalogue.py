@@ -47,7 +47,7 @@ _TEXTS = tuple(
         "check_connection", "wait_and_retry", "check_clock", "start_service", "raise_time_limit", "free_memory",
         "close_other_program", "raise_limits", "use_venv", "fix_workflow", "fix_settings", "fix_requirements",
         "install_dependency", "download_missing_model", "install_missing_nodes", "reconnect_disk", "shorten_name",
-        "shorten_path", "pin_dependency", "restore_backup", "report_bug",
+        "shorten_path", "pin_dependency", "restore_backup", "report_bug", "restart_worker",
     )
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ BUILTIN: Mapping[str, Fix] = {
         ),
         Fix("update_url", (Parameter("url"),), access.new_address, fits=_has_address),
         Fix(
-            "choose_source",
+            "choose_mirror",
             (Parameter("url", Kind.CHOICE, choices=access.known_sources),),
             access.new_address,
             fits=lambda case: case.data.kind == _DOWNLOAD and bool(access.known_sources(case)),
@@ -105,7 +105,7 @@ BUILTIN: Mapping[str, Fix] = {
             (Parameter("path", Kind.PATH, default=programs.repository_of, check=programs.check_repository),),
             programs.mark_safe_directory,
         ),
-        Fix("long_paths", (), programs.long_paths, fits=_kind(_NODE, _IMPORT)),
+        Fix("enable_long_paths", (), programs.long_paths, fits=_kind(_NODE, _IMPORT)),
         Fix("prefer_binary", (), programs.prefer_binary, fits=_kind(_NODE, _IMPORT)),
         Fix("purge_pip_cache", (), space.purge_pip_cache, fits=_kind(_NODE, _IMPORT)),
         Fix("skip_node", (), programs.skip_node, fits=_kind(_NODE)),
@@ -146,16 +146,16 @@ BUILTIN: Mapping[str, Fix] = {
 """By id."""
 
 RELATED: Mapping[str, tuple[str, ...]] = {
-    "add_token": ("accept_license", "choose_source"),
-    "accept_license": ("add_token", "choose_source"),
-    "update_url": ("choose_source",),
-    "check_connection": ("use_proxy", "use_ca_bundle", "choose_source"),
+    "add_token": ("accept_license", "choose_mirror"),
+    "accept_license": ("add_token", "choose_mirror"),
+    "update_url": ("choose_mirror",),
+    "check_connection": ("use_proxy", "use_ca_bundle", "choose_mirror"),
     "check_proxy": ("use_proxy",),
     "check_clock": ("use_ca_bundle",),
-    "wait_and_retry": ("choose_source",),
-    "redownload": ("quarantine_model", "choose_source", "purge_pip_cache"),
+    "wait_and_retry": ("choose_mirror",),
+    "redownload": ("quarantine_model", "choose_mirror", "purge_pip_cache"),
     "free_disk_space": ("use_other_disk",),
-    "shorten_path": ("long_paths",),
+    "shorten_path": ("enable_long_paths",),
     "pin_dependency": ("prefer_binary", "restore_environment", "skip_node"),
     "install_build_tools": ("prefer_binary", "skip_node"),
     "install_dependency": ("skip_node",),

@@ -22,9 +22,9 @@ TEXTS: Mapping[str, str] = {
     "In a company network a proxy may be needed.",
     "check_proxy.title": "Check the proxy",
     "check_proxy.text": "Check the address, name and password of the proxy, then retry.",
-    "choose_source.title": "Take it from another place",
-    "choose_source.text": "The same file is offered elsewhere. What arrived is kept if it is the same file.",
-    "choose_source.url": "Address",
+    "choose_mirror.title": "Take it from another place",
+    "choose_mirror.text": "The same file is offered elsewhere. What arrived is kept if it is the same file.",
+    "choose_mirror.url": "Address",
     "close_other_program.title": "Close the other program",
     "close_other_program.text": "Another program uses the file: close it (ComfyUI, a virus scanner, a second launcher), "
     "then retry.",
@@ -62,8 +62,8 @@ TEXTS: Mapping[str, str] = {
     "install_missing_nodes.title": "Install the missing nodes",
     "install_missing_nodes.text": "The workflow uses nodes that are not installed. Install the packages that have them, "
     "or take the nodes out of the workflow.",
-    "long_paths.title": "Let git use long paths",
-    "long_paths.text": "git makes paths of more than 260 letters for this one (core.longpaths).",
+    "enable_long_paths.title": "Let git use long paths",
+    "enable_long_paths.text": "git makes paths of more than 260 letters for this one (core.longpaths).",
     "mark_safe_directory.title": "Trust this folder",
     "mark_safe_directory.text": "git does nothing in a folder of another user unless it is told to trust it. "
     "Do so only if you know who made it.",
@@ -114,6 +114,8 @@ TEXTS: Mapping[str, str] = {
     "skip_node.text": "The import goes on without this node. Workflows that use it do not run until it is installed.",
     "start_service.title": "Start the service",
     "start_service.text": "A service that the launcher needs does not answer. Start it, then retry.",
+    "restart_worker.title": "Restart the worker",
+    "restart_worker.text": "The worker that does the launcher's jobs has stopped. Start it again, then retry.",
     "update_url.title": "Give another address",
     "update_url.text": "Look for the address at which the file is now, and put it in here. What arrived is kept if it is "
     "the same file.",

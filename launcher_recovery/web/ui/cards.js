@@ -205,7 +205,7 @@ export class Card {
     const facts = [
       ["Error", op.error],
       ["Category", op.category && spaced(op.category)],
-      ["Suggested fix", op.fix && spaced(op.fix)],
+      ["Suggested fix", op.fix && op.fix !== "none" && spaced(op.fix)],
       ["Project", op.project],
       ["Started", op.created_at && timeWords(op.created_at)],
       ["Last change", op.updated_at && timeWords(op.updated_at)],

@@ -165,11 +165,11 @@ def test_a_new_address_is_checked_as_that_of_a_new_call(failed: Failed, url: str
 def test_another_source_is_one_of_those_that_are_known(failed: Failed) -> None:
     failed.sources = ["https://mirror.example/model.safetensors", URL]
     data = failed.download("redownload")
-    (offer,) = [found for found in failed.fixes.for_operation(data.operation_id) if found.id == "choose_source"]
+    (offer,) = [found for found in failed.fixes.for_operation(data.operation_id) if found.id == "choose_mirror"]
     assert offer.parameters[0].choices == ("https://mirror.example/model.safetensors",)
     with pytest.raises(FixRefusedError, match=r"must be one of: https://mirror\.example"):
-        failed.fixes.preview(data.operation_id, "choose_source", {"url": "https://evil.example/"})
-    failed.apply(data, "choose_source", url=failed.sources[0])
+        failed.fixes.preview(data.operation_id, "choose_mirror", {"url": "https://evil.example/"})
+    failed.apply(data, "choose_mirror", url=failed.sources[0])
     assert redo(failed, data)["url"] == failed.sources[0]
 
 

@@ -23,7 +23,7 @@ def test_the_fix_of_the_verdict_is_first_then_those_of_extensions_then_related_o
     data = failed.download("add_token")
     assert ids(failed, data.operation_id) == ["add_token", "ask_the_author", "accept_license", "report_bug"]
     failed.sources = ["https://mirror.example/model.safetensors"]
-    assert "choose_source" in ids(failed, data.operation_id)
+    assert "choose_mirror" in ids(failed, data.operation_id)
 
 
 def test_for_a_node_leaving_it_out_is_offered_and_restoring_only_where_somebody_can(failed: Failed) -> None:

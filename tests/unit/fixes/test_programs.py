@@ -81,8 +81,8 @@ def test_settings_of_git_that_cannot_be_written_are_told_with_what_git_said(
 
 def test_git_uses_long_paths_for_this_operation(failed: Failed) -> None:
     data = failed.node("shorten_path")
-    assert any("LongPathsEnabled" in text for text in failed.fixes.preview(data.operation_id, "long_paths").says)
-    applied = failed.apply(data, "long_paths")
+    assert any("LongPathsEnabled" in text for text in failed.fixes.preview(data.operation_id, "enable_long_paths").says)
+    applied = failed.apply(data, "enable_long_paths")
     environ = effects.git_environment(failed.record(data.operation_id), "https://git.example/")
     told = subprocess.run(
         ["git", "config", "core.longpaths"], env={**os.environ, **environ}, capture_output=True, text=True
@@ -97,7 +97,7 @@ def test_settings_of_git_that_the_environment_has_already_stay(failed: Failed, m
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Ann")
     data = failed.node("shorten_path")
-    failed.apply(data, "long_paths")
+    failed.apply(data, "enable_long_paths")
     environ = {**os.environ, **effects.git_environment(failed.record(data.operation_id), "https://git.example/")}
     listed = subprocess.run(["git", "config", "--list"], env=environ, capture_output=True, text=True).stdout
     assert "user.name=Ann\ncore.longpaths=true" in listed
