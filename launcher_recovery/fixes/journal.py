@@ -26,6 +26,11 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / _FOLDER
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a fix was ever begun in this folder."""
+        return self._folder.is_dir()
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Within it no other fix is applied or undone, in no thread and no process; a crash ends that too.

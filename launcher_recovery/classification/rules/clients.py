@@ -98,10 +98,16 @@ RULES: tuple[Rule, ...] = (
         message=r"^Could not find a suitable TLS CA certificate bundle, invalid path: ",
     ),
     Rule(
+        # Said by a server without a kind of encryption in common, but also by one that is starting, or by a balancer
+        # of which one machine is wrong.
+        "tls-refused", C.NETWORK, R.YES, "{host} broke off while the encryption was being agreed on; a proxy may be in "
+        "between.", "RFC 8446 §6.2", fix="check_proxy", types=_TLS, message=any_of(r"_ALERT_HANDSHAKE_FAILURE\b"),
+    ),
+    Rule(
         "tls-version", C.NETWORK, R.AFTER_FIX, "{host} and this computer have no kind of encryption in common; a proxy may "
         "be in between.", "OpenSSL ssl.h", fix="check_proxy", types=_TLS, message=any_of(
             r"\bWRONG_VERSION_NUMBER\b", r"\bUNSUPPORTED_PROTOCOL\b", r"_ALERT_PROTOCOL_VERSION\b", r"\bHTTP_REQUEST\b",
-            r"_ALERT_HANDSHAKE_FAILURE\b", r"\bNO_PROTOCOLS_AVAILABLE\b", r"\bDH_KEY_TOO_SMALL\b", r"\bUNSAFE_LEGACY_RENEGOTIATION",
+            r"\bNO_PROTOCOLS_AVAILABLE\b", r"\bDH_KEY_TOO_SMALL\b", r"\bUNSAFE_LEGACY_RENEGOTIATION",
             r"\bTLSV1_ALERT_UNRECOGNIZED_NAME\b", r"\bTLSV1_UNRECOGNIZED_NAME\b", r"\bHTTPS_PROXY_REQUEST\b",
         ),
     ),

@@ -139,6 +139,7 @@ CASES: list[tuple[BaseException, str]] = [
     (exc(_RQ + "ProxyError", "(Caused by ProxyError('Unable to connect to proxy', ConnectTimeoutError(x)))"), "proxy-timeout"),
     (exc(_RQ + "InvalidSchema", "Missing dependencies for SOCKS support."), "proxy-kind"),
     (exc(_RQ + "SSLError", _TLS + "something new"), "tls-certificate-told"),
+    (exc("ssl.SSLError", "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure (_ssl.c:1006)"), "tls-refused"),
     (exc("urllib3.exceptions.NewConnectionError", "Failed: [WinError 10013] An attempt"), "blocked-told"),
     (exc("filelock._error.Timeout", "x", "builtins.TimeoutError"), "lock-timeout"),
     (exc(_RQ + "ConnectionError", "HTTPSConnectionPool(host='h', port=443): Read timed out."), "timeout-told"),

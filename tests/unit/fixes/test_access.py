@@ -57,9 +57,12 @@ def test_a_token_is_in_a_file_for_this_user_alone_and_nowhere_else(failed: Faile
 
 def test_a_token_of_a_person_goes_before_that_of_the_environment(failed: Failed) -> None:
     url = "https://huggingface.co/a/b/resolve/main/c"
-    environ = {"HF_TOKEN": "old", "RECOVERY_PERSISTENCE_PATH": str(failed.root / "data" / "recovery.db")}
+    environ = {
+        "HF_TOKEN": "hf_ofTheEnvironment0",
+        "RECOVERY_PERSISTENCE_PATH": str(failed.root / "data" / "recovery.db"),
+    }
     data = failed.download("add_token", url=url)
-    assert hubs.headers_for(url, environ) == {"Authorization": "Bearer old"}
+    assert hubs.headers_for(url, environ) == {"Authorization": "Bearer hf_ofTheEnvironment0"}
     failed.apply(data, "add_token", token="new-token")
     assert hubs.headers_for(url, environ) == {"Authorization": "Bearer new-token"}
 
