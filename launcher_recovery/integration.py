@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,8 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
-from launcher_recovery.fixes import Fixes, vault
+from launcher_recovery.fixes import vault
+from launcher_recovery.fixes.journal import Journal
 from launcher_recovery.functions import Switched
 from launcher_recovery.guards import Guards
 from launcher_recovery.kinds import OperationKind
@@ -47,6 +49,7 @@ from launcher_recovery.telemetry import Telemetry, TelemetryMissingError, enable
 from launcher_recovery.transfer.connections import limits
 
 if TYPE_CHECKING:
+    from launcher_recovery.fixes import Fixes
     from launcher_recovery.nodes.restoring import Restored
     from launcher_recovery.transfer.healing.switch import Healing
 
@@ -97,7 +100,16 @@ class RecoveryIntegrator:
         enable_logging()
         self.guards = Guards(self.persistence, lambda: self.config, self.clock)
         self.slots = Slots(lambda: self.config.concurrency)
-        self.fixes = Fixes(
+        self._resumer: Resumer | None = None
+        self._telemetry: Telemetry | None = None
+        self._healing: Healing | None = None
+
+    @cached_property
+    def fixes(self) -> Fixes:
+        """The guided fixes, which are loaded when somebody asks for one."""
+        from launcher_recovery.fixes import Fixes
+
+        return Fixes(
             self.lifecycle,
             self._data_folder(),
             suggest=self.extensions.suggest_fix,
@@ -105,9 +117,6 @@ class RecoveryIntegrator:
             roots=lambda: self.config.allowed_roots,
             sources=self.extensions.sources,
         )
-        self._resumer: Resumer | None = None
-        self._telemetry: Telemetry | None = None
-        self._healing: Healing | None = None
 
     def _data_folder(self) -> Path:
         """The folder of the launcher's own data: that of the database, also where a server has that."""
@@ -172,6 +181,8 @@ class RecoveryIntegrator:
         self._healing = healing.install(backoff=self._backoff)
 
     def _look_after_fixes(self) -> None:
+        if not Journal(self._data_folder()).is_there:
+            return  # no fix was ever applied
         try:
             self.fixes.recover()
         except Exception:  # such as a folder that cannot be written to; it is no reason not to start

@@ -1,20 +1,37 @@
 """Guided repairs: an explanation, typed parameters, a preview, applying and undoing it."""
 
-from launcher_recovery.fixes.action import Function, Hands
-from launcher_recovery.fixes.actions import Call
-from launcher_recovery.fixes.fix import (
-    Case,
-    Fix,
-    FixConflictError,
-    FixRefusedError,
-    Kind,
-    Parameter,
-    Plan,
-    Say,
-)
-from launcher_recovery.fixes.offers import Applied, Asked, Offer, Preview
-from launcher_recovery.fixes.service import Fixes
-from launcher_recovery.fixes.tools import Environments, Restoring, Tools
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher_recovery.lazily import front
+
+if TYPE_CHECKING:
+    from launcher_recovery.fixes.action import Function, Hands
+    from launcher_recovery.fixes.actions import Call
+    from launcher_recovery.fixes.fix import (
+        Case,
+        Fix,
+        FixConflictError,
+        FixRefusedError,
+        Kind,
+        Parameter,
+        Plan,
+        Say,
+    )
+    from launcher_recovery.fixes.offers import Applied, Asked, Offer, Preview
+    from launcher_recovery.fixes.service import Fixes
+    from launcher_recovery.fixes.tools import Environments, Restoring, Tools
+
+_HOMES = {
+    "action": ("Function", "Hands"),
+    "actions": ("Call",),
+    "fix": ("Case", "Fix", "FixConflictError", "FixRefusedError", "Kind", "Parameter", "Plan", "Say"),
+    "offers": ("Applied", "Asked", "Offer", "Preview"),
+    "service": ("Fixes",),
+    "tools": ("Environments", "Restoring", "Tools"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Applied",
@@ -37,3 +54,5 @@ __all__ = [
     "Say",
     "Tools",
 ]
+
+__getattr__, __dir__ = front(__name__, _HOME_OF)

@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from launcher_recovery.fixes.action import Action, Function, Hands
+from launcher_recovery.fixes.effects import SETTINGS
 from launcher_recovery.fixes.file_actions import Move, Remove
 from launcher_recovery.fixes.fix import FixConflictError, FixRefusedError, Say
 from launcher_recovery.fixes.tools import Tools
 from launcher_recovery.fixes.trees import Print
-
-SETTINGS = "fix_settings"
-"""Among the metadata of an operation: what fixes have set for its attempts to come; see `effects`."""
 
 
 @dataclass(frozen=True)

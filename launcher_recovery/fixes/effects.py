@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from launcher_recovery.fixes.actions import SETTINGS
 from launcher_recovery.fixes.vault import Vault, in_use
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
+
+SETTINGS = "fix_settings"
+"""Among the metadata of an operation: what fixes have set for its attempts to come."""
 
 ARGUMENTS, PROXY, CA_BUNDLE = "arguments", "proxy", "ca_bundle"
 LONG_PATHS, PREFER_BINARY, SKIPPED, COMFYUI_COMMIT = "long_paths", "prefer_binary", "skipped", "comfyui_commit"

@@ -175,8 +175,6 @@ class Fixes:
 
         To be called when the launcher starts, and from time to time.
         """
-        if not self._journal.is_there:
-            return  # no fix was ever applied
         try:
             with self._journal.alone():
                 self._past.recover()

@@ -30,12 +30,9 @@ def in_use(environ: Mapping[str, str]) -> Vault:
     """The secrets of this process."""
     if _used is not None:
         return Vault(_used)
-    given = environ.get("RECOVERY_PERSISTENCE_PATH")
-    if given:
-        return Vault(Path(given).parent)
-    import platformdirs
+    from launcher_recovery.persistence.file import default_path  # loaded only where nothing was said
 
-    return Vault(Path(platformdirs.user_state_dir("launcher-recovery", appauthor=False)))
+    return Vault(default_path(environ).parent)
 
 
 class Vault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -17,9 +18,9 @@ _FULL = "disk is full"
 _NO_ROOM_BYTES = 256 << 10
 
 
-def default_path() -> Path:
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
     """`RECOVERY_PERSISTENCE_PATH`, else `recovery.db` in the user's state folder."""
-    given = os.environ.get("RECOVERY_PERSISTENCE_PATH")
+    given = environ.get("RECOVERY_PERSISTENCE_PATH")
     if given:
         return Path(given)
     return Path(platformdirs.user_state_dir("launcher-recovery", appauthor=False)) / "recovery.db"

@@ -10,8 +10,9 @@ mended = apply_fixes(report).workflow
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from launcher_recovery.lazily import front
 
 if TYPE_CHECKING:
     from launcher_recovery.workflows.checking import check_workflow
@@ -62,14 +63,4 @@ __all__ = [
     "read_workflow",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = front(__name__, _HOME_OF)

@@ -15,7 +15,19 @@ ROOT = Path(launcher_recovery.__file__).parent
 
 # From the inside out; a module imports from its own layer or from those before it.
 LAYERS = (
-    ("errors", "room", "checks", "clock", "secret_names", "redaction", "rows", "condition", "frozen", "threads"),
+    (
+        "errors",
+        "room",
+        "checks",
+        "clock",
+        "secret_names",
+        "redaction",
+        "rows",
+        "condition",
+        "frozen",
+        "threads",
+        "lazily",
+    ),
     (
         "strategies",
         "breaker",
