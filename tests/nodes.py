@@ -19,11 +19,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pip
+import pytest
 
 from launcher_recovery.clock import Clock
 from launcher_recovery.defaults import git
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.lifecycle import Lifecycle
+from launcher_recovery.nodes import interpreter
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.memory import MemoryPersistence
 
@@ -384,3 +386,14 @@ def far_away(folder: Path, **how: Any) -> Iterator[Far]:
         yield far
     finally:
         far.close()
+
+
+def alone_with_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pip tries once, has a cache of its own, and knows nothing of this machine, nor of the world."""
+    monkeypatch.setattr(interpreter, "PIP_RETRIES", 0)
+    for name in os.environ:
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))

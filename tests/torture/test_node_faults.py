@@ -11,13 +11,13 @@ import pytest
 
 from launcher_recovery.errors import CommandError, OperationCancelled
 from launcher_recovery.handles import handles_of
-from launcher_recovery.nodes import interpreter
 from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from tests import disks
 from tests.nodes import (
     Far,
     Fault,
     Source,
+    alone_with_pip,
     far_away,
     files,
     make_environment,
@@ -32,13 +32,7 @@ from tests.support import Host, wait_for
 
 @pytest.fixture(autouse=True)
 def _own_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(interpreter, "PIP_RETRIES", 0)
-    for name in os.environ:
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
-    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
+    alone_with_pip(monkeypatch, tmp_path)
 
 
 @pytest.fixture

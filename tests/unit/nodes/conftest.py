@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from launcher_recovery.nodes import interpreter
-from tests.nodes import Attempts, Far, Source, far_away
+from tests.nodes import Attempts, Far, Source, alone_with_pip, far_away
 
 
 @pytest.fixture(autouse=True)
 def _own_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """pip tries once, has a cache of its own, and knows nothing of this machine, nor of the world."""
-    monkeypatch.setattr(interpreter, "PIP_RETRIES", 0)
-    for name in os.environ:
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
-    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
+    alone_with_pip(monkeypatch, tmp_path)
 
 
 @pytest.fixture
