@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from errno import EDQUOT, ENOENT, ENOSPC, EWOULDBLOCK
 from typing import Any
 
@@ -12,6 +12,7 @@ from launcher_recovery.room import amount
 
 # So much of an output is looked at for its last line.
 _LAST_CHARS = 4096
+_MOST_NAMED = 5
 
 
 class RecoveryError(Exception):
@@ -182,6 +183,27 @@ class AddressExpiredError(RecoveryError):
 
 class RefusedError(RecoveryError, ValueError):
     """An argument was refused for safety: a destination outside the allowed folders, a bad URL."""
+
+
+class ProjectIncompleteError(RecoveryError):
+    """A project was not set up whole; what is done of it is kept.
+
+    Args:
+        missing: what is not there, as {"what", "name", "label", "reason"}: the label is for people, "the model a.pt".
+        done: the names of the parts that are there.
+    """
+
+    def __init__(self, missing: Sequence[Mapping[str, str]], done: Sequence[str]) -> None:
+        super().__init__(list(missing), list(done))
+        self.missing = tuple(missing)
+        self.done = tuple(done)
+
+    def __str__(self) -> str:
+        count, total = len(self.missing), len(self.missing) + len(self.done)
+        named = [f"{part['label']} ({part['reason']})" for part in self.missing[:_MOST_NAMED]]
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        are = "part is" if count == 1 else "parts are"
+        return f"Not ready: {count} of {total} {are} missing: {', '.join(named)}{more}"
 
 
 class CommandError(RecoveryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pluggy
 
@@ -10,6 +11,7 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
 from launcher_recovery.workflows.sources import ModelSource, NodeSource
@@ -32,6 +34,16 @@ def recovery_startup(config: RecoveryConfig) -> None:
 def recovery_operations() -> Sequence[OperationKind]:
     """Kinds of operations to add. Called once, at start-up. All answers are used; names must differ."""
     raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def recovery_read_import(import_json: Any) -> Plan | None:
+    """What an import asks for, from the `import_json` of the launcher's hook `launcher_create_project`.
+
+    Called at the beginning of each attempt to create a project, in its thread. None: it is in another format, the next
+    extension is asked; when all say so, the launcher's own handler creates the project. A plan that would write outside
+    of the project and its folder of models is refused.
+    """
 
 
 @hookspec(firstresult=True)

@@ -251,7 +251,7 @@ class RecoveryIntegrator:
             max_attempts=self.max_attempts,
             strategy=self.extensions.choose_strategy(data) or self._backoff,
             classify=lambda error: self.classify(error, data),
-            timeout=config.timeout,
+            timeout=None if kind.compose is not None else config.timeout,
             deadline=config.deadline,
             unknown_attempts=_UNKNOWN_ATTEMPTS,
             wait_for_breaker=True,
@@ -265,21 +265,25 @@ class RecoveryIntegrator:
         self, kind: OperationKind, data: RecoveryData, scope: str | None, place: str | None = None
     ) -> Callable[[], Policy]:
         """The launcher policy for one operation, for every decision as the settings are then; see `policy_for`."""
-        return self._following(self.policy_for(kind, data, scope, place), lambda: self.max_attempts)
+        policy = self.policy_for(kind, data, scope, place)
+        return self._following(policy, lambda: self.max_attempts, has_timeout=kind.compose is None)
 
     @property
     def max_attempts(self) -> int:
         """Attempts in a row without progress of the launcher policy."""
         return self.config.max_retries + 1 if self.config.is_explicit("max_retries") else _LAUNCHER_ATTEMPTS
 
-    def _following(self, policy: Policy, max_attempts: Callable[[], int]) -> Callable[[], Policy]:
+    def _following(
+        self, policy: Policy, max_attempts: Callable[[], int], *, has_timeout: bool = True
+    ) -> Callable[[], Policy]:
         known = (self.config, policy)
 
         def now() -> Policy:
             nonlocal known
             config = self.config
             if known[0] is not config:
-                fresh = replace(policy, max_attempts=max_attempts(), timeout=config.timeout, deadline=config.deadline)
+                timeout = config.timeout if has_timeout else None
+                fresh = replace(policy, max_attempts=max_attempts(), timeout=timeout, deadline=config.deadline)
                 known = (config, fresh)
             return known[1]
 

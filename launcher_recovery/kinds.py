@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.operation import Operation
+from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.workflows.sources import Lookups
 
@@ -16,18 +17,43 @@ Sources = Callable[[str], Sequence[str]]
 """From an address to further addresses of the same thing, best first."""
 
 
+class Launcher(Protocol):
+    """What the code of an operation that consists of others can ask for; safe to use from several threads, which have
+    to run in the context of the operation (`contextvars.copy_context`)."""
+
+    def run(self, kind: str, arguments: Arguments) -> Any:
+        """Have an operation of a kind done inside the current one, as if the launcher called its hook.
+
+        Raises:
+            Exception: what the operation gave up with; see `Engine.run`.
+        """
+
+    def record(self, kind: str, arguments: Arguments) -> RecoveryData | None:
+        """The operation inside the current one that `run` with these arguments is, or was; None: there is none yet."""
+
+    def read_import(self, import_json: Any) -> Plan | None:
+        """What an import asks for; None: nobody knows its format."""
+
+    def tell(self, hook: str, arguments: Arguments) -> None:
+        """Call a hook of the launcher, if it has that; what its implementations raise is logged."""
+
+
 @dataclass(frozen=True)
 class OperationKind:
     """One kind of operation of a launcher.
 
     Args:
         name: the kind, such as "download".
-        hook: the launcher's hook that it stands around.
+        hook: the launcher's hook that it stands around; of a kind that is only a part of others, its name.
         key: from the arguments of a call to what makes it the same operation.
         title: from the arguments to a few words for people, such as a file name.
         handler: runs one attempt in a way that can be resumed, within the operation given; the third argument
             asks the extensions for mirrors of an address. None from it means "not handled here", then the
             launcher's own handler runs. None: there is none.
+        compose: like `handler`, for an operation that consists of others, which have attempts of their own; it gets
+            what these are run by. Its attempts have no time limit. None: it does not.
+        ended: called when an operation of it ended otherwise than well, whoever ended it, in the process that the
+            pages are of; with its record, and what `compose` gets.
         scope: from the arguments to what a circuit breaker guards, such as a host name; None: no breaker.
         place: from the arguments to what operations of this kind crowd when too many run at a time, such as a Python
             environment; None: its `scope`.
@@ -45,6 +71,8 @@ class OperationKind:
     key: Callable[[Arguments], str]
     title: Callable[[Arguments], str]
     handler: Callable[[Operation, Arguments, Sources], Any] | None = None
+    compose: Callable[[Operation, Arguments, Launcher], Any] | None = None
+    ended: Callable[[RecoveryData, Launcher], object] | None = None
     scope: Callable[[Arguments], str | None] = lambda arguments: None
     place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None

@@ -15,6 +15,7 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
 from launcher_recovery.workflows.sources import ModelSource, NodeSource
@@ -27,6 +28,7 @@ _PREFIX = "recovery_"
 # What the answer to a hook has to be: whether a sequence of it, and its type.
 _ANSWERS: dict[str, tuple[bool, Any]] = {
     "recovery_operations": (True, OperationKind),
+    "recovery_read_import": (False, Plan),
     "recovery_classify": (False, Verdict),
     "recovery_choose_strategy": (False, Strategy),
     "recovery_sources": (True, str),
@@ -130,6 +132,11 @@ class Extensions:
         """The first opinion on an error."""
         verdict: Verdict | None = self._first("recovery_classify", error=error, operation=operation)
         return verdict
+
+    def read_import(self, import_json: Any) -> Plan | None:
+        """What an import asks for, as the first says who knows its format."""
+        plan: Plan | None = self._first("recovery_read_import", import_json=import_json)
+        return plan
 
     def choose_strategy(self, operation: RecoveryData) -> Strategy | None:
         """The first opinion on a strategy."""

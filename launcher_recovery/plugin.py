@@ -21,12 +21,14 @@ from launcher_recovery.errors import (
     StoreError,
 )
 from launcher_recovery.fixes.effects import SKIPPED, amended, is_skipped
-from launcher_recovery.kinds import OperationKind
+from launcher_recovery.kinds import Arguments, OperationKind
 from launcher_recovery.observing import Observer, hookimpl
 from launcher_recovery.operation import Operation, current_operation
+from launcher_recovery.parts import Parts
 from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
-from launcher_recovery.records import OBSERVED, RecoveryData, RecoveryState
+from launcher_recovery.records import FINAL, OBSERVED, RecoveryData, RecoveryState
+from launcher_recovery.signals import Event
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -35,6 +37,7 @@ logger = logging.getLogger("launcher_recovery")
 
 NAME = "launcher-recovery"
 OBSERVER_NAME = f"{NAME}-observer"
+_ENDED = {state.value for state in FINAL - {RecoveryState.SUCCESS}}
 
 
 @hookimpl
@@ -76,6 +79,7 @@ class LauncherPlugin:
         self.integrator = integrator
         self.manager = plugin_manager
         self._kinds: dict[str, OperationKind] = {}
+        self._launcher = Parts(integrator, plugin_manager, self.begin)
 
     def attach(self, show: Callable[[], object] = lambda: None) -> None:
         """Register with the launcher, check its other plugins, and begin to resume.
@@ -88,6 +92,7 @@ class LauncherPlugin:
         # Registered now, when all others are, so that it comes before every other `tryfirst` handler.
         self.manager.register(self, NAME)
         self.manager.register(Observer(self.integrator, self._kinds), OBSERVER_NAME)
+        self.integrator.tail.subscribe(self._on_event)
         for hook in self._kinds:
             for problem in self.conflicts(hook):
                 self.integrator.report_problem("plugin", problem)
@@ -146,23 +151,33 @@ class LauncherPlugin:
         kind = self._kinds.get(hook)
         if kind is None or self.conflicts(hook):
             return None
-        integrator = self.integrator
-        if integrator.config.mode_for(kind.name, kind.key(arguments)) != "recover":
+        if self.integrator.config.mode_for(kind.name, kind.key(arguments)) != "recover":
             return None
         try:
-            kind.check(arguments, integrator.config.allowed_roots)
-            draft = integrator.draft(kind, arguments)
-            kept = self._kept_result(kind, draft)
-            if kept is not None and kept.result is not None:
-                return kept.result
-            rules = self._rules(kind, draft, arguments)
-            data, live = integrator.engine.enter(draft, rules, revive=True)
+            begin = self.begin(kind, arguments)
         except StoreError as error:
             logger.warning("%s runs without recovery: %s", kind.title(arguments), error)
             return None
-        return integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
+        return begin()
 
-    def _rules(self, kind: OperationKind, data: RecoveryData, arguments: dict[str, Any]) -> Callable[[], Policy]:
+    def begin(self, kind: OperationKind, arguments: Arguments) -> Callable[[], Any]:
+        """Enter an operation; gives what runs it, or joins it, and returns its result.
+
+        Raises:
+            RefusedError: the arguments are not allowed.
+            StoreError: nothing can be recorded.
+        """
+        integrator = self.integrator
+        kind.check(arguments, integrator.config.allowed_roots)
+        draft = integrator.draft(kind, arguments)
+        kept = self._kept_result(kind, draft)
+        if kept is not None and kept.result is not None:
+            return lambda: kept.result
+        rules = self._rules(kind, draft, arguments)
+        data, live = integrator.engine.enter(draft, rules, revive=True)
+        return lambda: integrator.engine.run(data, rules, lambda: self._attempt(kind, arguments), live)
+
+    def _rules(self, kind: OperationKind, data: RecoveryData, arguments: Arguments) -> Callable[[], Policy]:
         return self.integrator.rules_for(kind, data, kind.scope(arguments), kind.place_of(arguments))
 
     def _kept_result(self, kind: OperationKind, draft: RecoveryData) -> RecoveryData | None:
@@ -218,7 +233,7 @@ class LauncherPlugin:
             limit=1,
         )
 
-    def _attempt(self, kind: OperationKind, arguments: dict[str, Any]) -> Any:
+    def _attempt(self, kind: OperationKind, arguments: Arguments) -> Any:
         """One attempt: other plugins' handlers, else the resumable one of the kind, else the launcher's own."""
         operation = current_operation()
         assert operation is not None
@@ -233,6 +248,8 @@ class LauncherPlugin:
             data = operation.data
             given = kind.completed(arguments, self.integrator.config)
             result = kind.handler(operation, given, lambda url: self.integrator.extensions.sources(url, data))
+        if result is None and kind.compose is not None:
+            result = kind.compose(operation, arguments, self._launcher)
         if result is None:
             result = self._call_others(kind.hook, arguments, last=True)
         if result is None:
@@ -244,13 +261,24 @@ class LauncherPlugin:
             result = kind.enrich(operation, arguments, result, self.integrator.extensions)
         return result
 
-    def _call_others(self, hook: str, arguments: dict[str, Any], *, last: bool) -> Any:
-        """Call the handlers marked `trylast` (the launcher's own), or those that are not."""
+    def _call_others(self, hook: str, arguments: Arguments, *, last: bool) -> Any:
+        """Call the handlers marked `trylast` (the launcher's own), or those that are not; None: there are none."""
+        if not self._implementations(hook):
+            return None
         left_out = {self, *self._wrappers(hook)}
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.trylast is not last:
                 left_out.add(implementation.plugin)
         return self.manager.subset_hook_caller(hook, left_out)(**arguments)
+
+    def _on_event(self, event: Event) -> None:
+        """Subscriber of the outbox: tell of what ended otherwise than well, whoever ended it."""
+        kind = self.integrator.kinds.get(event.payload.get("kind") or "")
+        if kind is None or kind.ended is None or event.payload.get("state") not in _ENDED:
+            return
+        data = self.integrator.persistence.get(event.payload["operation_id"])
+        if data is not None and data.state.value in _ENDED:  # and nobody has begun it again
+            kind.ended(data, self._launcher)
 
     # -- the launcher's other plugins ---------------------------------------------------------------
 

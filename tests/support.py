@@ -112,7 +112,7 @@ class Host:
         return self.manager.hook.launcher_create_project(
             project_id=project_id,
             name=f"Project {project_id}",
-            import_json=None,
+            import_json={"format": "one that only the launcher knows"},
             project_folder=str(self.folder),
             models_folder=str(self.folder),
         )

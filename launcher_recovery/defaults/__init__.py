@@ -7,6 +7,12 @@ from typing import Any
 
 def builtin_extensions() -> list[tuple[str, Any]]:
     """(name, plugin) of each built-in extension."""
-    from launcher_recovery.defaults import git, http, workflow
+    from launcher_recovery.defaults import git, http, projects, workflow
 
-    return [("http", http), ("git", git), ("workflow", workflow), ("workflow_tables", workflow.TablesOfSettings())]
+    return [
+        ("http", http),
+        ("git", git),
+        ("projects", projects),
+        ("workflow", workflow),
+        ("workflow_tables", workflow.TablesOfSettings()),
+    ]

@@ -1,4 +1,4 @@
-"""Built-in extensions: workflow checks and project creation, which run the launcher's own handlers, and tables.
+"""Built-in extensions: workflow checks, which run the launcher's own handler, and tables.
 
 What the launcher finds wrong with a workflow is completed by the checks of `launcher_recovery.workflows`.
 """
@@ -26,7 +26,7 @@ _HASH_BYTES = 1 << 30
 
 @hookimpl
 def recovery_operations() -> Sequence[OperationKind]:
-    """The kinds "validate_workflow" and "create_project"."""
+    """The kind "validate_workflow"."""
     return [
         OperationKind(
             name="validate_workflow",
@@ -34,12 +34,6 @@ def recovery_operations() -> Sequence[OperationKind]:
             key=_workflow_key,
             title=lambda arguments: f"workflow of {arguments.get('project_id') or 'no project'}",
             enrich=_with_checks,
-        ),
-        OperationKind(
-            name="create_project",
-            hook="launcher_create_project",
-            key=lambda arguments: f"create_project:{arguments['project_id']}",
-            title=lambda arguments: str(arguments.get("name") or arguments["project_id"]),
         ),
     ]
 

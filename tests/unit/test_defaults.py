@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery.defaults import http, workflow
+from launcher_recovery.defaults import http, projects, workflow
 from launcher_recovery.defaults.paths import confined
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.kinds import OperationKind
@@ -66,7 +66,7 @@ def test_the_same_place_is_the_same_operation(tmp_path: Path) -> None:
 
 
 def test_workflows_and_projects_are_told_apart() -> None:
-    validate, create = workflow.recovery_operations()
+    (validate,), create = workflow.recovery_operations(), projects.recovery_operations()[0]
     assert (validate.handler, create.handler) == (None, None)
     same = [{"workflow": {"b": 1, "a": [2]}, "project_id": "p"}, {"workflow": {"a": [2], "b": 1}, "project_id": "p"}]
     other = [

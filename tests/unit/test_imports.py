@@ -41,7 +41,7 @@ LAYERS = (
         "config_values",
         "workflows",
     ),
-    ("kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
+    ("plans", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
@@ -60,9 +60,20 @@ LAYERS = (
         "endings",
     ),
     ("drivers", "admission", "attached", "engine", "resume", "hookspecs", "fixes"),
-    ("decorator", "declaration", "light", "transfer", "manager", "programs", "nodes", "defaults", "testing"),
+    (
+        "decorator",
+        "declaration",
+        "light",
+        "transfer",
+        "manager",
+        "programs",
+        "nodes",
+        "projects",
+        "defaults",
+        "testing",
+    ),
     ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
-    ("plugin", "web"),
+    ("parts", "plugin", "web"),
     ("cli", "__main__"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -115,7 +126,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     packages = {name.partition(".")[0] for name in imported(path)}
     assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio"}
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
-    assert own in ("hookspecs", "manager", "observing", "plugin") or "pluggy" not in packages
+    assert own in ("hookspecs", "manager", "observing", "parts", "plugin") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
     assert own == "cli" or "rich" not in packages

@@ -19,6 +19,7 @@ from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.manager import Extensions
+from launcher_recovery.plans import Model, Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.strategies import FixedDelayStrategy
@@ -164,6 +165,10 @@ class Good:
         return (OperationKind("mine", "launcher_download", key=str, title=str),)
 
     @hookimpl
+    def recovery_read_import(self, import_json: Any) -> Plan | None:
+        return PLAN if import_json == "mine" else None
+
+    @hookimpl
     def recovery_classify(self, error: BaseException, operation: RecoveryData | None) -> Verdict | None:
         return VERDICT
 
@@ -213,6 +218,7 @@ def test_the_good_extension_of_these_tests_has_every_hook() -> None:
 
 ERROR = OSError("something")
 FIX = Fix("call_the_author")
+PLAN = Plan(models=(Model("https://h/a", "a.pt"),))
 
 
 def use_everything(extensions: Extensions, good: Good) -> None:
@@ -222,6 +228,7 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         extensions.start()
         assert "mine" in {kind.name for kind in extensions.operations()}
         assert extensions.classify(ERROR, DATA) is VERDICT
+        assert extensions.read_import("mine") is PLAN
         strategy = extensions.choose_strategy(DATA)
         assert strategy is not None
         assert strategy.calculate_delay(1) == 7
@@ -366,7 +373,9 @@ def test_an_extension_may_replace_a_kind_of_the_package(first: str) -> None:
     for name, extension in builtin_extensions() if first == "third" else ():
         extensions.register(extension, name)
     kinds = {kind.name: kind for kind in extensions.operations()}
-    assert sorted(kinds) == ["create_project", "download", "install_node", "validate_workflow"]
+    assert sorted(kinds) == [
+        *("create_project", "download", "install_comfyui", "install_node", "make_environment", "validate_workflow")
+    ]
     if first == "builtin":  # as the package registers them
         assert kinds["download"].title({}) == "mine"
 

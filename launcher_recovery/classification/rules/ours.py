@@ -81,6 +81,11 @@ RULES: tuple[Rule, ...] = (
         waits=WaitingFor.DISK,
     ),
     Rule(
+        "project-incomplete", C.DEPENDENCY, R.NO, "Something that the project needs could not be had. What is there is "
+        "kept, and a retry goes on with what is missing.", "launcher_recovery.projects",
+        types=_ours("ProjectIncompleteError"), outermost=True,
+    ),
+    Rule(
         "bad-setting", C.VALIDATION, R.AFTER_FIX, "A setting has a value that cannot be used.",
         "launcher_recovery.errors", fix="fix_settings", types=_ours("RecoveryConfigError"),
     ),

@@ -1,0 +1,63 @@
+"""What an operation that consists of others has them done by: the launcher's hooks, and the engine for the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from launcher_recovery.kinds import Arguments, OperationKind
+from launcher_recovery.operation import current_operation
+from launcher_recovery.plans import Plan
+from launcher_recovery.records import RecoveryData
+
+if TYPE_CHECKING:
+    from launcher_recovery.integration import RecoveryIntegrator
+
+logger = logging.getLogger("launcher_recovery")
+
+
+class Parts:
+    """The `Launcher` of `launcher_recovery.kinds`, for a launcher with plugins.
+
+    Args:
+        integrator: knows the kinds of operations, and keeps them.
+        manager: of the launcher's plugins.
+        begin: enters an operation; gives what runs it and returns its result.
+    """
+
+    def __init__(
+        self,
+        integrator: RecoveryIntegrator,
+        manager: pluggy.PluginManager,
+        begin: Callable[[OperationKind, Arguments], Callable[[], Any]],
+    ) -> None:
+        self._integrator = integrator
+        self._manager = manager
+        self._begin = begin
+
+    def run(self, kind: str, arguments: Arguments) -> Any:
+        found = self._integrator.kinds[kind]
+        hook = getattr(self._manager.hook, found.hook, None)
+        return self._begin(found, arguments)() if hook is None else hook(**arguments)
+
+    def record(self, kind: str, arguments: Arguments) -> RecoveryData | None:
+        around = current_operation()
+        key = self._integrator.lifecycle.kept_key(self._integrator.kinds[kind].key(arguments))
+        found = self._integrator.persistence.latest_with_key(key)
+        is_inside = found is not None and around is not None and found.parent_id == around.operation_id
+        return found if is_inside else None
+
+    def read_import(self, import_json: Any) -> Plan | None:
+        return self._integrator.extensions.read_import(import_json)
+
+    def tell(self, hook: str, arguments: Arguments) -> None:
+        caller = getattr(self._manager.hook, hook, None)
+        if caller is None:
+            return
+        try:
+            caller(**arguments)
+        except Exception:
+            logger.exception("the launcher failed in %s", hook)

@@ -1,0 +1,1 @@
+"""Creates a project: ComfyUI, a Python environment, custom nodes, models and a workflow, as one operation of others."""

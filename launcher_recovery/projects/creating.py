@@ -1,0 +1,248 @@
+"""Creates a project from a plan: every part is an operation of its own, the workflow comes last."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from launcher_recovery.errors import OperationCancelled, ProjectIncompleteError, RecoveryError, text_of
+from launcher_recovery.kinds import Arguments, Launcher
+from launcher_recovery.operation import Operation
+from launcher_recovery.plans import Model, Plan, Repository
+from launcher_recovery.projects.environment import interpreter_of
+from launcher_recovery.projects.lanes import Lanes
+from launcher_recovery.projects.part import MISSING, Part, Stage, seconds_of
+from launcher_recovery.projects.telling import Telling
+from launcher_recovery.records import RecoveryData
+
+logger = logging.getLogger("launcher_recovery")
+
+WORKFLOW = "workflow.json"
+
+_LOOK_S = 0.2
+# How long parts take as a rule, which is all that is known before they begin.
+_ENVIRONMENT_S, _COMFYUI_S, _NODE_S, _MODEL_S, _WORKFLOW_S = 10.0, 120.0, 30.0, 60.0, 2.0
+
+
+def create(operation: Operation, arguments: Arguments, launcher: Launcher) -> Any:
+    """Have the project whole, and return its state: {"id", "name", "state", "status_message", "left_out", "parts"}.
+
+    What fails is not tried again here, since every part has attempts of its own; the others are gone on with, and what
+    is done stays. Parts that an earlier attempt or process finished are not done again. None: the import is in a format
+    that nobody reads.
+
+    Raises:
+        ProjectIncompleteError: something is missing.
+        RefusedError: the import asks for what is not safe.
+        OSError: the workflow could not be written.
+        OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
+    """
+    plan = launcher.read_import(arguments["import_json"])
+    if plan is None:
+        return None
+    plan.check()
+    return _Project(operation, arguments, launcher, plan).create()
+
+
+class _Project:
+    """One attempt."""
+
+    def __init__(self, operation: Operation, arguments: Arguments, launcher: Launcher, plan: Plan) -> None:
+        self._operation = operation
+        self._launcher = launcher
+        self._arguments = arguments
+        self._plan = plan
+        self._id = arguments["project_id"]
+        self._folder = Path(arguments["project_folder"])
+        self._models = Path(arguments["models_folder"])
+        home = self._folder if plan.comfyui is None else self._folder / plan.comfyui.name
+        self._nodes = home / "custom_nodes"
+        self._venv = self._folder / "venv"
+        self._one_by_one = self._programs()
+        self._beside = [self._model(model) for model in plan.models]
+        self._last = [] if plan.workflow is None else [self._workflow(plan.workflow)]
+        self._parts = [*self._one_by_one, *self._beside, *self._last]
+        self._telling = Telling(operation, arguments, launcher, self._parts)
+
+    def create(self) -> dict[str, Any]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with Lanes(self._one_by_one, self._beside) as lanes:
+            while not lanes.are_over(_LOOK_S):
+                self._telling.now()
+        self._telling.now()
+        for part in self._parts:
+            if part.stage is Stage.DONE and not part.is_there():
+                part.stage, part.reason = Stage.FAILED, "it was deleted meanwhile"
+        for part in self._last:
+            if any(other.stage in MISSING for other in self._parts):
+                part.stage, part.reason = Stage.BLOCKED, "it is put in place when nothing else is missing"
+                continue
+            part.do()
+            self._telling.now()
+            if isinstance(part.error, OSError):
+                raise part.error  # the disk, and nothing that a part of its own has tried
+        return self._ended()
+
+    def _ended(self) -> dict[str, Any]:
+        missing = [part for part in self._parts if part.stage in MISSING]
+        if missing:
+            error = _incomplete(missing, self._parts)
+            self._telling.is_incomplete(str(error))
+            raise error from _cause(missing)
+        left_out = [part.name for part in self._parts if part.stage is Stage.LEFT_OUT]
+        message = f"Ready without {', '.join(left_out)}, left out as you asked" if left_out else "Ready"
+        self._telling.is_ready(message)
+        return {
+            "id": self._id,
+            "name": self._arguments["name"],
+            "state": "ready",
+            "status_message": message,
+            "left_out": left_out,
+            "parts": [part.told() for part in self._parts],
+        }
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _part(
+        self,
+        what: str,
+        name: str,
+        seconds: float,
+        kind: str,
+        arguments: Mapping[str, Any],
+        is_there: Callable[[], bool] = lambda: True,
+        **more: Any,
+    ) -> Part:
+        def record() -> RecoveryData | None:
+            return self._launcher.record(kind, arguments)
+
+        def run() -> Any:
+            return self._launcher.run(kind, arguments)
+
+        return Part(what, name, seconds, more.pop("run", run), record, is_there=is_there, **more)
+
+    def _programs(self) -> list[Part]:
+        plan = self._plan
+        with_pip = plan.comfyui is not None or bool(plan.nodes)
+        python = interpreter_of(self._venv)
+        environment = self._part(
+            "environment",
+            "venv",
+            _ENVIRONMENT_S,
+            "make_environment",
+            {"folder": str(self._venv), "with_pip": with_pip, "project_id": self._id},
+            python.exists,
+        )
+        parts = [environment]
+        if plan.comfyui is not None:
+            place = self._folder / plan.comfyui.name
+            parts.append(
+                self._part(
+                    "comfyui",
+                    plan.comfyui.name,
+                    _COMFYUI_S,
+                    "install_comfyui",
+                    self._repository(plan.comfyui, place),
+                    place.is_dir,
+                    needs=tuple(parts),
+                )
+            )
+        needs = tuple(parts)
+        for node in plan.nodes:
+            place = self._nodes / node.name
+            arguments = self._repository(node, place)
+            parts.append(self._part("node", node.name, _NODE_S, "install_node", arguments, place.is_dir, needs=needs))
+        return parts
+
+    def _repository(self, repository: Repository, place: Path) -> dict[str, Any]:
+        return {
+            "url": repository.url,
+            "destination": str(place),
+            "ref": repository.ref,
+            "python": str(interpreter_of(self._venv)),
+            "project_id": self._id,
+        }
+
+    def _model(self, model: Model) -> Part:
+        place = self._models / model.path
+        arguments = {
+            "destination": str(place), "sha256": model.sha256, "size": model.size, "project_id": self._id,
+        }  # fmt: skip
+        seconds = _MODEL_S if model.size is None else seconds_of(model.size)
+        *others, last = ({"url": url, **arguments} for url in (model.url, *model.mirrors))
+
+        def run() -> Any:
+            for one in others:
+                try:
+                    return self._launcher.run("download", one)
+                except OperationCancelled:
+                    raise
+                except Exception as error:
+                    logger.info("%s is looked for at its next address: %s", model.path, text_of(error))
+            return self._launcher.run("download", last)
+
+        name = PurePosixPath(model.path).name
+        return self._part("model", name, seconds, "download", last, place.is_file, run=run)
+
+    def _workflow(self, workflow: Mapping[str, Any]) -> Part:
+        arguments = {
+            "workflow": workflow,
+            "models_folder": str(self._models),
+            "nodes_folder": str(self._nodes),
+            "project_id": self._id,
+        }
+
+        def run() -> None:
+            found = self._launcher.run("validate_workflow", arguments)
+            problems = [problem for problem in found["problems"] if not self._was_left_out(problem)]
+            if problems:
+                raise RecoveryError(" ".join(str(problem["message"]) for problem in problems))
+            _write(self._folder / WORKFLOW, workflow)
+
+        return self._part("workflow", WORKFLOW, _WORKFLOW_S, "validate_workflow", arguments, run=run)
+
+    def _was_left_out(self, problem: Mapping[str, Any]) -> bool:
+        """Whether it is about nodes that are not there because a person has said that it goes on without one."""
+        return problem.get("code") == "missing_node" and any(part.stage is Stage.LEFT_OUT for part in self._parts)
+
+
+def _incomplete(missing: Sequence[Part], parts: Sequence[Part]) -> ProjectIncompleteError:
+    # What failed comes before what only waits for it.
+    ordered = sorted(missing, key=lambda part: part.stage is Stage.BLOCKED)
+    return ProjectIncompleteError(
+        [{"what": part.what, "name": part.name, "label": part.label, "reason": part.reason or ""} for part in ordered],
+        [part.name for part in parts if part.stage not in MISSING],
+    )
+
+
+def _cause(missing: Sequence[Part]) -> Exception | None:
+    """The first error; a part that a person cancelled does not mean that the whole is to be."""
+    errors = (part.error for part in missing)
+    return next((error for error in errors if error is not None and not isinstance(error, OperationCancelled)), None)
+
+
+def _write(place: Path, workflow: Mapping[str, Any]) -> None:
+    """Put the workflow in its place, whole or not at all; another one that was there is kept beside it."""
+    text = json.dumps(workflow, indent=1)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with open(fresh, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if place.exists() and place.read_text(encoding="utf-8", errors="replace") != text:
+            place.replace(_free(place))
+        fresh.replace(place)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _free(place: Path) -> Path:
+    """A name beside `place` that nothing has."""
+    names = (place.with_name(f"{place.stem}.before-{number}{place.suffix}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())

@@ -1,0 +1,126 @@
+"""One part of a project: what it is, how far it is, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from launcher_recovery.classification.verdict import ErrorCategory
+from launcher_recovery.errors import OperationCancelled, text_of
+from launcher_recovery.fixes.effects import is_skipped
+from launcher_recovery.records import RecoveryData
+
+_RATE = 10e6  # bytes a second, for the share that a download has of the whole
+
+
+class Stage(str, Enum):
+    """Where a part is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    LEFT_OUT = "left_out"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+MISSING = frozenset({Stage.FAILED, Stage.BLOCKED})
+_LABELS = {"environment": "the Python environment", "comfyui": "ComfyUI", "workflow": "the workflow"}
+_DOING = {
+    "environment": "making the Python environment",
+    "comfyui": "installing ComfyUI",
+    "node": "installing {name}",
+    "model": "downloading {name}",
+    "workflow": "checking the workflow",
+}
+
+
+@dataclass
+class Part:
+    """A part of a project.
+
+    Args:
+        what: "environment", "comfyui", "node", "model" or "workflow".
+        name: for people, such as the name of a file.
+        seconds: how long it probably takes, for its share of the whole.
+        run: has it done.
+        record: gives the operation that it is, if there is one by now.
+        needs: parts without which it cannot be done.
+        is_there: whether what it made is still there.
+    """
+
+    what: str
+    name: str
+    seconds: float
+    run: Callable[[], Any]
+    record: Callable[[], RecoveryData | None] = lambda: None
+    needs: Sequence[Part] = ()
+    is_there: Callable[[], bool] = lambda: True
+    stage: Stage = Stage.WAITING
+    reason: str | None = None
+    error: Exception | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """What it is, as a part of a sentence."""
+        return _LABELS.get(self.what, f"the {self.what} {self.name}")
+
+    @property
+    def doing(self) -> str:
+        """What is being done while it runs."""
+        return _DOING[self.what].format(name=self.name)
+
+    def do(self) -> None:
+        """Have it done, unless it cannot be; whatever it raises is kept in it."""
+        missing = next((part for part in self.needs if part.stage in MISSING), None)
+        if missing is not None:
+            self.stage, self.reason = Stage.BLOCKED, f"it needs {missing.label}"
+            return
+        self.stage, self.reason, self.error = Stage.RUNNING, None, None
+        try:
+            self.run()
+        except Exception as error:
+            self.fail(error)
+            return
+        record = self.record()
+        self.stage = Stage.LEFT_OUT if record is not None and is_skipped(record) else Stage.DONE
+
+    def fail(self, error: Exception) -> None:
+        """It could not be done because of `error`."""
+        self.error = error
+        record = self.record()
+        told = record.explanation if record is not None and record.category != ErrorCategory.UNKNOWN.value else None
+        self.reason = "it was cancelled" if isinstance(error, OperationCancelled) else _clause(told or text_of(error))
+        self.stage = Stage.FAILED
+
+    def share(self) -> tuple[float, float]:
+        """Seconds of it that are done, and that it takes in all, as far as that is known."""
+        record = self.record() if self.stage is Stage.RUNNING else None
+        progress = None if record is None else record.progress
+        if progress is None or not progress.total:
+            return (self.seconds if self.stage in (Stage.DONE, Stage.LEFT_OUT) else 0.0), self.seconds
+        if progress.unit == "bytes":
+            self.seconds = seconds_of(int(progress.total))
+        return self.seconds * min(1.0, progress.done / progress.total), self.seconds
+
+    def told(self) -> dict[str, Any]:
+        """The part as JSON values: "what", "name", "state", and "reason" and "operation_id" where there are any."""
+        record = None if self.stage is Stage.WAITING else self.record()
+        found = {"what": self.what, "name": self.name, "state": self.stage.value}
+        if self.reason is not None:
+            found["reason"] = self.reason
+        if record is not None:
+            found["operation_id"] = record.operation_id
+        return found
+
+
+def seconds_of(size: int) -> float:
+    """How long a download of `size` bytes probably takes."""
+    return max(1.0, size / _RATE)
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as it can stand in brackets."""
+    return sentence.strip().rstrip(".")
