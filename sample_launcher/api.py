@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from . import demo, imports
-from .projects import FAILED, ProjectBusyError, ProjectStore, read_state, write_state
+from .projects import (
+    FAILED,
+    READY,
+    SETTING_UP,
+    ProjectBusyError,
+    ProjectStore,
+    keep_import,
+    kept_import,
+    read_state,
+    write_state,
+)
 from .text import LONGEST_NAME, one_line, slug
 
 log = logging.getLogger("sample_launcher")
@@ -73,21 +84,31 @@ def create_blueprint(store: ProjectStore, manager: pluggy.PluginManager, hub_url
     api.register_error_handler(RefusedError, _answer)
 
     def set_up(project_id: str, name: str, folder: Path, import_json: dict[str, Any] | None) -> None:
-        with store.busy(project_id):
-            try:
-                manager.hook.launcher_create_project(
-                    project_id=project_id,
-                    name=name,
-                    import_json=import_json,
-                    project_folder=str(folder),
-                    models_folder=str(store.models),
-                )
-            except Exception as problem:
-                line = one_line(problem)
-                log.error("Setting up the project %r failed: %s.", project_id, line)
-                # A plugin may have failed before the handler that writes the state was reached.
-                if (read_state(folder) or {}).get("state") != FAILED and folder.is_dir():
-                    write_state(folder, state=FAILED, status_message=f"Failed: {line}")
+        try:
+            manager.hook.launcher_create_project(
+                project_id=project_id,
+                name=name,
+                import_json=import_json,
+                project_folder=str(folder),
+                models_folder=str(store.models),
+            )
+        except Exception as problem:
+            line = one_line(problem)
+            log.error("Setting up the project %r failed: %s.", project_id, line)
+            # A plugin may have failed before the handler that writes the state was reached.
+            if (read_state(folder) or {}).get("state") != FAILED and folder.is_dir():
+                write_state(folder, state=FAILED, status_message=f"Failed: {line}")
+        finally:
+            store.release(project_id)
+
+    def start(project_id: str, name: str, folder: Path, import_json: dict[str, Any] | None) -> None:
+        """Set up what was claimed, in a thread of its own."""
+        threading.Thread(
+            target=set_up,
+            args=(project_id, name, folder, import_json),
+            name=f"set-up-{project_id}",
+            daemon=True,
+        ).start()
 
     def begin(name: str, import_json: dict[str, Any] | None) -> tuple[Response, int]:
         project_id = slug(name)
@@ -96,12 +117,11 @@ def create_blueprint(store: ProjectStore, manager: pluggy.PluginManager, hub_url
         except FileExistsError:
             message = f"There is a project {project_id!r} already; choose another name."
             raise RefusedError(409, "name_exists", message, project_id=project_id) from None
-        threading.Thread(
-            target=set_up,
-            args=(project_id, name, folder, import_json),
-            name=f"set-up-{project_id}",
-            daemon=True,
-        ).start()
+        # A disk too full for it is too full for the project: that is told by what comes next.
+        with suppress(OSError):
+            keep_import(folder, import_json)
+        store.claim(project_id)
+        start(project_id, name, folder, import_json)
         return jsonify(success=True, id=project_id), 202
 
     @api.get("/projects")
@@ -139,6 +159,34 @@ def create_blueprint(store: ProjectStore, manager: pluggy.PluginManager, hub_url
         if project is None:
             raise _unknown(project_id)
         return jsonify(success=True, project=project)
+
+    @api.post("/projects/<project_id>/retry")
+    def retry_project(project_id: str) -> tuple[Response, int]:
+        _body()
+        project = store.get(project_id)
+        if project is None:
+            raise _unknown(project_id)
+        try:
+            store.claim(project_id)
+        except ProjectBusyError:
+            message = f"The project {project_id!r} is being set up already."
+            raise RefusedError(409, "project_busy", message, project_id=project_id) from None
+        try:
+            folder = store.path(project_id)
+            if (read_state(folder) or {}).get("state") == READY:
+                message = f"The project {project_id!r} is ready; there is nothing to try again."
+                raise RefusedError(409, "project_ready", message, project_id=project_id)
+            import_json = kept_import(folder)
+            write_state(folder, state=SETTING_UP, status_message="Waiting to start")
+        except LookupError:
+            store.release(project_id)
+            message = f"What the project {project_id!r} was made from is not known any more; import it again."
+            raise RefusedError(409, "not_kept", message, project_id=project_id) from None
+        except BaseException:
+            store.release(project_id)
+            raise
+        start(project_id, project["name"], folder, import_json)
+        return jsonify(success=True, id=project_id), 202
 
     @api.delete("/projects/<project_id>")
     def delete_project(project_id: str) -> Response:

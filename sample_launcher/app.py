@@ -52,7 +52,7 @@ def create_app(
     def changed(project_id: str) -> None:
         socketio.emit("projects_changed", {"id": project_id})
 
-    manager = plugins.create_manager(changed, load_plugins, store.busy)
+    manager = plugins.create_manager(changed, load_plugins, store)
     answer_errors_in_json(app)
     app.register_blueprint(create_blueprint(store, manager, hub_url))
 

@@ -22,6 +22,7 @@ def import_json(hub_url: str) -> dict[str, Any]:
     model = response.json()
     return {
         "format": FORMAT,
+        "comfyui": {"url": f"{hub_url}/git/comfyui.git"},
         "nodes": [{"url": f"{hub_url}/git/demo-node.git"}],
         "models": [
             {

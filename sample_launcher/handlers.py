@@ -20,6 +20,9 @@ from .hookspecs import hookimpl
 from .projects import FAILED, READY, SETTING_UP, read_state, write_state
 from .text import one_line
 
+COMFYUI = "comfyui"
+"""The folder of a project's own ComfyUI."""
+
 _CHUNK = 1 << 20
 
 
@@ -83,7 +86,7 @@ class NativeHandlers:
         project_folder: str,
         models_folder: str,
     ) -> dict[str, Any]:
-        """Make the folder, its virtual environment, nodes, models and workflow, one after the other."""
+        """Make the folder, its virtual environment, ComfyUI, nodes, models and workflow, one after the other."""
         # A plugin that goes on with a project after a restart calls this without the API's knowledge.
         with self._busy(project_id):
             return self._create(project_id, name, import_json, Path(project_folder), Path(models_folder))
@@ -99,9 +102,14 @@ class NativeHandlers:
             return written
 
         try:
-            # Only what nodes need is ever installed, and an environment with pip takes seconds to make.
-            python = _environment(folder, tell, with_pip=bool((import_json or {}).get("nodes")))
+            if "details" in (read_state(folder) or {}):
+                # What a plugin told of an earlier attempt, when there was one.
+                tell("Waiting to start", details=None)
+            # Only what ComfyUI and nodes need is ever installed, and an environment with pip takes seconds to make.
+            needs_pip = any((import_json or {}).get(part) for part in ("comfyui", "nodes"))
+            python = _environment(folder, tell, with_pip=needs_pip)
             if import_json is not None:
+                _comfyui(folder, import_json, python, tell)
                 left_out = self._nodes(project_id, folder, import_json, python, tell)
                 self._models(project_id, models, import_json, tell)
                 problems = self._workflow(project_id, folder, models, import_json, tell)
@@ -128,7 +136,7 @@ class NativeHandlers:
         done: list[str] = list((read_state(folder) or {}).get("installed_nodes") or [])
         for number, node in enumerate(wanted, start=1):
             name = node.get("name") or default_node_name(node["url"])
-            destination = folder / "custom_nodes" / name
+            destination = nodes_folder(folder, import_json) / name
             # The folder alone says little: its requirements may never have been installed.
             if name in done and destination.is_dir():
                 continue
@@ -181,7 +189,7 @@ class NativeHandlers:
         found = self._manager.hook.launcher_validate_workflow(
             workflow=workflow,
             models_folder=str(models),
-            nodes_folder=str(folder / "custom_nodes"),
+            nodes_folder=str(nodes_folder(folder, import_json)),
             project_id=project_id,
         )
         return [problem["message"] for problem in found["problems"]]
@@ -190,6 +198,21 @@ class NativeHandlers:
 def default_node_name(url: str) -> str:
     """The folder's name for a repository that was given none: the end of its URL, without .git."""
     return PurePosixPath(urlsplit(url).path).name.removesuffix(".git")
+
+
+def nodes_folder(folder: Path, import_json: dict[str, Any]) -> Path:
+    """Where the nodes of a project are: in its ComfyUI, where it has one of its own."""
+    return folder / COMFYUI / "custom_nodes" if import_json.get("comfyui") else folder / "custom_nodes"
+
+
+def _comfyui(folder: Path, import_json: dict[str, Any], python: str, tell: Callable[..., dict[str, Any]]) -> None:
+    """Clone the project's ComfyUI and install what it requires, unless that was done or there is to be none."""
+    wanted = import_json.get("comfyui")
+    if not wanted or (read_state(folder) or {}).get("comfyui_installed"):
+        return
+    tell("Installing ComfyUI")
+    nodes.install(wanted["url"], folder / COMFYUI, wanted.get("ref"), python)
+    tell("Installed ComfyUI", comfyui_installed=True)
 
 
 def _environment(folder: Path, tell: Callable[..., dict[str, Any]], *, with_pip: bool) -> str:

@@ -70,6 +70,22 @@ def launcher_create_project(
 
 
 @hookspec
+def launcher_project_changed(
+    project_id: str, project_folder: str, state: str, status_message: str, details: dict[str, Any]
+) -> None:
+    """A project that a plugin sets up itself is further now; the launcher keeps and shows it.
+
+    For plugins that answer `launcher_create_project` themselves, also when they go on after a restart, of which the
+    launcher knows nothing else. Arguments: `project_id`; `project_folder`, which was given with it; `state`,
+    "setting_up", "ready" or "failed"; `status_message`, one sentence for people; `details`, JSON values, all of them
+    optional: {"progress": percent from 0 to 100, "parts": [{"what": "environment" | "comfyui" | "node" | "model" |
+    "workflow", "name", "state": "waiting" | "running" | "done" | "left_out" | "failed" | "blocked", "reason"?}],
+    "missing": [{"what", "name", "reason"}]}. Until it says "ready" or "failed", the project counts as being set up.
+    Raises ValueError when the state is another one.
+    """
+
+
+@hookspec
 def launcher_startup(app: Flask, socketio: SocketIO, plugin_manager: pluggy.PluginManager) -> None:
     """The launcher is about to serve: every plugin is registered, and all of the launcher's routes exist.
 

@@ -1,7 +1,8 @@
 """What an import file may say, checked before anything is made.
 
-The format: {"format": "sample_launcher", "nodes": [{"url", "ref"?, "name"?}], "models": [{"url", "path",
-"sha256"?, "size"?}], "workflow": {...}}; a model's path is relative to the models folder.
+The format: {"format": "sample_launcher", "comfyui"?: {"url", "ref"?}, "nodes": [{"url", "ref"?, "name"?}], "models":
+[{"url", "path", "sha256"?, "size"?}], "workflow": {...}}; a model's path is relative to the models folder. With
+"comfyui" the project gets a ComfyUI of its own, and its nodes go into that.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def check(value: object, models: Path) -> dict[str, Any]:
         raise ImportRefusedError(
             "bad_format", f"'import_json' must have the format {FORMAT!r}, not {_short(value.get('format'))}."
         )
+    if value.get("comfyui") is not None:
+        _check_repository(value["comfyui"], "'comfyui'", "bad_comfyui")
     names: set[str] = set()
     for number, node in enumerate(_list(value, "nodes"), start=1):
         name = _check_node(node, f"Node {number}")
@@ -64,12 +67,7 @@ def _list(value: dict[str, Any], key: str) -> list[Any]:
 
 
 def _check_node(node: object, what: str) -> str:
-    if not isinstance(node, dict):
-        raise ImportRefusedError("bad_node", f"{what} must be a JSON object, not {_kind(node)}.")
-    _check_url(node.get("url"), what, "bad_node_url")
-    ref = node.get("ref")
-    if ref is not None and not (isinstance(ref, str) and re.fullmatch(r"[^\s\x00-\x1f-][^\s\x00-\x1f]{0,199}", ref)):
-        raise ImportRefusedError("bad_node", f"{what} has the ref {_short(ref)}; give a branch, tag or commit.")
+    node = _check_repository(node, what, "bad_node")
     name = node.get("name")
     name = default_node_name(node["url"]) if name is None else name
     if not isinstance(name, str) or not _NODE_NAME.fullmatch(name):
@@ -77,6 +75,16 @@ def _check_node(node: object, what: str) -> str:
             "bad_node", f"{what} has the name {_short(name)}; use letters, digits, dots, dashes, underscores."
         )
     return name
+
+
+def _check_repository(value: object, what: str, code: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ImportRefusedError(code, f"{what} must be a JSON object, not {_kind(value)}.")
+    _check_url(value.get("url"), what, f"{code}_url")
+    ref = value.get("ref")
+    if ref is not None and not (isinstance(ref, str) and re.fullmatch(r"[^\s\x00-\x1f-][^\s\x00-\x1f]{0,199}", ref)):
+        raise ImportRefusedError(code, f"{what} has the ref {_short(ref)}; give a branch, tag or commit.")
+    return value
 
 
 def _check_model(model: object, what: str, models: Path) -> str:

@@ -1,4 +1,4 @@
-"""Installing a custom node as launchers do: git clone, check out, pip install."""
+"""Installing a custom node, or ComfyUI itself, as launchers do: git clone, check out, pip install."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 
 import pluggy
@@ -12,7 +11,9 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from . import hookspecs
+from .following import Following
 from .handlers import NativeHandlers
+from .projects import ProjectStore
 from .text import one_line
 
 log = logging.getLogger("sample_launcher")
@@ -21,17 +22,17 @@ log = logging.getLogger("sample_launcher")
 def create_manager(
     changed: Callable[[str], None],
     entries: bool,
-    busy: Callable[[str], AbstractContextManager[None]],
+    store: ProjectStore,
 ) -> pluggy.PluginManager:
     """A manager with the native handlers and, unless `entries` is false, every installed plugin.
 
-    `changed` is called with a project's id whenever its state changed; `busy` marks a project as being set up
-    for as long as it is entered. A plugin that cannot be imported or registered is left out, with one
-    sentence in the log.
+    `changed` is called with a project's id whenever its state changed; `store` has the projects. A plugin that
+    cannot be imported or registered is left out, with one sentence in the log.
     """
     manager = pluggy.PluginManager(hookspecs.NAMESPACE)
     manager.add_hookspecs(hookspecs)
-    manager.register(NativeHandlers(manager, changed, busy), name="native")
+    manager.register(NativeHandlers(manager, changed, store.busy), name="native")
+    manager.register(Following(store, changed), name="following")
     if entries:
         _load_entries(manager)
     return manager

@@ -17,6 +17,7 @@ from typing import Any
 from .text import SLUG
 
 STATE_FILE = "launcher_state.json"
+IMPORT_FILE = "launcher_import.json"
 SETTING_UP, READY, FAILED = "setting_up", "ready", "failed"
 
 
@@ -27,6 +28,25 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def keep_import(folder: Path, import_json: dict[str, Any] | None) -> None:
+    """Keep what a project is made from, so that it can be tried again; only this user can read it. Raises OSError."""
+    fresh = folder / f".{IMPORT_FILE}.new"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(import_json, file)
+    fresh.replace(folder / IMPORT_FILE)
+
+
+def kept_import(folder: Path) -> dict[str, Any] | None:
+    """What a project is made from, None for an empty one. Raises LookupError when it was not kept."""
+    try:
+        value = json.loads((folder / IMPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise LookupError(folder.name) from problem
+    if value is not None and not isinstance(value, dict):
+        raise LookupError(folder.name)
+    return value
 
 
 def write_state(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -65,6 +85,7 @@ class ProjectStore:
         self.models.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
+        self._followed: set[str] = set()
 
     def path(self, project_id: str) -> Path:
         """The folder of a project."""
@@ -80,8 +101,11 @@ class ProjectStore:
             "status_message": "",
             **state,
             "id": project_id,
-            "busy": self._busy[project_id] > 0,
+            "busy": self._is_busy(project_id),
         }
+
+    def _is_busy(self, project_id: str) -> bool:
+        return self._busy[project_id] > 0 or project_id in self._followed
 
     def get(self, project_id: str) -> dict[str, Any] | None:
         """A project's state, and `busy`: whether this process is setting it up; None when unknown."""
@@ -100,9 +124,25 @@ class ProjectStore:
         write_state(folder, id=project_id, name=name, state=SETTING_UP, status_message="Waiting to start")
         return folder
 
+    def claim(self, project_id: str) -> None:
+        """Mark a project as being set up in this process; `release` ends it.
+
+        Raises ProjectBusyError when it is marked already.
+        """
+        with self._lock:
+            if self._is_busy(project_id):
+                raise ProjectBusyError(project_id)
+            self._busy[project_id] += 1
+
+    def release(self, project_id: str) -> None:
+        """Take one mark of `claim` away, and what a plugin told of the project: its call is over."""
+        with self._lock:
+            self._busy[project_id] -= 1
+            self._followed.discard(project_id)
+
     @contextmanager
     def busy(self, project_id: str) -> Iterator[None]:
-        """Mark a project as being set up in this process."""
+        """Mark a project as being set up in this process, whether it is marked already or not."""
         with self._lock:
             self._busy[project_id] += 1
         try:
@@ -110,6 +150,14 @@ class ProjectStore:
         finally:
             with self._lock:
                 self._busy[project_id] -= 1
+
+    def follow(self, project_id: str, setting_up: bool) -> None:
+        """Note whether a plugin of this process is setting a project up, as it says itself."""
+        with self._lock:
+            if setting_up:
+                self._followed.add(project_id)
+            else:
+                self._followed.discard(project_id)
 
     def delete(self, project_id: str) -> None:
         """Remove a project's folder.
@@ -120,7 +168,7 @@ class ProjectStore:
             raise KeyError(project_id)
         away = self.folder / f".deleted-{uuid.uuid4().hex}"
         with self._lock:
-            if self._busy[project_id] > 0:
+            if self._is_busy(project_id):
                 raise ProjectBusyError(project_id)
             # Out of sight at once; removing thousands of files takes a while.
             self.path(project_id).rename(away)

@@ -20,7 +20,9 @@ def _parser() -> OneSentenceParser:
         description="A model hub on 127.0.0.1 that fails on purpose.",
     )
     parser.add_argument("--port", type=port_number, default=4010, help="port, 0 for any free one (default 4010)")
-    parser.add_argument("--data-dir", help="folder for its git repository and package index (default: a temporary one)")
+    parser.add_argument(
+        "--data-dir", help="folder for its git repositories and package index (default: a temporary one)"
+    )
     return parser
 
 
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         hub.build_site()
     except (OSError, subprocess.CalledProcessError) as problem:
         hub.close()
-        parser.error(f"the demo node's repository cannot be made: {problem}")
+        parser.error(f"the demo's repositories cannot be made: {problem}")
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         hub.ask_to_end()

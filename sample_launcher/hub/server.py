@@ -69,7 +69,7 @@ class _Server(ThreadingHTTPServer):
 class Hub:
     """A faulty model hub on 127.0.0.1.
 
-    Arguments: `port`, 0 (default) for any free one; `data_dir` for its git repository and package index,
+    Arguments: `port`, 0 (default) for any free one; `data_dir` for its git repositories and package index,
     None (default) for a temporary folder. Use it as a context manager, or call `start` and `close`.
 
     Raises OSError when the port is in use.
@@ -146,8 +146,13 @@ class Hub:
         return f"{self.url}/git/{site.NODE_REPOSITORY}"
 
     @property
+    def comfyui_url(self) -> str:
+        """Where the demo's ComfyUI is cloned from."""
+        return f"{self.url}/git/{site.COMFYUI_REPOSITORY}"
+
+    @property
     def index_url(self) -> str:
-        """The Python package index that has what the demo node needs."""
+        """The Python package index that has what the demo's node and ComfyUI need."""
         return f"{self.url}/simple/"
 
     def _known(self, name: str) -> Model:
@@ -188,7 +193,7 @@ class Hub:
         self.shelf.reset()
 
     def build_site(self) -> Path:
-        """Make the git repository and the package index, unless that is done. Raises OSError."""
+        """Make the git repositories and the package index, unless that is done. Raises OSError."""
         with self._site_lock:
             if self._site is None:
                 self._site = site.build(self._folder, self.url)

@@ -1,4 +1,4 @@
-"""The hub's tiny custom-node repository (dumb-HTTP git) and Python package index, made with real git."""
+"""The hub's tiny git repositories (dumb HTTP) and Python package index, made with real git."""
 
 from __future__ import annotations
 
@@ -9,43 +9,13 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .goods import COMFYUI_COMMITS, FRONTEND, HELPER, NODE_COMMITS, PACKAGES, Commit, Package
+
 NODE_REPOSITORY = "demo-node.git"
-HELPER = "demo-node-helper"
-WHEEL = "demo_node_helper-1.0.0-py3-none-any.whl"
-
-_NODE = '''"""A custom node that greets; it is here to be installed."""
-
-
-class DemoNode:
-    """Gives a greeting back."""
-
-    CATEGORY = "demo"
-    FUNCTION = "run"
-    RETURN_TYPES = ("STRING",)
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"name": ("STRING", {"default": "world"})}}
-
-    def run(self, name):
-        from demo_node_helper import greet
-
-        return (greet(name),)
-
-
-NODE_CLASS_MAPPINGS = {"DemoNode": DemoNode}
-NODE_DISPLAY_NAME_MAPPINGS = {"DemoNode": "Demo node"}
-'''
-
-_HELPER = '''"""What the demo node needs."""
-
-
-def greet(name):
-    """A greeting."""
-    return f"Hello, {name}!"
-'''
+COMFYUI_REPOSITORY = "comfyui.git"
 
 _WHEN = "2026-01-01T00:00:00+00:00"
 
@@ -72,29 +42,34 @@ def _git(folder: Path, *arguments: str) -> None:
     )
 
 
-def _make_repository(folder: Path, bare: Path, index_url: str) -> None:
-    work = folder / "work"
+def _write(work: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text, encoding="utf-8")
+
+
+def _make_repository(folder: Path, name: str, commits: Sequence[Commit], requirements: str) -> None:
+    """Make the bare repository `name` below `folder`/git; its first commit has the tag v1.0.0."""
+    work = folder / f"work-{name}"
     work.mkdir()
     _git(work, "init", "--quiet", "--initial-branch=main")
-    (work / "__init__.py").write_text(_NODE, encoding="utf-8")
-    (work / "requirements.txt").write_text(
-        f"--index-url {index_url}\n--trusted-host 127.0.0.1\n{HELPER}==1.0.0\n", encoding="utf-8"
-    )
-    _git(work, "add", "--all")
-    _git(work, "commit", "--quiet", "--message=A node that greets")
-    _git(work, "tag", "v1.0.0")
-    (work / "README.md").write_text("# Demo node\n\nA custom node that greets.\n", encoding="utf-8")
-    _git(work, "add", "--all")
-    _git(work, "commit", "--quiet", "--message=Say what it is")
-    _git(folder, "clone", "--quiet", "--bare", "work", str(bare))
+    _write(work, {"requirements.txt": requirements})
+    for number, commit in enumerate(commits):
+        _write(work, commit.files)
+        _git(work, "add", "--all")
+        _git(work, "commit", "--quiet", f"--message={commit.message}")
+        if number == 0:
+            _git(work, "tag", "v1.0.0")
+    bare = folder / "site" / "git" / name
+    _git(folder, "clone", "--quiet", "--bare", work.name, str(bare))
     _git(bare, "update-server-info")
 
 
-def _make_wheel(path: Path) -> None:
-    info = "demo_node_helper-1.0.0.dist-info"
+def _make_wheel(path: Path, package: Package) -> None:
+    info = f"{package.module}-{package.version}.dist-info"
     files = {
-        "demo_node_helper/__init__.py": _HELPER,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {HELPER}\nVersion: 1.0.0\n",
+        f"{package.module}/__init__.py": package.code,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package.name}\nVersion: {package.version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: demo\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = ""
@@ -112,6 +87,21 @@ def _page(links: list[tuple[str, str]]) -> str:
     return f"<!DOCTYPE html>\n<html><head><title>Simple index</title></head><body>\n{body}</body></html>\n"
 
 
+def _make_index(simple: Path) -> None:
+    """Make the package index with a page for each package."""
+    for package in PACKAGES:
+        folder = simple / package.name
+        folder.mkdir(parents=True)
+        _make_wheel(folder / package.wheel, package)
+        digest = hashlib.sha256((folder / package.wheel).read_bytes()).hexdigest()
+        (folder / "index.html").write_text(
+            _page([(f"{package.wheel}#sha256={digest}", package.wheel)]), encoding="utf-8"
+        )
+    (simple / "index.html").write_text(
+        _page([(f"{package.name}/", package.name) for package in PACKAGES]), encoding="utf-8"
+    )
+
+
 def build(folder: Path, url: str) -> Path:
     """Make the site below `folder` for a hub at `url`, and return it: a folder with `git` and `simple`.
 
@@ -122,13 +112,13 @@ def build(folder: Path, url: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         fresh = Path(name) / "site"
         (fresh / "git").mkdir(parents=True)
-        package = fresh / "simple" / HELPER
-        package.mkdir(parents=True)
-        _make_repository(Path(name), fresh / "git" / NODE_REPOSITORY, f"{url}/simple/")
-        _make_wheel(package / WHEEL)
-        digest = hashlib.sha256((package / WHEEL).read_bytes()).hexdigest()
-        (package / "index.html").write_text(_page([(f"{WHEEL}#sha256={digest}", WHEEL)]), encoding="utf-8")
-        (fresh / "simple" / "index.html").write_text(_page([(f"{HELPER}/", HELPER)]), encoding="utf-8")
+        index = f"--index-url {url}/simple/\n--trusted-host 127.0.0.1\n"
+        for repository, commits, package in (
+            (NODE_REPOSITORY, NODE_COMMITS, HELPER),
+            (COMFYUI_REPOSITORY, COMFYUI_COMMITS, FRONTEND),
+        ):
+            _make_repository(Path(name), repository, commits, f"{index}{package.name}=={package.version}\n")
+        _make_index(fresh / "simple")
         if site.exists():
             shutil.rmtree(site)
         fresh.rename(site)

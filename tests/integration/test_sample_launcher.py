@@ -17,6 +17,7 @@ import requests
 import socketio
 
 from sample_launcher.hub import Drop, Hub
+from sample_launcher.projects import write_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +128,7 @@ def test_an_import_becomes_ready_with_node_model_and_workflow(start: Callable[..
     assert launcher.end() == 0
 
 
-def test_a_dropped_connection_loses_the_download_and_the_next_import_starts_at_byte_0(
+def test_a_dropped_connection_loses_the_download_and_trying_again_starts_at_byte_0(
     start: Callable[..., Running], hub: Hub
 ) -> None:
     launcher = start("--no-hub")
@@ -138,8 +139,9 @@ def test_a_dropped_connection_loses_the_download_and_the_next_import_starts_at_b
     assert project["status_message"].startswith("Failed: ")
     assert launcher.get("/api/models")["models"] == []
 
-    launcher.post("/api/projects/import", json={"name": "second", "import_json": wanted(hub)})
-    assert launcher.settled("second")["state"] == "ready"
+    again = launcher.post("/api/projects/first/retry", json={})
+    assert (again.status_code, again.json()) == (202, {"success": True, "id": "first"})
+    assert launcher.settled("first")["state"] == "ready"
     asked = hub.stats("m.pt")["requests"]
     assert [(one["range"], one["sent"]) for one in asked] == [(None, 2_000_000), (None, 3_000_000)]
 
@@ -172,9 +174,12 @@ def test_a_project_that_is_being_set_up_is_not_deleted_and_sigterm_ends_the_laun
     launcher = start("--no-hub")
     hub.add_model("m.pt", 1_000_000_000, rate=1_000_000)
     launcher.post("/api/projects/import", json={"name": "slow", "import_json": wanted(hub)})
-    refused = requests.delete(f"{launcher.url}/api/projects/slow")
-    assert refused.status_code == 409
-    assert refused.json()["error"]["code"] == "project_busy"
+    for refused in (
+        requests.delete(f"{launcher.url}/api/projects/slow"),
+        launcher.post("/api/projects/slow/retry", json={}),
+    ):
+        assert refused.status_code == 409
+        assert refused.json()["error"]["code"] == "project_busy"
     assert launcher.end(signal.SIGTERM) == 0
     assert "Traceback" not in launcher.process.communicate()[1]
 
@@ -195,6 +200,18 @@ def test_an_empty_project_becomes_ready(start: Callable[..., Running]) -> None:
     launcher = start("--no-hub")
     assert launcher.post("/api/projects", json={"name": "Empty"}).status_code == 202
     assert launcher.settled("empty")["status_message"] == "Ready"
+    folder = launcher.data / "projects" / "empty"
+    assert (folder / "launcher_import.json").stat().st_mode & 0o077 == 0
+
+    def retry() -> tuple[int, str]:
+        answer = launcher.post("/api/projects/empty/retry", json={})
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert retry() == (409, "project_ready")
+    write_state(folder, state="failed")
+    (folder / "launcher_import.json").write_text("5")
+    assert retry() == (409, "not_kept")
+    assert launcher.settled("empty")["state"] == "failed"
     assert launcher.end(signal.SIGINT) == 0
 
 
@@ -279,6 +296,10 @@ def test_a_bad_name_is_refused(plain: Running, path: str, name: Any) -> None:
         ],
         *[(model(sha256=value), "bad_sha256") for value in ("", "a" * 63, "g" * 64, 5)],
         *[(model(size=value), "bad_size") for value in (-1, 1.5, "5", True)],
+        ({**GOOD, "comfyui": []}, "bad_comfyui"),
+        ({**GOOD, "comfyui": {}}, "bad_comfyui_url"),
+        ({**GOOD, "comfyui": {"url": "file:///x"}}, "bad_comfyui_url"),
+        ({**GOOD, "comfyui": {"url": "http://127.0.0.1:1/c.git", "ref": "--force"}}, "bad_comfyui"),
         ({**GOOD, "nodes": [5]}, "bad_node"),
         *[(node(url=url), "bad_node_url") for url in (None, "ext::sh -c id", "git@host:a.git", "-u", "file:///x")],
         *[(node(name=name), "bad_node") for name in ("..", "a/b", ".hidden", "", 5)],
@@ -343,6 +364,8 @@ def refused(plain: Running, path: str, body: Any, code: str) -> None:
         ("POST", "/api/projects", {"json": {"name": "x" * 9_000_000}}, 413, "too_large"),
         ("GET", "/api/projects/nope", {}, 404, "unknown_project"),
         ("DELETE", "/api/projects/nope", {}, 404, "unknown_project"),
+        ("POST", "/api/projects/nope/retry", {"json": {}}, 404, "unknown_project"),
+        ("POST", "/api/projects/nope/retry", {}, 415, "not_json"),
         ("DELETE", "/api/projects/..", {}, 404, "unknown_project"),
         ("GET", "/api/nothing", {}, 404, "not_found"),
         ("PUT", "/api/projects", {"json": {}}, 405, "method_not_allowed"),
@@ -397,6 +420,7 @@ def test_the_demo_import_describes_what_the_hub_really_has(start: Callable[..., 
         }
     ]
     assert demo["nodes"] == [{"url": f"{hub_url}/git/demo-node.git"}]
+    assert demo["comfyui"] == {"url": f"{hub_url}/git/comfyui.git"}
     assert launcher.end() == 0
     wait_until_gone(hub_url)
 

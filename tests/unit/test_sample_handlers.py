@@ -20,7 +20,7 @@ from sample_launcher import commands, plugins
 from sample_launcher.commands import CommandFailedError
 from sample_launcher.hookspecs import hookimpl
 from sample_launcher.hub import Drop, Hub, Status, WrongByte
-from sample_launcher.projects import ProjectStore, read_state, write_state
+from sample_launcher.projects import ProjectBusyError, ProjectStore, read_state, write_state
 
 
 class Launcher:
@@ -29,7 +29,7 @@ class Launcher:
     def __init__(self, data: Path) -> None:
         self.store = ProjectStore(data)
         self.changes: list[str] = []
-        self.manager: pluggy.PluginManager = plugins.create_manager(self.changes.append, False, self.store.busy)
+        self.manager: pluggy.PluginManager = plugins.create_manager(self.changes.append, False, self.store)
 
     def download(self, url: str, destination: Path) -> str:
         answer: str = self.manager.hook.launcher_download(
@@ -294,6 +294,74 @@ def test_a_project_becomes_ready_and_a_second_call_goes_on_where_the_first_faile
     subprocess.run([str(python), "-c", "import demo_node_helper"], check=True)
 
 
+def test_an_import_with_a_comfyui_of_its_own_puts_its_nodes_into_that(launcher: Launcher, hub: Hub) -> None:
+    hub.add_model("m.pt", 1000, [Status()])
+    wanted = {**demo(hub), "comfyui": {"url": hub.comfyui_url, "ref": "v1.0.0"}}
+    with pytest.raises(requests.HTTPError):
+        launcher.create("p", wanted)
+    cloned = len(hub.stats("/git/comfyui.git/info/refs")["requests"])
+    assert launcher.create("p", wanted)["state"] == "ready"
+    assert len(hub.stats("/git/comfyui.git/info/refs")["requests"]) == cloned
+
+    folder = launcher.store.path("p")
+    assert (folder / "comfyui" / "custom_nodes" / "demo-node" / "__init__.py").exists()
+    assert not (folder / "custom_nodes").exists()
+    done = subprocess.run(
+        [str(folder / "venv" / "bin" / "python"), "main.py"],
+        cwd=folder / "comfyui", check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "ComfyUI of the demo: CheckpointLoaderSimple\n"
+
+
+def tell(launcher: Launcher, project_id: str, state: str, message: str = "It goes on", **details: Any) -> None:
+    """What a plugin that sets a project up itself does."""
+    launcher.manager.hook.launcher_project_changed(
+        project_id=project_id,
+        project_folder=str(launcher.store.path(project_id)),
+        state=state,
+        status_message=message,
+        details=details,
+    )
+
+
+def test_what_a_plugin_tells_of_a_project_is_kept_and_the_project_is_busy_until_it_is_over(launcher: Launcher) -> None:
+    launcher.store.reserve("p", "A project")
+    parts = [{"what": "model", "name": "m.pt", "state": "running"}]
+    tell(launcher, "p", "setting_up", progress=40, parts=parts)
+    project = launcher.store.get("p") or {}
+    assert (project["name"], project["state"], project["status_message"]) == ("A project", "setting_up", "It goes on")
+    assert project["details"] == {"progress": 40, "parts": parts}
+    assert project["busy"] is True
+    with pytest.raises(ProjectBusyError):
+        launcher.store.delete("p")
+    with pytest.raises(ProjectBusyError):
+        launcher.store.claim("p")
+
+    tell(launcher, "p", "failed", "Not ready: 1 of 1 parts is missing", missing=[])
+    project = launcher.store.get("p") or {}
+    assert (project["state"], project["busy"], project["details"]) == ("failed", False, {"missing": []})
+    assert launcher.changes == ["p", "p"]
+    launcher.store.delete("p")
+    tell(launcher, "p", "setting_up")
+    assert (launcher.store.get("p"), launcher.store.path("p").exists()) == (None, False)
+    launcher.store.reserve("p", "Another")
+    assert (launcher.store.get("p") or {})["busy"] is False
+
+
+def test_a_state_that_is_none_is_refused(launcher: Launcher) -> None:
+    launcher.store.reserve("p", "A project")
+    with pytest.raises(ValueError, match="'done' is no state of a project; give 'setting_up', 'ready' or 'failed'"):
+        tell(launcher, "p", "done")
+    assert "details" not in (launcher.store.get("p") or {})
+
+
+def test_without_the_plugin_nothing_is_left_of_what_it_told(launcher: Launcher) -> None:
+    launcher.store.reserve("p", "A project")
+    tell(launcher, "p", "failed", missing=[{"what": "model", "name": "m.pt", "reason": "gone"}])
+    state = launcher.create("p", None)
+    assert (state["state"], state["details"]) == ("ready", None)
+
+
 class Shortcut:
     """Answers download and install at once, and remembers how it was asked."""
 
@@ -425,7 +493,7 @@ def test_a_broken_plugin_is_named_in_the_log_and_the_others_load(
         _Entry("good", object()),
     ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries[:4])
-    manager = plugins.create_manager(lambda _: None, True, ProjectStore(tmp_path).busy)
+    manager = plugins.create_manager(lambda _: None, True, ProjectStore(tmp_path))
     app = Flask(__name__)
     plugins.start(manager, app, SocketIO(app, async_mode="threading"))
     assert Good.started == 1
