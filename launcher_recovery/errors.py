@@ -202,8 +202,8 @@ class ProjectIncompleteError(RecoveryError):
         count, total = len(self.missing), len(self.missing) + len(self.done)
         named = [f"{part['label']} ({part['reason']})" for part in self.missing[:_MOST_NAMED]]
         more = f" and {count - len(named)} more" if count > len(named) else ""
-        are = "part is" if count == 1 else "parts are"
-        return f"Not ready: {count} of {total} {are} missing: {', '.join(named)}{more}"
+        of = f"{count} of {total} part{'' if total == 1 else 's'} {'is' if count == 1 else 'are'} missing"
+        return f"Not ready: {of}: {', '.join(named)}{more}"
 
 
 class CommandError(RecoveryError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from launcher_recovery.classification.verdict import ErrorCategory
+from launcher_recovery.errors import ProjectIncompleteError, StoredError
 from launcher_recovery.kinds import Arguments, Launcher
 from launcher_recovery.operation import Operation
 from launcher_recovery.projects.part import MISSING, Part, Stage
@@ -102,9 +104,17 @@ def tell_ended(data: RecoveryData, launcher: Launcher) -> None:
     """Tell the launcher that the creation of a project ended otherwise than well, whoever ended it."""
     if data.state is RecoveryState.SUCCESS:
         return
-    message = "Cancelled" if data.state is RecoveryState.CANCELLED else f"Failed: {data.error}"
     percent = 0.0 if data.progress is None else data.progress.done
-    tell(launcher, data.kwargs, FAILED, message, percent, data.metadata.get(PARTS) or [])
+    tell(launcher, data.kwargs, FAILED, _ended(data), percent, data.metadata.get(PARTS) or [])
+
+
+def _ended(data: RecoveryData) -> str:
+    if data.state is RecoveryState.CANCELLED:
+        return "Cancelled"
+    if isinstance(data.error, StoredError) and data.error.type_name == ProjectIncompleteError.__name__:
+        return data.error.message
+    is_known = data.explanation is not None and data.category != ErrorCategory.UNKNOWN.value
+    return f"Failed: {data.explanation if is_known else data.error}"
 
 
 def _sentence(running: Sequence[str]) -> str:
