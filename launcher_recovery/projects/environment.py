@@ -49,12 +49,15 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
     if metadata.get(MAKING):
         _remove(folder)
     elif _works(python, with_pip, run):
+        operation.progress(1, 1, "steps", None)
         return str(python)
+    python.unlink(missing_ok=True)  # venv leaves one as it is that does not work
     if not folder.exists():
         metadata[MAKING] = True
         operation.save_metadata()
     try:
         run([sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)], _SILENT_LIMIT_S)
+        run(_look(python, with_pip), _LOOK_LIMIT_S)
     except OperationPaused:
         raise
     except Exception:
@@ -72,10 +75,14 @@ def _works(python: Path, with_pip: bool, run: Callable[[list[str], float], None]
     if not python.is_file():
         return False
     try:
-        run([str(python), "-c", "import pip" if with_pip else ""], _LOOK_LIMIT_S)
+        run(_look(python, with_pip), _LOOK_LIMIT_S)
     except (CommandError, OSError):
         return False
     return True
+
+
+def _look(python: Path, with_pip: bool) -> list[str]:
+    return [str(python), "-c", "import pip" if with_pip else ""]
 
 
 def _remove(folder: Path) -> None:
