@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Plan,
         Say,
     )
-    from launcher_recovery.fixes.offers import Applied, Asked, Offer, Preview
+    from launcher_recovery.fixes.offers import Advice, Applied, Asked, Offer, Preview
     from launcher_recovery.fixes.service import Fixes
     from launcher_recovery.fixes.tools import Environments, Restoring, Tools
 
@@ -27,13 +27,14 @@ _HOMES = {
     "action": ("Function", "Hands"),
     "actions": ("Call",),
     "fix": ("Case", "Fix", "FixConflictError", "FixRefusedError", "Kind", "Parameter", "Plan", "Say"),
-    "offers": ("Applied", "Asked", "Offer", "Preview"),
+    "offers": ("Advice", "Applied", "Asked", "Offer", "Preview"),
     "service": ("Fixes",),
     "tools": ("Environments", "Restoring", "Tools"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "Applied",
     "Asked",
     "Call",

@@ -167,8 +167,9 @@ class Fix:
             and the text says how.
         facts: from the case to what the placeholders of its text stand for.
         fits: whether it makes sense for an operation.
-        texts: by language ("en", "zh"), the texts "title", "text", one for each parameter, and those its plan says;
-            for fixes of extensions. What is missing there is taken in English.
+        texts: by language ("en", "zh"), the texts "title", "text", one for each parameter, and those its plan says, and
+            "by_hand": what a person does where nothing offers to apply it; for fixes of extensions. What is missing
+            there is taken in English.
         functions: what its `Call`s call, by name.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher_recovery.fixes.actions import to_json
 from launcher_recovery.fixes.fix import Case, Fix, FixRefusedError, Parameter, Plan, Say
-from launcher_recovery.fixes.words import worded
+from launcher_recovery.fixes.words import LANGUAGES, worded
 
 AUDIT = "fix:"
 """How the names among an operation's metadata begin under which it is kept what fixes did."""
@@ -37,6 +37,15 @@ class Offer:
     explanation: str
     parameters: tuple[Asked, ...]
     can_apply: bool
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a person can do about an operation by hand: the fix in a few words, and in sentences."""
+
+    fix: str
+    title: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,16 @@ def offer_of(fix: Fix, case: Case, language: str) -> Offer:
         parameters=tuple(_asked(parameter, case, text(parameter.name)) for parameter in fix.parameters),
         can_apply=fix.plan is not None,
     )
+
+
+def advice_of(fix: Fix, case: Case, language: str) -> Advice:
+    """What a person does by hand in place of the fix, or does anyway."""
+    own = fix.texts.get("en", {})
+    is_told = "by_hand" in own or f"{fix.id}.by_hand" in LANGUAGES["en"]
+    name = "by_hand" if fix.plan is not None and is_told else "text"
+    facts = fix.facts(case)
+    title, text = (worded(Say(f"{fix.id}.{part}", facts), language, fix.texts, part) for part in ("title", name))
+    return Advice(fix.id, title, text)
 
 
 def _asked(parameter: Parameter, case: Case, label: str) -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from launcher_recovery.fixes.fix import Case, Fix, FixConflictError, FixRefusedE
 from launcher_recovery.fixes.journal import Journal
 from launcher_recovery.fixes.offers import (
     AUDIT,
+    Advice,
     Applied,
     Offer,
     Preview,
+    advice_of,
     applied_of,
     offer_of,
     preview_of,
@@ -68,17 +70,37 @@ class Fixes:
             RecoveryStateError: there is no such operation.
         """
         data = self._known(operation_id)
-        if data.state is RecoveryState.SUCCESS:
-            return []
         case = Case(data, self.tools)
         found: list[Offer] = []
-        for fix in self._fitting(data):
+        for fix in self._fitting_now(data, case):
             try:
-                if fix.id == data.fix or fix.fits(case):
-                    found.append(offer_of(fix, case, language))
+                found.append(offer_of(fix, case, language))
             except Exception:  # of an extension's, most likely; the others are offered all the same
                 logger.exception("the fix %s cannot be offered", fix.id)
         return found
+
+    def advice(self, operation_id: str, language: str = "en") -> list[Advice]:
+        """What a person can do by hand about the last verdict on an operation, best first, and about its warnings.
+
+        Args:
+            language: "en" or "zh".
+
+        Raises:
+            RecoveryStateError: there is no such operation.
+        """
+        data = self._known(operation_id)
+        case = Case(data, self.tools)
+        warned = [self._fix(fix_id, data) for fix_id in _fixes_of_warnings(data)]
+        found: dict[str, Advice] = {}
+        for fix in (*self._fitting_now(data, case), *warned):
+            # To report it is always possible, and no advice unless the verdict says so.
+            if fix is None or fix.id in found or (fix.id == "report_bug" != data.fix):
+                continue
+            try:
+                found[fix.id] = advice_of(fix, case, language)
+            except Exception:  # of an extension's, most likely
+                logger.exception("the fix %s has no advice", fix.id)
+        return list(found.values())
 
     def preview(
         self, operation_id: str, fix_id: str, given: Mapping[str, Any] | None = None, language: str = "en"
@@ -202,6 +224,19 @@ class Fixes:
         ids = (first, *suggested, *RELATED.get(first, ()), *FOR_KIND.get(data.kind, ()), "report_bug")
         return [known[name] for name in dict.fromkeys(ids) if name in known]
 
+    def _fitting_now(self, data: RecoveryData, case: Case) -> Iterator[Fix]:
+        """Those that do fit; none when there is nothing to mend."""
+        if data.state is RecoveryState.SUCCESS:
+            return
+        for fix in self._fitting(data):
+            try:
+                fits = fix.id == data.fix or fix.fits(case)
+            except Exception:
+                logger.exception("the fix %s cannot be offered", fix.id)
+                continue
+            if fits:
+                yield fix
+
     def _fix(self, fix_id: str, data: RecoveryData) -> Fix | None:
         return BUILTIN.get(fix_id) or {fix.id: fix for fix in self._suggest(data)}.get(fix_id)
 
@@ -218,3 +253,12 @@ class Fixes:
             raise FixRefusedError(Say("wrong.by_hand"))
         case = fix.case_of(data, self.tools, given or {})
         return fix, case, fix.plan(case)
+
+
+def _fixes_of_warnings(data: RecoveryData) -> list[str]:
+    """The fixes that an operation's warnings name."""
+    warnings = data.metadata.get("warnings")
+    if not isinstance(warnings, list):
+        return []
+    named = [warning.get("fix") for warning in warnings if isinstance(warning, dict)]
+    return [fix_id for fix_id in named if isinstance(fix_id, str)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -142,6 +143,8 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
     @api.get("/operations")
     def operations() -> Response:
         limit = _limit(request.args.get("limit"))
+        # Before the list is read: what happens meanwhile is told once more, and not lost.
+        at = stamp()
         found = store.find(
             states=_states(request.args.getlist("state")),
             kind=_kind(request.args.get("kind")),
@@ -150,10 +153,11 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
             limit=limit + 1,
         )
         following = _to_cursor(found[limit - 1]) if len(found) > limit else None
-        return answer(operations=[operation_json(data) for data in found[:limit]], next=following, **stamp())
+        return answer(operations=[operation_json(data) for data in found[:limit]], next=following, **at)
 
     @api.get("/operations/<operation_id>")
     def operation(operation_id: str) -> Response:
+        at = stamp()
         data = known(operation_id)
         attempts = [
             {**asdict(item), "started_at": to_iso(item.started_at), "ended_at": to_iso(item.ended_at)}
@@ -165,7 +169,14 @@ def create_api(integrator: RecoveryIntegrator, names: HostNames) -> Blueprint:
             for event in store.events_of_operation(operation_id)
         ]
         detail = {**operation_json(data), "attempts": attempts, "steps": steps, "events": events}
-        return answer(operation=detail, **stamp())
+        return answer(operation=detail, **at)
+
+    @api.get("/operations/<operation_id>/advice")
+    def advice(operation_id: str) -> Response:
+        language = _language(request.args.get("language"))
+        known(operation_id)
+        found = integrator.fixes.advice(operation_id, language)
+        return answer(advice=[asdict(one) for one in found], language=language)
 
     def control(path: str, change: Callable[[str], RecoveryData], done: str) -> None:
         def view(operation_id: str) -> Response:
@@ -275,6 +286,15 @@ def _kind(text: str | None) -> str | None:
     if text is not None and not text.isidentifier():
         raise ApiError(422, "bad_kind", f"kind={text[:20]} is not a kind: use one such as {', '.join(KINDS)}.")
     return text
+
+
+def _language(text: str | None) -> str:
+    # BCP 47 as browsers have it; what is no language at all is a mistake of the caller.
+    if text is not None and re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}", text) is None:
+        raise ApiError(422, "bad_language", f"language={text[:20]} is not usable: use one such as en or zh-CN.")
+    from launcher_recovery.fixes.words import spoken  # with all the texts, which most starts do without
+
+    return spoken(text or "en")
 
 
 def _to_cursor(data: RecoveryData) -> str:

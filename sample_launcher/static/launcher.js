@@ -3,6 +3,15 @@
 
 const POLL_MS = 1000;
 const STATES = { setting_up: "Setting up", ready: "Ready", failed: "Failed", stopped: "Not running" };
+const WHAT = { environment: "Python environment", comfyui: "ComfyUI", node: "Node", model: "Model", workflow: "Workflow" };
+const PART_STATES = {
+  waiting: ["○", "waiting"],
+  running: ["▶", "under way"],
+  done: ["✓", "done"],
+  left_out: ["–", "left out"],
+  failed: ["!", "missing"],
+  blocked: ["!", "waits for what is missing"],
+};
 
 const byId = (id) => document.getElementById(id);
 let waiting = null;
@@ -45,14 +54,92 @@ function makeCard(id) {
   card.setAttribute("role", "gridcell");
   const head = element("div", "card-head");
   head.append(element("h3", "name"), element("span", "pill"));
+  const bar = element("div", "bar");
+  bar.setAttribute("role", "progressbar");
+  bar.setAttribute("aria-valuemin", "0");
+  bar.setAttribute("aria-valuemax", "100");
+  bar.append(element("div", "fill"));
+  const progress = element("div", "progress");
+  progress.append(bar, element("span", "percent"));
+  const missing = element("div", "missing");
+  missing.append(element("p", "missing-title"), document.createElement("ul"));
+  const parts = element("details", "parts");
+  parts.append(document.createElement("summary"), document.createElement("ul"));
   const foot = element("div", "card-foot");
-  const remove = element("button", "delete", "Delete");
-  remove.type = "button";
-  remove.addEventListener("click", () => removeProject(id, remove));
-  foot.append(element("span", "id", `ID: ${id}`), remove);
-  card.append(head, element("p", "status"), foot);
+  const buttons = element("div", "buttons");
+  const again = makeButton("again", "Try again", (button) => tryAgain(id, button));
+  buttons.append(again, makeButton("delete", "Delete", (button) => removeProject(id, button)));
+  foot.append(element("span", "id", `ID: ${id}`), buttons);
+  card.append(head, element("p", "status"), progress, missing, parts, foot);
   row.append(card);
   return row;
+}
+
+function makeButton(className, text, work) {
+  const button = element("button", className, text);
+  button.type = "button";
+  button.addEventListener("click", () => work(button));
+  return button;
+}
+
+const listOf = (value) => (Array.isArray(value) ? value.filter((one) => one && typeof one === "object") : []);
+
+/** A part in words: nodes and models have names of their own, of the others a project has just one. */
+function partName({ what, name }) {
+  const label = WHAT[what] ?? String(what ?? "");
+  return what === "node" || what === "model" || !(what in WHAT) ? `${label} ${name ?? ""}`.trim() : label;
+}
+
+/** Fill a list with what `make` makes of each item, unless it has just that already. */
+function fillList(list, items, make) {
+  const shown = JSON.stringify(items);
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  list.replaceChildren(...items.map(make));
+}
+
+function makePart(part) {
+  const [sign, words] = PART_STATES[part.state] ?? ["○", String(part.state ?? "")];
+  const item = element("li", `part ${part.state in PART_STATES ? part.state : ""}`);
+  const mark = element("span", "mark", sign);
+  mark.setAttribute("aria-hidden", "true");
+  item.append(mark, element("span", "part-name", partName(part)), element("span", "part-state", words));
+  return item;
+}
+
+function makeMissing(part) {
+  const item = document.createElement("li");
+  item.append(element("strong", "part-name", partName(part)));
+  if (part.reason) item.append(`: ${part.reason}`);
+  return item;
+}
+
+/** What a plugin tells of a project: how far it is, its parts, and what is missing. */
+function fillDetails(row, project, state) {
+  const details = project.details ?? {};
+  const find = (selector) => row.querySelector(selector);
+  const percent = Math.floor(Math.min(100, Math.max(0, Number(details.progress))));
+  const known = state === "setting_up" && typeof details.progress === "number" && Number.isFinite(percent);
+  find(".progress").hidden = !known;
+  if (known) {
+    find(".bar").setAttribute("aria-label", `Progress of ${project.name}`);
+    find(".bar").setAttribute("aria-valuenow", String(percent));
+    find(".fill").style.width = `${percent}%`;
+    if (find(".percent").textContent !== `${percent}%`) find(".percent").textContent = `${percent}%`;
+  }
+  const parts = listOf(details.parts);
+  const missing = state === "failed" ? listOf(details.missing) : [];
+  find(".missing").hidden = missing.length === 0;
+  find(".missing-title").textContent = missing.length === 1 ? "This is missing:" : "These are missing:";
+  fillList(find(".missing ul"), missing, makeMissing);
+  find(".parts").hidden = parts.length === 0;
+  const done = parts.filter((part) => part.state === "done").length;
+  const summary = `${done} of ${parts.length} ${parts.length === 1 ? "part" : "parts"} done`;
+  if (find("summary").textContent !== summary) find("summary").textContent = summary;
+  fillList(find(".parts ul"), parts, makePart);
+  // Open while there is something to watch, until the person decides otherwise.
+  if (row.dataset.shownState !== state) find(".parts").open = state === "setting_up";
+  row.dataset.shownState = state;
 }
 
 function fillCard(row, project) {
@@ -63,8 +150,12 @@ function fillCard(row, project) {
   const state = shownState(project);
   put(".name", project.name);
   put(".status", project.status_message);
+  fillDetails(row, project, state);
   put(".pill", STATES[state] ?? state);
   row.querySelector(".pill").className = `pill ${state in STATES ? state : ""}`;
+  const again = row.querySelector(".again");
+  again.hidden = state !== "failed" && state !== "stopped";
+  again.setAttribute("aria-label", `Try ${project.name} again`);
   const remove = row.querySelector(".delete");
   remove.setAttribute("aria-label", `Delete ${project.name}`);
   remove.disabled = project.busy;
@@ -140,6 +231,10 @@ async function act(button, work) {
 
 function removeProject(id, button) {
   return act(button, () => call(`/api/projects/${encodeURIComponent(id)}`, "DELETE"));
+}
+
+function tryAgain(id, button) {
+  return act(button, () => call(`/api/projects/${encodeURIComponent(id)}/retry`, "POST", {}));
 }
 
 async function freeName(wanted) {

@@ -240,6 +240,41 @@ def test_one_operation_with_its_history(site: Site) -> None:
     assert numbers == sorted(set(numbers))
 
 
+def test_advice_for_an_operation_in_the_language_that_is_asked_for(site: Site) -> None:
+    operation_id = site.in_state("failed")
+    for query, language, title in (
+        ("", "en", "Check the connection"),
+        ("?language=zh-CN", "zh", "检查网络连接"),
+        ("?language=fr", "en", "Check the connection"),
+    ):
+        body = site.get(f"/operations/{operation_id}/advice{query}").get_json()
+        assert set(body) == {"success", "advice", "language"}
+        assert body["language"] == language
+        assert (body["advice"][0]["fix"], body["advice"][0]["title"]) == ("check_connection", title)
+        assert set(body["advice"][0]) == {"fix", "title", "text"}
+    assert site.get(f"/operations/{site.in_state('success')}/advice").get_json()["advice"] == []
+    assert error_of(site.get("/operations/nope/advice")) == (404, "unknown_operation")
+    assert error_of(site.get(f"/operations/{operation_id}/advice?language=../x")) == (422, "bad_language")
+
+
+@pytest.mark.parametrize("path", ["/operations", "/operations/{}"])
+def test_what_happens_while_it_is_read_has_a_number_above_that_of_the_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    data = site.begin()
+    read = site.store.attempts if "{}" in path else site.store.find
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        found = read(*arguments, **options)
+        monkeypatch.undo()
+        site.lifecycle.pause(data.operation_id)
+        return found
+
+    monkeypatch.setattr(site.store, read.__name__, slowly)
+    body = site.get(path.format(data.operation_id)).get_json()
+    assert [event.payload["state"] for event in site.store.events_since(body["seq"], 10)] == ["paused"]
+
+
 @pytest.mark.parametrize("standing", [False, True])
 def test_pages_have_every_operation_once_also_when_new_ones_come_between(site: Site, standing: bool) -> None:
     now = site.clock.time()

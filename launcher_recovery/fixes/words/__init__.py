@@ -15,6 +15,12 @@ LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": english.TEXTS, "zh": chinese
 _NONE: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
+def spoken(language: str) -> str:
+    """The language there is for one that is asked for ("zh-CN"); English where there is none."""
+    name = language.lower().partition("-")[0]
+    return name if name in LANGUAGES else "en"
+
+
 class _About(dict[str, Any]):
     def __missing__(self, name: str) -> str:
         return "?"

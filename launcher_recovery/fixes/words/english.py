@@ -1,5 +1,8 @@
 # ruff: noqa: E501
-"""The texts of fixes in English: "<fix>.title", "<fix>.text", "<fix>.<parameter>", and what plans say."""
+"""The texts of fixes in English: "<fix>.title", "<fix>.text", "<fix>.<parameter>", and what plans say.
+
+Of a fix that can be applied, "<fix>.by_hand" is what a person does where nothing offers to apply it.
+"""
 
 from __future__ import annotations
 
@@ -136,6 +139,24 @@ TEXTS: Mapping[str, str] = {
     "use_venv.text": "The system's Python is not to be changed. Make an environment (python -m venv) and use its Python.",
     "wait_and_retry.title": "Wait and retry",
     "wait_and_retry.text": "The other side has a problem or asks for patience. Wait a while, then retry.",
+    # -- what a person does by hand, where the fix is not at hand ------------------------------------
+    "add_token.by_hand": "{host} wants to know who asks. Make a token that may read at {tokens}, and import the project again with the token in the address. For Hugging Face, set HF_TOKEN and start the launcher again.",
+    "choose_mirror.by_hand": "Look for the same file at another place, and import the project again with that address.",
+    "enable_long_paths.by_hand": "Switch on long paths in Windows, or move the launcher to a folder with a shorter path. Then retry.",
+    "free_disk_space.by_hand": "Delete something from the disk, then retry; what has arrived is kept.",
+    "mark_safe_directory.by_hand": "git does nothing in a folder of another user. Make the folder belong to the user of the launcher, or tell git to trust it (git config --global --add safe.directory FOLDER). Do so only if you know who made it.",
+    "pin_comfyui.by_hand": "Import the project again with a commit of ComfyUI that works, in place of the newest one.",
+    "prefer_binary.by_hand": "Set PIP_PREFER_BINARY=1 and start the launcher again: pip takes a ready-made package before one that has to be compiled.",
+    "purge_pip_cache.by_hand": "What pip keeps may be damaged. Empty it (pip cache purge), then retry.",
+    "quarantine_model.by_hand": "Move the damaged file away, then retry: it is fetched again.",
+    "redownload.by_hand": "What arrived is damaged. Retry; if it fails once more, ask the one who offers the file whether it has changed.",
+    "remove_existing_folder.by_hand": "There is a folder already. Move it away or delete it, then retry.",
+    "remove_stale_lock.by_hand": "A git that was cut off left a lock. Make sure that no git is at work there, delete the lock file that the message names, and retry.",
+    "restore_environment.by_hand": "The packages can be put back as they were before. At a terminal: launcher-recovery restore, and the folder of the node.",
+    "skip_node.by_hand": "Import the project again without this node. Workflows that use it do not run until it is installed.",
+    "update_url.by_hand": "Look for the new address of the file, and import the project again with it.",
+    "use_ca_bundle.by_hand": "Where a company looks into connections, its certificate has to be known. Set REQUESTS_CA_BUNDLE and GIT_SSL_CAINFO to the file that has it (PEM), and start the launcher again; servers are still checked.",
+    "use_proxy.by_hand": "Set HTTPS_PROXY to the address of the proxy, such as http://proxy:3128, and start the launcher again.",
     # -- what plans and actions say ---------------------------------------------------------------------
     "address.new": "The next attempt asks {url}.",
     "do.call": "Calls {function}.",

@@ -10,6 +10,7 @@ from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes import Case, Fix, FixRefusedError, Kind, Parameter, Plan, Say
 from launcher_recovery.fixes.catalogue import BUILTIN
 from launcher_recovery.fixes.planning_programs import command_for
+from launcher_recovery.fixes.service import _fixes_of_warnings
 from launcher_recovery.operation import Operation
 from tests.unit.fixes.failed import Failed
 
@@ -45,6 +46,8 @@ def test_every_fix_can_be_offered_in_every_language_when_its_verdict_names_it(fa
     for name in BUILTIN:
         data = failed.download(name, f"{name}.bin")
         for language in ("en", "zh"):
+            told = failed.fixes.advice(data.operation_id, language)[0]
+            assert (told.fix, "{" in told.text, " ? " in told.text) == (name, False, False)
             first = failed.fixes.for_operation(data.operation_id, language)[0]
             assert first.id == name
             assert first.title
@@ -161,3 +164,62 @@ def test_a_fix_of_an_extension_that_raises_is_left_out_and_reported(
     assert offered == ["check_clock", "good", "use_ca_bundle", "report_bug"]
     told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert told == ["the fix bad cannot be offered", "the fix worse cannot be offered"]
+
+
+def advised(failed: Failed, operation_id: str, language: str = "en") -> dict[str, str]:
+    """What a person is told to do by hand, by fix."""
+    return {advice.fix: advice.text for advice in failed.fixes.advice(operation_id, language)}
+
+
+def test_advice_is_about_the_fixes_that_fit_and_says_what_a_person_does_by_hand(failed: Failed) -> None:
+    data = failed.download("add_token", url="https://huggingface.co/a/b/resolve/main/m.safetensors")
+    found = failed.fixes.advice(data.operation_id)
+    assert [(advice.fix, advice.title) for advice in found] == [
+        ("add_token", "Add an access token"), ("accept_license", "Accept the licence"),
+    ]  # fmt: skip
+    assert found[0].text.startswith("huggingface.co wants to know who asks. Make a token")
+    assert "put it in here" not in found[0].text
+    assert found[1].text.startswith("Open https://huggingface.co/a/b, log in")
+    assert advised(failed, data.operation_id, "zh-CN")["add_token"].startswith("huggingface.co 需要知道是谁在请求")
+
+
+def test_to_report_it_is_advice_only_where_the_verdict_says_so(failed: Failed) -> None:
+    assert list(advised(failed, failed.download("check_clock").operation_id)) == ["check_clock", "use_ca_bundle"]
+    assert list(advised(failed, failed.download("report_bug", "b.bin").operation_id)) == ["report_bug"]
+
+
+def test_what_ended_well_with_warnings_has_the_advice_of_these(failed: Failed) -> None:
+    data = failed.node(ended=False)
+    live = Operation(data, failed.lifecycle, failed.clock)
+    live.metadata["warnings"] = [
+        {"code": "changed_package", "message": "numpy is older now.", "fix": "restore_environment"},
+        {"code": "staging_path", "message": "A path."}, {"code": "x", "message": "y", "fix": "no_such"}, "z",
+    ]  # fmt: skip
+    live.save_metadata()
+    failed.lifecycle.succeed(live, None)
+    assert list(advised(failed, data.operation_id)) == ["restore_environment"]
+    assert "launcher-recovery restore" in advised(failed, data.operation_id)["restore_environment"]
+    live.data.metadata["warnings"] = "none"
+    assert _fixes_of_warnings(live.data) == []
+
+
+def test_the_advice_of_an_extension_is_in_its_own_words(failed: Failed, caplog: pytest.LogCaptureFixture) -> None:
+    def plan(case: Case) -> Plan:
+        return Plan()
+
+    texts = {"en": {"title": "Ask", "text": "It asks.", "by_hand": "Ask the author."}}
+    failed.suggested = [
+        Fix("ask", plan=plan, texts=texts),
+        Fix("tell", plan=plan, texts={"en": {"title": "Tell", "text": "It tells."}}),
+        Fix("bad", facts=lambda case: {"a": 1 / 0}),
+    ]
+    found = advised(failed, failed.download("check_clock").operation_id)
+    assert found["ask"] == "Ask the author."
+    assert found["tell"] == "It tells."
+    assert "bad" not in found
+    assert "the fix bad has no advice" in caplog.text
+
+
+def test_for_an_operation_that_is_not_there_there_is_no_advice(failed: Failed) -> None:
+    with pytest.raises(RecoveryStateError, match="there is no operation nope"):
+        failed.fixes.advice("nope")

@@ -13,7 +13,7 @@ from launcher_recovery import fixes
 from launcher_recovery.classification import RULES
 from launcher_recovery.fixes import Say
 from launcher_recovery.fixes.catalogue import BUILTIN, FOR_KIND, RELATED
-from launcher_recovery.fixes.words import LANGUAGES, worded
+from launcher_recovery.fixes.words import LANGUAGES, spoken, worded
 from launcher_recovery.fixes.words.english import TEXTS
 
 # The fixes that the verdicts of the corpus name.
@@ -47,6 +47,11 @@ def test_every_fix_has_a_title_a_text_and_a_label_for_each_parameter() -> None:
         assert {f"{fix.id}.{name}" for name in ("title", "text", *(item.name for item in fix.parameters))} <= set(TEXTS)
 
 
+def test_every_fix_that_can_be_applied_has_a_text_for_those_who_do_it_by_hand() -> None:
+    by_hand = {id.removesuffix(".by_hand") for id in TEXTS if id.endswith(".by_hand")}
+    assert by_hand - {"wrong"} == {fix.id for fix in BUILTIN.values() if fix.plan is not None}
+
+
 def test_every_fix_that_a_verdict_names_is_there() -> None:
     named = {rule.fix for rule in RULES if rule.fix}
     assert CORPUS | named - {"none"} <= set(BUILTIN)
@@ -74,6 +79,7 @@ def test_every_sentence_is_said_somewhere_and_every_one_said_is_there() -> None:
 def test_a_language_with_a_region_is_that_language_and_an_unknown_one_is_english() -> None:
     say = Say("wrong.not_there", {"path": "/a"})
     assert worded(say, "zh-CN") == "/a 处没有任何内容。"
+    assert [spoken(name) for name in ("zh-Hans-CN", "EN", "xx")] == ["zh", "en", "en"]
     assert worded(say, "xx") == worded(say) == "There is nothing at /a."
 
 
