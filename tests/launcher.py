@@ -169,8 +169,9 @@ class Launcher:
         return self.data / "models" / "checkpoints" / name
 
 
-def wanted(hub: Hub, name: str = MODEL, *, node: bool = False) -> dict[str, Any]:
-    """An import file for a model that is on offer, checked by size and SHA-256, with or without the demo node."""
+def wanted(hub: Hub, name: str = MODEL, *, node: bool = False, comfyui: bool = False) -> dict[str, Any]:
+    """An import file for a model that is on offer, checked by size and SHA-256; with the demo's node and ComfyUI, or
+    without."""
     size = next(model.size for model in hub.shelf.models() if model.name == name)
     model = {"url": hub.model_url(name), "path": f"checkpoints/{name}", "sha256": hub.sha256(name), "size": size}
     nodes = [{"id": 1, "type": "CheckpointLoaderSimple", "widgets_values": [name]}]
@@ -178,6 +179,7 @@ def wanted(hub: Hub, name: str = MODEL, *, node: bool = False) -> dict[str, Any]
         nodes.append({"id": 2, "type": "DemoNode", "widgets_values": ["world"]})
     return {
         "format": "sample_launcher",
+        **({"comfyui": {"url": hub.comfyui_url}} if comfyui else {}),
         "nodes": [{"url": hub.node_url}] if node else [],
         "models": [model],
         "workflow": {"nodes": nodes, "links": [], "version": 0.4},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def torture(folder: Path, hub: Hub, seed: int, kills: int, size: int, longest: f
     armed = faults(rng, kills)
     hub.add_model(MODEL, size, armed, rate=RATE)
     with Launcher(folder / "launcher-data") as launcher:
-        project = launcher.import_project("Tortured", wanted(hub, node=True))
+        project = launcher.import_project("Tortured", wanted(hub, node=True, comfyui=True))
         for number in range(kills):
             moment = rng.uniform(0, longest)
             assert not launcher.ends_by_itself_within(moment), launcher.log
@@ -43,16 +44,23 @@ def torture(folder: Path, hub: Hub, seed: int, kills: int, size: int, longest: f
         found = launcher.operations(project=project)
         assert {one["state"] for one in found} == {"success"}
         kinds = sorted(one["kind"] for one in found)
-        assert kinds == ["create_project", "download", "install_node", "validate_workflow"]
+        assert kinds == [
+            *("create_project", "download", "install_comfyui", "install_node", "make_environment", "validate_workflow")
+        ]
         for one in found:
             numbers = [attempt["number"] for attempt in launcher.detail(one["operation_id"])["attempts"]]
             assert numbers == list(range(1, len(numbers) + 1))
             assert one["attempt"] == len(numbers)
         assert sha256(launcher.model()) == hub.sha256(MODEL)
         assert [path.name for path in launcher.model().parent.iterdir()] == [MODEL]
-        nodes = launcher.data / "projects" / project / "custom_nodes"
-        assert sorted(path.name for path in nodes.iterdir()) == ["demo-node"]
-        assert (nodes / "demo-node" / "__init__.py").is_file()
+        comfyui = launcher.data / "projects" / project / "comfyui"
+        assert sorted(path.name for path in (comfyui / "custom_nodes").iterdir()) == [
+            *("demo-node", "example_node.py.example")
+        ]
+        assert (comfyui / "custom_nodes" / "demo-node" / "__init__.py").is_file()
+        python = comfyui.parent / "venv" / "bin" / "python"
+        ran = subprocess.run([python, comfyui / "main.py"], check=True, capture_output=True, text=True, timeout=60)
+        assert ran.stdout == "ComfyUI of the demo: CheckpointLoaderSimple\n"
         assert sent(hub) - size < (kills + len(armed)) * LOST_AT_MOST
         assert launcher.terminate() == 0
     # Read by itself, without the package's own code.
