@@ -1,4 +1,4 @@
-"""Puts the Python environment of a project back as it was before a node was installed: an operation of its own."""
+"""Puts the Python environment of a project back as it was before a node, or an import: an operation of its own."""
 
 from __future__ import annotations
 
@@ -18,26 +18,42 @@ from launcher_recovery.records import RecoveryData, RecoveryState
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
 
-_KIND = "install_node"
+_INSTALLS = ("install_node", "install_comfyui")
+_IMPORT = "create_project"
 
 
 def restore(integrator: RecoveryIntegrator, operation_id: str, *, dry_run: bool) -> Restored:
     """See `RecoveryIntegrator.restore_environment`."""
     data = integrator.persistence.get(operation_id)
-    if data is None or data.kind != _KIND:
-        raise RecoveryStateError(f"there is no node install {operation_id}")
-    step = integrator.persistence.load_step(operation_id, "environment")
-    if step is None:
-        raise RecoveryStateError(
-            f"nothing was recorded of the Python environment before {data.title}: it needed nothing there",
-            state=data.state.value,
-        )
-    python, before, added = step.result["python"], step.result["packages"], _added(data)
+    if data is None or data.kind not in (*_INSTALLS, _IMPORT):
+        raise RecoveryStateError(f"there is no node install and no project import {operation_id}")
+    python, before, added = _recorded(integrator, data)
     if dry_run:
         return plan(Interpreter(None, python, lambda message: None), before, added)
     _refuse_if_used(integrator, python)
     result = _run(integrator, data, python, before, added)
     return Restored(python, *(_changes(result[name]) for name in ("reinstalled", "removed", "left")))
+
+
+def _recorded(integrator: RecoveryIntegrator, data: RecoveryData) -> tuple[str, list[str], frozenset[str] | None]:
+    """The interpreter of the environment, what it had before, and what came with it; see `_added`."""
+    store = integrator.persistence
+    installs = [data]
+    if data.kind == _IMPORT:
+        parts = store.find(parent_id=data.operation_id, limit=-1)
+        installs = sorted((part for part in parts if part.kind in _INSTALLS), key=lambda part: part.created_at)
+    steps = [(install, store.load_step(install.operation_id, "environment")) for install in installs]
+    recorded = [(install, step.result) for install, step in steps if step is not None]
+    if not recorded:
+        raise RecoveryStateError(
+            f"nothing was recorded of the Python environment before {data.title}: it needed nothing there",
+            state=data.state.value,
+        )
+    # Those inside an import are installed one after the other, into one environment.
+    first = recorded[0][1]
+    added = [_added(install) for install, _ in recorded]
+    known = [names for names in added if names is not None]
+    return first["python"], first["packages"], frozenset().union(*known) if len(known) == len(added) else None
 
 
 def _run(
@@ -60,7 +76,7 @@ def _run(
         deadline=integrator.config.deadline,
         unknown_attempts=2,
         wait_for_resources=True,
-        bulkheads=integrator.slots.of(_KIND, python),
+        bulkheads=integrator.slots.of(_INSTALLS[0], python),
     )
 
     def attempt() -> dict[str, Any]:
@@ -88,8 +104,8 @@ def _added(data: RecoveryData) -> frozenset[str] | None:
 
 def _refuse_if_used(integrator: RecoveryIntegrator, python: str) -> None:
     """Two that change one environment at a time would each undo a part of what the other does."""
-    for other in integrator.persistence.find(kind=_KIND, states={RecoveryState.IN_PROGRESS}, limit=-1):
-        if os.path.abspath(other.kwargs.get("python") or sys.executable) == python:
+    for other in integrator.persistence.find(states={RecoveryState.IN_PROGRESS}, limit=-1):
+        if other.kind in _INSTALLS and os.path.abspath(other.kwargs.get("python") or sys.executable) == python:
             raise RecoveryStateError(
                 f"{other.title} is being installed into this Python environment; wait for that, or cancel it",
                 state=other.state.value,

@@ -373,15 +373,15 @@ class RecoveryIntegrator:
         return self.lifecycle.set_priority(operation_id, priority)
 
     def restore_environment(self, operation_id: str, *, dry_run: bool = False) -> Restored:
-        """Put the Python environment of a node install back as it was before: what changed is reinstalled, what came
-        with the node is removed. It is an operation of its own, retried under the launcher's policy.
+        """Put the Python environment of a node install, or of a project import, back as it was before: what changed is
+        reinstalled, what came with it is removed. It is an operation of its own, retried under the launcher's policy.
 
         Returns:
             What was done, or would be if it were not a `dry_run`.
 
         Raises:
-            RecoveryStateError: there is no such install, nothing was recorded, or another node is being installed into
-                the environment.
+            RecoveryStateError: there is no such install or import, nothing was recorded, or another node is being
+                installed into the environment.
             CommandError: pip failed.
         """
         from launcher_recovery import environments  # loaded only by those who restore

@@ -1,4 +1,4 @@
-"""launcher-recovery restore: the Python environment of a project as it was before a node was installed."""
+"""launcher-recovery restore: the Python environment of a project as it was before a node, or an import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from launcher_recovery.cli.words import printable
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="NODE", help="the folder of the node, or the id of its install")
+    parser.add_argument(
+        "target", metavar="NODE", help="the folder of the node, or the id of its install or of an import"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--quiet", action="store_true", help="show nothing but an error")
     parser.add_argument("--json", action="store_true", help="tell the result as JSON")

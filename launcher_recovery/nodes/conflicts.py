@@ -10,6 +10,7 @@ from typing import Any
 from launcher_recovery.nodes.interpreter import Ask
 
 _MOST_NODES = 500
+_OF_COMFYUI = ("main.py", "requirements.txt")
 # As pip's resolver says why it found no set of versions (resolution/resolvelib/factory.py, `get_installation_error`).
 _CAUSE = re.compile(
     r"^ {4}(?:The user requested (?:\(constraint\) )?(?P<asked>\S.*)"
@@ -24,8 +25,11 @@ _BROKEN = re.compile(
 
 
 def beside(destination: Path) -> dict[str, Path]:
-    """Requirement files of the nodes that are installed beside one, by name."""
+    """Requirement files of the nodes that are installed beside one, and of the ComfyUI that has them, by name."""
     found: dict[str, Path] = {}
+    home = destination.parent.parent
+    if destination.parent.name == "custom_nodes" and all((home / name).is_file() for name in _OF_COMFYUI):
+        found["ComfyUI"] = home / "requirements.txt"
     for folder in sorted(destination.parent.iterdir())[:_MOST_NODES]:
         if folder.name.startswith(".") or folder.name.endswith(".disabled") or folder == destination:
             continue

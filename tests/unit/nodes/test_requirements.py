@@ -266,10 +266,16 @@ def test_a_node_that_breaks_what_another_one_asks_for_is_told_with_both(
     off = destination.parent / "off-node.disabled"
     off.mkdir()
     (off / "requirements.txt").write_text("numpy>=2\n")
+    home = destination.parent.parent
+    (home / "main.py").touch()
+    (home / "requirements.txt").write_text("numpy>=1.27\n")
     far.offer(wheel("numpy", "1.26"))
     install(attempts.next(), needing(far, source, "numpy<2"), destination, None, python)
     messages = [warning["message"] for warning in attempts.metadata["warnings"]]
-    assert messages == ["node changed numpy 2.0 to 1.26.", "node asks for numpy<2 and other-node asks for numpy>=2."]
+    assert messages == [
+        "node changed numpy 2.0 to 1.26.",
+        "node asks for numpy<2, ComfyUI asks for numpy>=1.27 and other-node asks for numpy>=2.",
+    ]
     assert attempts.metadata["conflicts"][0]["name"] == "numpy"
 
 

@@ -91,8 +91,40 @@ def test_an_index_that_fails_is_raised_and_the_next_call_does_it(
     assert versions(environment) == BEFORE
 
 
+def test_an_import_is_restored_as_a_whole(
+    host: Host, far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", f"{far.url}/simple")
+    python = make_environment(tmp_path / "project" / "venv", wheel("numpy", "2.0"), wheel("torch", "2.4.0"))
+    far.offer(wheel("torch", "2.4.0"), wheel("torch", "2.1.0"), wheel("numpy", "2.0"), wheel("numpy", "1.0"))
+    far.offer(wheel("plain", "1.0"), wheel("other", "1.0"))
+    needs = {"main.py": "", "requirements.txt": "plain\n"}, {"requirements.txt": "torch==2.1.0\nother\n"}
+    comfyui, one, two = (Source(tmp_path / name) for name in ("comfyui", "one", "two"))
+    for source, content in zip((comfyui, one, two), (*needs, {"requirements.txt": "numpy==1.0\n"}), strict=True):
+        source.commit(content)
+    import_json = {
+        "comfyui": {"url": far.serve(comfyui, "comfyui.git")},
+        "nodes": [{"url": far.serve(one, "one.git")}, {"url": far.serve(two, "two.git")}],
+    }
+    host.manager.hook.launcher_create_project(
+        project_id="p",
+        name="P",
+        import_json=import_json,
+        project_folder=str(tmp_path / "project"),
+        models_folder=str(tmp_path / "models"),
+    )
+    folder = python.parents[1]
+    assert versions(folder) == {"numpy": "1.0", "torch": "2.1.0", "plain": "1.0", "other": "1.0"}
+    (whole,) = host.operations("create_project")
+    done = host.integrator.restore_environment(whole.operation_id)
+    assert versions(folder) == {"numpy": "2.0", "torch": "2.4.0"}
+    assert done.sentence() == (
+        "Reinstalled numpy 2.0 (was 1.0), torch 2.4.0 (was 2.1.0); removed other 1.0, plain 1.0."
+    )
+
+
 def test_what_cannot_be_restored_is_said(host: Host, far: Far, source: Source, tmp_path: Path) -> None:
-    with pytest.raises(RecoveryStateError, match="there is no node install x"):
+    with pytest.raises(RecoveryStateError, match="there is no node install and no project import x"):
         host.integrator.restore_environment("x")
     host.install("node", far.serve(source))
     (found,) = host.operations("install_node")
