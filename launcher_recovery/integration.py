@@ -191,9 +191,11 @@ class RecoveryIntegrator:
     def _clean_up_transfers(self, older_than: datetime) -> None:
         self._look_after_fixes()
         try:
-            from launcher_recovery.transfer.disk import upkeep  # loaded only when needed
+            from launcher_recovery.nodes import upkeep as nodes  # loaded only when needed
+            from launcher_recovery.transfer.disk import upkeep
 
             upkeep.clean(self.persistence, older_than, self.lifecycle.kept_key)
+            nodes.clean(self.persistence, older_than, self.lifecycle.kept_key)
             if self._healing is not None:
                 self._healing.clean(older_than)
         except Exception:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 
 class RecoveryState(str, Enum):
@@ -180,7 +180,8 @@ class Transfer:
     Args:
         destination: where it is to be: absolute, with links resolved.
         journal: JSON values, some 10 to 100 KB of them: the hashes of its pieces, which of them are safe on the disk,
-            what identifies the version of the file. No addresses.
+            what identifies the version of the file. No addresses. `Transfer.FOLDER`: it is no file but a folder,
+            such as that of a node.
         partial: path of the partial file; None: there is none, the file was published.
         content: algorithm and digest, such as "sha256:<hex>", when the whole is known and verified; else None.
         size: bytes in all; None: unknown.
@@ -192,6 +193,13 @@ class Transfer:
     content: str | None
     size: int | None
     updated_at: datetime
+
+    FOLDER: ClassVar[Mapping[str, Any]] = {"folder": True}
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is about a folder."""
+        return bool(self.journal.get("folder"))
 
     def copy(self) -> Transfer:
         """The same with a journal of its own."""

@@ -23,6 +23,10 @@ _MOST_TRACEBACKS = 4
 _LONGEST_COMMAND = 4096
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
+# The number and the time that BuildKit puts before the lines of a step.
+_STEP = re.compile(r"^(?:#\d{1,4} \d{1,6}\.\d{1,3}|\d{1,6}\.\d{3})(?: |$)", re.MULTILINE)
+# A program that reads git's output through a pipe may have lost the ends of its lines.
+_JOINED = re.compile(r"(Cloning into '[^'\n]{1,600}'\.\.\.) ?(?=(?:error|fatal): )")
 _VARIABLE = re.compile(r"\w+=")
 _SHELL = re.compile(r"[;&|<>`$(){}\n]")
 # Programs that run another one, whose exit status they pass on.
@@ -98,6 +102,7 @@ def command_of(error: BaseException) -> Command | None:
 def tail_of(output: str) -> str:
     """The end of an output as lines that are not too long, without colours and what a progress bar has overwritten."""
     text = _COLOURS.sub("", output[-_TAIL_CHARS:]).replace("\r\n", "\n").replace("\r", "\n")
+    text = _JOINED.sub("\\1\n", _STEP.sub("", text))
     return "\n".join(line if len(line) <= _LINE_CHARS + _LINE_END_CHARS else _cut(line) for line in text.split("\n"))
 
 
@@ -207,7 +212,9 @@ def numbers_of_rust(message: str) -> tuple[int | None, int | None]:
     if match is None:
         return None, None
     number = int(match.group(1) or match.group(2))
-    return (None, number) if os.name == "nt" else (number, None)
+    # An output may be that of another computer; only the sentences of Windows end with a full stop.
+    is_windows = os.name == "nt" or message[: match.start()].endswith(". ")
+    return (None, number) if is_windows else (number, None)
 
 
 @functools.cache

@@ -42,6 +42,7 @@ class Rule:
         exits: its exit status, one of these (-n: signal n ended it, which is also read from 128 + n).
         output: pattern found in the end of what it printed.
         beside: pattern that has to be found there as well.
+        unless: pattern that must not be found there.
         waits: what an operation may wait for instead of failing, where its folder is known; the explanation is then
             that of `launcher_recovery.room`, which has the numbers.
 
@@ -71,6 +72,7 @@ class Rule:
     exits: Collection[int] = frozenset()
     output: str | None = None
     beside: str | None = None
+    unless: str | None = None
     waits: WaitingFor | None = None
 
     def matches(self, facts: Facts) -> bool:
@@ -119,6 +121,8 @@ class Rule:
             if facts.exit is None or facts.exit not in self.exits:
                 return None
             found.append(f"exit status {facts.exit}")
+        if self.unless is not None and _search(self.unless, facts.output):
+            return None
         for wanted in (self.output, self.beside):
             if wanted is not None:
                 match = _search(wanted, facts.output)

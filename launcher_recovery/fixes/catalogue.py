@@ -58,6 +58,7 @@ BUILTIN: Mapping[str, Fix] = {
         _told("install_build_tools", "tools"),
         _told("install_git", "git"),
         _told("install_git_lfs", "lfs"),
+        _told("install_venv", "venv"),
         Fix("accept_license", facts=access.about_site, fits=_has_address),
         Fix("check_proxy"),
         Fix("fix_permissions", facts=_folder),
@@ -146,7 +147,7 @@ BUILTIN: Mapping[str, Fix] = {
 """By id."""
 
 RELATED: Mapping[str, tuple[str, ...]] = {
-    "add_token": ("accept_license", "choose_mirror"),
+    "add_token": ("accept_license", "update_url", "choose_mirror"),
     "accept_license": ("add_token", "choose_mirror"),
     "update_url": ("choose_mirror",),
     "check_connection": ("use_proxy", "use_ca_bundle", "choose_mirror"),

@@ -23,23 +23,41 @@ _DUBIOUS = re.compile(
 _SAFE = "safe.directory"
 # By package manager: the command, and the packages of what may be missing.
 _MANAGERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
-    ("apt-get", "sudo apt-get install", {"tools": "build-essential python3-dev", "git": "git", "lfs": "git-lfs"}),
-    ("dnf", "sudo dnf install", {"tools": "gcc gcc-c++ make python3-devel", "git": "git", "lfs": "git-lfs"}),
-    ("pacman", "sudo pacman -S", {"tools": "base-devel", "git": "git", "lfs": "git-lfs"}),
-    ("zypper", "sudo zypper install", {"tools": "gcc gcc-c++ make python3-devel", "git": "git", "lfs": "git-lfs"}),
-    ("apk", "sudo apk add", {"tools": "build-base python3-dev", "git": "git", "lfs": "git-lfs"}),
+    (
+        "apt-get",
+        "sudo apt-get install",
+        {"tools": "build-essential python3-dev", "git": "git", "lfs": "git-lfs", "venv": "python3-venv"},
+    ),
+    (
+        "dnf",
+        "sudo dnf install",
+        {"tools": "gcc gcc-c++ make python3-devel", "git": "git", "lfs": "git-lfs", "venv": "python3"},
+    ),
+    ("pacman", "sudo pacman -S", {"tools": "base-devel", "git": "git", "lfs": "git-lfs", "venv": "python"}),
+    (
+        "zypper",
+        "sudo zypper install",
+        {"tools": "gcc gcc-c++ make python3-devel", "git": "git", "lfs": "git-lfs", "venv": "python3"},
+    ),
+    ("apk", "sudo apk add", {"tools": "build-base python3-dev", "git": "git", "lfs": "git-lfs", "venv": "python3"}),
 )
 _WINDOWS = {
     "tools": 'winget install Microsoft.VisualStudio.2022.BuildTools --override "--wait --passive '
     '--add Microsoft.VisualStudio.Workload.VCTools --includeRecommended"',
     "git": "winget install Git.Git",
     "lfs": "winget install GitHub.GitLFS",
+    "venv": "winget install Python.Python.3.12",
 }
-_MAC = {"tools": "xcode-select --install", "git": "xcode-select --install", "lfs": "brew install git-lfs"}
+_MAC = {
+    "tools": "xcode-select --install",
+    "git": "xcode-select --install",
+    "lfs": "brew install git-lfs",
+    "venv": "brew install python",
+}
 
 
 def command_for(what: str, platform: str = sys.platform) -> str:
-    """The command that installs "tools", "git" or "lfs" on this system; empty when it is not known."""
+    """The command that installs "tools", "git", "lfs" or "venv" on this system; empty when it is not known."""
     if platform == "win32":
         return _WINDOWS[what]
     if platform == "darwin":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher_recovery.kinds import Arguments
-from launcher_recovery.nodes import environment, lfs, publishing, working_tree
+from launcher_recovery.nodes import environment, lfs, publishing, upkeep, working_tree
 from launcher_recovery.nodes.fetching import Fetched, fetch
 from launcher_recovery.nodes.install_script import BEGUN, has_script, run_script
 from launcher_recovery.nodes.interpreter import Interpreter
@@ -56,7 +56,9 @@ class _Install:
         if self._destination.exists() and any(self._destination.iterdir()):
             # Installed before, by whomever: it is never replaced.
             self._staging.discard()
+            upkeep.is_over(self._operation, self._staging)
             return
+        upkeep.is_begun(self._operation, self._staging)
         fetched = self._have_sources()
         requirements = Requirements(self._telling, self._interpreter, self._destination, self._staging.folder)
         has_to_run = requirements.is_needed or has_script(self._staging.folder)
@@ -66,6 +68,7 @@ class _Install:
         self._telling.begins("publish", "putting it in its place")
         publishing.set_paths_right(self._telling, self._staging, found)
         publishing.publish(self._staging)
+        upkeep.is_over(self._operation, self._staging)
         self._operation.metadata.pop(BEGUN, None)
         self._operation.metadata[COMMIT] = fetched.commit
         self._operation.save_metadata()

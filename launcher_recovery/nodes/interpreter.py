@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes import _inspect
+from launcher_recovery.nodes.telling import waiting_for
 from launcher_recovery.operation import Operation
 from launcher_recovery.programs.running import Silence, run_command
 
@@ -107,14 +108,15 @@ class Interpreter:
             limit: seconds after which it is ended if it prints nothing.
             env: variables that it gets.
         """
-        about = " ".join(word for word in words[:3] if not os.path.isabs(word)) or "Python"
+        first = next((word for word in words if not word.startswith("-")), "")
+        whom = "Python" if not first or os.path.isabs(first) else first  # "pip", or a script of the node
         return run_command(
             self._operation,
             [self.python, *words],
             cwd=cwd,
             env={**dict.fromkeys(_OWN), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:replace", **env},
             on_line=on_line,
-            silence=Silence(limit, tell=lambda seconds: self._say(f"waiting for {about}")),
+            silence=Silence(limit, tell=waiting_for(whom, self._say)),
         )
 
     def pip(

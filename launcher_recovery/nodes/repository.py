@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from launcher_recovery.errors import CommandError
-from launcher_recovery.nodes.telling import Telling
+from launcher_recovery.nodes.telling import Telling, waiting_for
 from launcher_recovery.programs.running import Silence, run_command
 
 SCHEMES = ("https", "http", "ssh", "file")
@@ -114,7 +114,7 @@ class Repository:
 
     def _run(self, words: Sequence[str], waits_for: str | None, on_line: Callable[[str], object]) -> str:
         whom = "git" if waits_for is None else f"an answer from {waits_for}"
-        silence = Silence(SILENT_LIMIT_S, tell=lambda seconds: self.telling.say(f"waiting for {whom}"))
+        silence = Silence(SILENT_LIMIT_S, tell=waiting_for(whom, self.telling.say))
         operation, settings = self.telling.operation, environment(self.url)
         try:
             return run_command(

@@ -23,6 +23,8 @@ class Staging:
     def __init__(self, destination: Path, source: str) -> None:
         self.destination = destination
         self.folder = destination.with_name(f".{destination.name}.part.disabled")
+        # Of one that is being deleted; of no use to anybody.
+        self.doomed = destination.with_name(f".{destination.name}.gone.disabled")
         self._source = source
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from launcher_recovery.operation import Operation
@@ -66,3 +67,21 @@ class Telling:
         logger.warning("%s: %s", self.name, message)
         warnings.append({"code": code, "message": message, **parameters})
         self.operation.save_metadata()
+
+
+def waiting_for(whom: str, say: Callable[[str], object]) -> Callable[[float], None]:
+    """What takes the seconds that a program has printed nothing for, and says once a second who is waited for.
+
+    Args:
+        whom: who is waited for, such as "an answer from github.com".
+        say: is told, such as "waiting for an answer from github.com for 12 s".
+    """
+    said = -1
+
+    def tell(seconds: float) -> None:
+        nonlocal said
+        if int(seconds) != said:
+            said = int(seconds)
+            say(f"waiting for {whom} for {said} s")
+
+    return tell

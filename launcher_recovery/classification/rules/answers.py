@@ -8,7 +8,7 @@ from launcher_recovery.classification.verdict import Retry as R
 
 _SIGNED = r"[?&](X-Amz-Signature|X-Goog-Signature|Key-Pair-Id|sig|AWSAccessKeyId|GoogleAccessId)="
 _SLOW = "{host} asked us to slow down."
-_OLD = "The address was made for a while only, and that is over: a new one is asked for."
+_OLD = "The address was made for a while only, and that is over."
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -68,7 +68,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "signed-address-refused", C.PERMISSION, R.ONCE, "The address was signed, and {host} does not take the signature "
-        "any more: a new one is asked for.", "Amazon S3, CloudFront, Google Cloud Storage, Azure: signed URLs",
+        "any more.", "Amazon S3, CloudFront, Google Cloud Storage, Azure: signed URLs",
         fix="update_url", statuses=(403, 403), url=_SIGNED,
     ),
     Rule(

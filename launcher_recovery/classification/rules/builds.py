@@ -31,6 +31,8 @@ RULES: tuple[Rule, ...] = (
     Rule("build-needs-package", C.DEPENDENCY, R.AFTER_FIX, "A package cannot be built without another one that is not installed.", "PEP 517",
          fix="install_dependency", output=lines(r"ModuleNotFoundError: No module named '", r"ImportError: No module named ", r"error: invalid command 'bdist_wheel'"),
          beside=_BUILDING),
+    Rule("build-backend", C.DEPENDENCY, R.AFTER_FIX, "A package cannot be built, because what builds it (such as setuptools) is not there or does not "
+         "work.", "PEP 517", fix="install_dependency", output=lines(r"(pip\._vendor\.)?pyproject_hooks\.\S{0,40}BackendUnavailable: Cannot import '")),
     Rule("build-tools", C.DEPENDENCY, R.AFTER_FIX, _TOOLS, "setuptools, CMake, Rust, GCC, MSVC", fix="install_build_tools", output=any_of(
         lines(r"(\S{1,300}: )?fatal error: .{1,300}: No such file or directory", r".{0,300}fatal error C1083: ",
               rf"error: command '{_COMPILERS}' failed", rf"error: \[(Errno 2|WinError 2)\].{{0,80}}'{_COMPILERS}'", r"error: Microsoft Visual C\+\+ \d+\.\d+ (or greater )?is required",
@@ -39,7 +41,7 @@ RULES: tuple[Rule, ...] = (
               rf"subprocess\.CalledProcessError: Command '\[?'?{_COMPILERS}'?[ ,\]]", r"CMake Error at ", r"-- Configuring incomplete, errors occurred!", r"(No|Could not find) (CMAKE_\w+_COMPILER|a suitable compiler)", r"(RuntimeError: )?Ninja is required to load C\+\+ extensions", r"ninja: (error|build stopped): ",
               r"error: can't find Rust compiler", r"error: (linker `.{1,60}` not found|could not compile `|could not find native static library)", r"Cargo, the Rust package manager, is not installed",
               r"(OSError|RuntimeError): CUDA_HOME environment variable is not set", r".{0,60}(nvcc|hipcc): (command )?not found", r"(\S{0,200}/)?ld: cannot find -l", r"LINK : fatal error LNK\d+: ",
-              r".{0,80}(pkg-config|swig|cmake|gfortran|make): (command )?not found", r"(Exception|error|ERROR): .{0,80}(pkg-config is required|mysql_config not found|pg_config executable not found)",
+              r".{0,80}\b(pkg-config|swig|cmake|gfortran|make|gcc|g\+\+|cc|c\+\+|clang|ninja|rustc|cargo): (command )?not found", r"(Exception|error|ERROR): .{0,80}(pkg-config is required|mysql_config not found|pg_config executable not found)",
               r"The headers or library files could not be found for "),
     )),
     Rule("build-failed", C.DEPENDENCY, R.AFTER_FIX, "A package could not be built here: a version that needs no building may help.", "pip _internal/exceptions.py",

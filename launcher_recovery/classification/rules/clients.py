@@ -168,7 +168,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # -- connections that break off --------------------------------------------------------------------
     Rule(
-        "undecodable", C.INTEGRITY, R.ONCE, "What {host} sent is damaged; it is fetched once more.", "requests, urllib3, httpx",
+        "undecodable", C.INTEGRITY, R.ONCE, "What {host} sent is damaged.", "requests, urllib3, httpx",
         fix="redownload", types=_in("requests.exceptions", "ContentDecodingError") | _in("urllib3.exceptions", "DecodeError")
         | _in("httpx", "DecodingError") | _in("aiohttp", "ContentEncodingError"),
     ),

@@ -49,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule("fetch-rights", C.PERMISSION, R.AFTER_FIX, "The folder cannot be written to.", "curl, wget, aria2", fix="fix_permissions", output=any_of(
         r"^\S{1,600}: (Permission denied|Read-only file system)$", r"^(Warning|curl): .{0,400}\b(Permission denied|Read-only file system)", r"errorCode=(15|16|17|18) .{0,600}(Permission denied|Read-only file system)")),
     # -- the answer -------------------------------------------------------------------------------------------
-    Rule("fetch-checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged; it is fetched once more.", _ARIA_DOCS, fix="redownload",
+    Rule("fetch-checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged.", _ARIA_DOCS, fix="redownload",
          output=any_of(_aria(32), r"^\S{1,600}: FAILED$(.|\n){0,300}computed checksum", r"^sha\d+sum: WARNING: ")),
     Rule("fetch-range", C.INTEGRITY, R.ONCE, "The rest of the file cannot be fetched by itself; it is fetched from the start.", "libcurl, aria2", fix="redownload",
          output=any_of(_curl(33, 36, 31), _aria(8))),
@@ -89,5 +89,5 @@ RULES: tuple[Rule, ...] = (
     Rule("aria-disk-full", C.RESOURCE, R.AFTER_FIX, "The disk is full.", _ARIA_DOCS, fix="free_disk_space", programs=_ARIA, exits={9}),
     Rule("aria-login", C.PERMISSION, R.AFTER_FIX, "{host} wants you to log in: add an access token for it.", _ARIA_DOCS, fix="add_token", programs=_ARIA, exits={24}),
     Rule("aria-stopped", C.CANCELLED, R.NO, "It was stopped.", _ARIA_DOCS, programs=_ARIA, exits={7}),
-    Rule("aria-checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged; it is fetched once more.", _ARIA_DOCS, fix="redownload", programs=_ARIA, exits={32}),
+    Rule("aria-checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged.", _ARIA_DOCS, fix="redownload", programs=_ARIA, exits={32}),
 )  # fmt: skip

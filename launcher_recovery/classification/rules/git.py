@@ -24,8 +24,14 @@ _LOCAL = "The folder of the node holds changes of its own, which the update woul
 # The words of the system where they say what happened, and are no part of a name.
 _BEFORE = r"(.{0,900}(: |\[(Errno|WinError) \d{1,4}\] |\())?"
 _AFTER = r"(?=$|: |\)|\.|,| \(os error)"
-_DAMAGED = "The copy of the repository is damaged: it is fetched once more."
+_DAMAGED = "The copy of the repository is damaged."
 _RIGHTS = "The folder cannot be written to."
+# What pip ran and what failed is a build, whose script asked git for a version before and went on without.
+_BUILD = lines(
+    r"(python setup\.py|Getting requirements to build|Preparing (metadata|editable)|Building (wheel|editable))\b.{0,200} did not run successfully",
+    r"ERROR: Command errored out with exit status \d+: .{0,400}setup\.py",
+    r"Failed to build `",
+)
 
 RULES: tuple[Rule, ...] = (
     # -- on this computer: these go first, for what git says of the network may be their consequence ---------
@@ -54,11 +60,11 @@ RULES: tuple[Rule, ...] = (
     Rule("git-forks", C.RESOURCE, R.YES, "The system does not let git start another program at the moment.", "git run-command.c",
          fix="raise_limits", output=lines(r"(fatal|error): (cannot fork|unable to (fork|create (async )?thread)).{0,200}Resource temporarily unavailable")),
     Rule("git-long-path", C.RESOURCE, R.AFTER_FIX, "A path in the repository is longer than Windows allows.", "git compat/mingw.c",
-         fix="enable_long_paths", output=lines(r"(error|fatal): .{0,900}: Filename too long")),
+         fix="enable_long_paths", output=lines(r"(error|fatal): .{0,900}(: |\()Filename too long")),
     Rule("git-name-too-long", C.RESOURCE, R.AFTER_FIX, "A path in the repository is longer than the disk allows.", "errno(3)",
-         fix="shorten_path", output=lines(r"(error|fatal): .{0,900}: File name too long")),
+         fix="shorten_path", output=lines(r"(error|fatal): .{0,900}(: |\()File name too long")),
     Rule("git-bad-path", C.VALIDATION, R.AFTER_FIX, "The repository holds a file whose name this system does not take.", "git read-cache.c",
-         fix="report_bug", output=lines(r"(error|fatal): invalid path '")),
+         fix="report_bug", output=lines(r"(error|fatal): invalid path '", r"error: unable to create file .{1,900}(: |\()Invalid argument")),
     Rule("git-exists", C.VALIDATION, R.AFTER_FIX, "The folder for it is there already, and is not empty.", "git builtin/clone.c",
          fix="remove_existing_folder", output=lines(
              r"fatal: destination path '.{0,600}' already exists and is not an empty directory", r"fatal: could not create work tree dir '.{0,600}': File exists",
@@ -70,7 +76,8 @@ RULES: tuple[Rule, ...] = (
              r"CONFLICT \(\S{1,30}\): ", r"error: (Pulling|Merging|Committing) is not possible because you have unmerged files",
              r"fatal: You have not concluded your merge", r"fatal: refusing to merge unrelated histories")),
     Rule("git-no-repository", C.VALIDATION, R.AFTER_FIX, "The folder of the node is no git repository.", "git setup.c",
-         fix="remove_existing_folder", output=lines(r"fatal: not a git repository\b")),
+         fix="remove_existing_folder", output=lines(r"fatal: not a git repository\b"),
+         unless=_BUILD),
     Rule("git-damaged", C.INTEGRITY, R.ONCE, _DAMAGED, "git object-file.c, packfile.c, read-cache.c", fix="redownload", output=lines(
         r"error: object file .{1,400} is empty", r"(fatal|error): loose object \w+ \(stored in ", r"(fatal|error): (bad object HEAD|missing object \w+)",
         r"(error|fatal): (packfile .{1,400} (does not match index|cannot be accessed|is truncated)|index file corrupt|bad index file sha1 signature|index file smaller than expected)",
@@ -101,7 +108,7 @@ RULES: tuple[Rule, ...] = (
          fix="add_token", output=rf"{_LFS}(Authentication required|Authorization error: |You must have push access|Bad credentials)|Git credentials for https?://\S{{1,300}} not found"),
     Rule("lfs-missing", C.NOT_FOUND, R.AFTER_FIX, "The git server does not have one of the large files.", "git-lfs tq, lfshttp/errors.go",
          fix="update_url", output=rf"{_LFS}(Object does not exist on the server|Repository (or object )?not found|\[404\])|^\[404\] Object does not exist"),
-    Rule("lfs-damaged", C.INTEGRITY, R.ONCE, "A large file of the repository arrived damaged; it is fetched once more.", "git-lfs tools",
+    Rule("lfs-damaged", C.INTEGRITY, R.ONCE, "A large file of the repository arrived damaged.", "git-lfs tools",
          fix="redownload", output=r"\bexpected OID [0-9a-f]{64}, got [0-9a-f]{64} after \d+ bytes"),
     Rule("lfs-timeout", C.TIMEOUT, R.YES, "The git server did not answer in time.", "git-lfs, Go net", fix="check_connection",
          output=rf"{_LFS}(i/o timeout|TLS handshake timeout|context deadline exceeded|Client\.Timeout exceeded)"),
@@ -135,17 +142,27 @@ RULES: tuple[Rule, ...] = (
     Rule("git-missing", C.NOT_FOUND, R.AFTER_FIX, "The repository, branch or commit does not exist.", "git remote-curl.c, builtin/clone.c",
          fix="update_url", output=lines(
              r"fatal: repository '.{0,600}' (not found|does not exist)", r"(remote|ERROR): (Repository not found|The project you were looking for could not be found)",
-             r"fatal: Remote branch .{0,300} not found", r"fatal: Could not find remote branch ", r"fatal: [Cc]ouldn't find remote ref ",
-             r"error: pathspec '.{0,300}' did not match", r"fatal: reference is not a tree", r"fatal: invalid reference: ",
+             r"fatal: Remote branch .{0,300} not found", r"fatal: Could not find remote branch ", r"fatal: [Cc]ouldn't find remote ref ", r"error: no such remote ref [0-9a-f]",
+             r"fatal: reference is not a tree", r"fatal: invalid reference: ",
              rf"{_URL_ERROR}4(04|10)\b", r"(fatal|error): (remote error: )?(upload-pack: not our ref|Server does not allow request for unadvertised object)",
              r"merge: .{1,300} - not something we can merge", r"fatal: (bad revision|bad object \w{4}|Could not parse object '|ambiguous argument|Needed a single revision|unable to parse object: )", r"fatal: .{0,600} does not appear to be a git repository",
              r"fatal: .{0,600}/info/refs not valid: is this a git repository", r"fatal: Unable to find current revision in submodule path", r"fatal: remote did not send all necessary objects",
              r"ERROR: (Repository|Project) .{0,200}\b(not found|does not exist)")),
-    Rule("git-host-key", C.PERMISSION, R.AFTER_FIX, "The identity of the git server is not known to ssh on this computer.", "ssh(1)",
+    Rule("git-no-ref", C.NOT_FOUND, R.AFTER_FIX, "The repository has no such branch, tag or commit.", "git builtin/checkout.c", fix="update_url",
+         output=lines(r"error: pathspec '.{0,300}' did not match"), unless=_BUILD),
+    Rule("git-host-key-changed", C.PERMISSION, R.AFTER_FIX, "The git server has another key than before: it was renewed, or somebody is in "
+         "between. Use the https address of the repository, or ask who runs the server.", "ssh(1)", fix="update_url",
+         output=r"REMOTE HOST IDENTIFICATION HAS CHANGED"),
+    Rule("git-host-key", C.PERMISSION, R.AFTER_FIX, "ssh on this computer does not know the git server yet, and nobody is asked here. Use the "
+         "https address of the repository, or connect to the server by hand once.", "ssh(1)",
          fix="update_url", output=lines(r"Host key verification failed\.", r"No \S{1,30} host key is known for ")),
-    Rule("git-auth", C.PERMISSION, R.AFTER_FIX, "The git server wants you to log in.", "git credential.c, ssh(1)", fix="add_token", output=lines(
+    Rule("git-key", C.PERMISSION, R.AFTER_FIX, "The git server does not know the ssh key of this computer. Add the key to your account there, or "
+         "use the https address of the repository.", "ssh(1)", fix="add_token", output=lines(
+             r"(.{0,300}: )?Permission denied \((publickey|password|keyboard-interactive|gssapi)",
+             r"Received disconnect from .{0,300}: Too many authentication failures")),
+    Rule("git-auth", C.PERMISSION, R.AFTER_FIX, "The git server wants you to log in. It also says so where there is no such repository.",
+         "git credential.c", fix="add_token", output=lines(
         r"fatal: could not read (Username|Password) for", r"fatal: Authentication failed for", rf"{_URL_ERROR}40[13]\b",
-        r".{0,300}: Permission denied \((publickey|password|keyboard-interactive|gssapi)", r"Permission denied \(publickey", r"Received disconnect from .{0,300}: Too many authentication failures",
         r"(remote|ERROR): (HTTP Basic: Access denied|Invalid username or (password|token)|Permission to .{1,300} denied|Write access to repository not granted|Support for password authentication was removed)",
         r"fatal: (unable to read|could not read) askpass")),
     Rule("git-rights", C.PERMISSION, R.AFTER_FIX, _RIGHTS, "errno(3)", fix="fix_permissions", output=lines(

@@ -71,12 +71,12 @@ RULES: tuple[Rule, ...] = (
         "\"owner/model\".", "huggingface_hub utils/_validators.py", fix="update_url", types=_hub("HFValidationError"),
     ),
     Rule(
-        "hub-damaged", C.INTEGRITY, R.ONCE, "The file that arrived is damaged; it is fetched once more.", _HUB,
+        "hub-damaged", C.INTEGRITY, R.ONCE, "The file that arrived is damaged.", _HUB,
         fix="redownload", types=_hub("SafetensorsParsingError", "CorruptedCacheException"),
     ),
     Rule(
-        "hub-wrong-size", C.INTEGRITY, R.ONCE, "The file that arrived does not have the size that the model hub told; it "
-        "is fetched once more.", "huggingface_hub file_download.py", fix="redownload",
+        "hub-wrong-size", C.INTEGRITY, R.ONCE, "The file that arrived does not have the size that the model hub "
+        "told.", "huggingface_hub file_download.py", fix="redownload",
         types=frozenset({"builtins.OSError"}), message=r"^Consistency check failed: file should be of size \d",
     ),
     Rule(

@@ -11,7 +11,7 @@ _RUNTIME = frozenset({
     "builtins.RuntimeError", "builtins.AssertionError", "builtins.ValueError", "builtins.OSError", "torch.AcceleratorError",
     "builtins.ImportError", "builtins.Exception",
 })  # fmt: skip
-_DAMAGED = "The file is damaged, or not what its name says; it is fetched once more."
+_DAMAGED = "The file is damaged, or not what its name says."
 
 RULES: tuple[Rule, ...] = (
     # -- memory ----------------------------------------------------------------------------------------

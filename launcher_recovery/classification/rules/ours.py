@@ -64,7 +64,7 @@ RULES: tuple[Rule, ...] = (
         types=_ours("PartInUseError"), waits=WaitingFor.PROGRAM,
     ),
     Rule(
-        "checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged; it is fetched once more from the start.",
+        "checksum", C.INTEGRITY, R.ONCE, "The file that arrived is damaged.",
         "launcher_recovery.transfer", fix="redownload", types=_ours("IntegrityError"),
     ),
     Rule(

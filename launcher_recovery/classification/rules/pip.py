@@ -24,6 +24,7 @@ _SLOW = "The package index did not answer in time."
 _FAILS = "The package index has a problem of its own at the moment."
 _LOGIN = "The package index wants you to log in."
 _BROKE = "The connection to the package index broke off."
+_BLOCKED = "A firewall on this computer does not let pip connect to the package index."
 _CONFLICT = "The packages that are asked for do not fit together."
 _REQUIREMENT = "A requirement is not written as pip wants it."
 
@@ -42,11 +43,14 @@ RULES: tuple[Rule, ...] = (
              r"error: externally-managed-environment", r"This environment is externally managed$", r"error: The interpreter at .{1,400} is externally managed",
              r"ERROR: Could not find an activated virtualenv", r"error: No virtual environment found",
              r"error: uninstall-(distutils-installed-package|no-record-file)", r"ERROR: Cannot uninstall ")),
+    Rule("pip-half", C.DEPENDENCY, R.AFTER_FIX, "A package in the Python environment is incomplete: some of its files are gone. Installing it again "
+         "mends that.", _INSTALL, fix="install_dependency", output=lines(
+             rf"{_OSERROR}\[(Errno 2|WinError [23])\] .{{1,80}}: '.{{1,600}}\.(dist|egg)-info[/\\]", r"error: Cannot uninstall .{0,200}RECORD file not found")),
     # -- what was asked for ----------------------------------------------------------------------------------
-    Rule("pip-hash", C.INTEGRITY, R.ONCE, "A package does not have the checksum that is asked for; it is fetched once more.", _PIP,
-         fix="redownload", output=lines(r"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", r".{0,80}Hash mismatch for `",
+    Rule("pip-hash", C.INTEGRITY, R.ONCE, "A package is another one than was asked for: its checksum differs.", _PIP,
+         fix="redownload", output=lines(r"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", r".{0,80}Hash mismatch for `", r"Hash for \S{1,200} \(.{1,80}\) from archive .{1,400} not found in known hashes",
                                        r"ERROR: .{0,300}\bhash mismatch\b")),
-    Rule("pip-damaged", C.INTEGRITY, R.ONCE, "A package arrived damaged; it is fetched once more.", _PIP, fix="redownload",
+    Rule("pip-damaged", C.INTEGRITY, R.ONCE, "A package arrived damaged.", _PIP, fix="redownload",
          output=lines(r"ERROR: Wheel '.{1,300}' located at .{1,600} is invalid", r"ERROR: .{0,300} has an invalid wheel, ",
                       r"(zipfile\.BadZipFile|zlib\.error|tarfile\.ReadError): ", r"ERROR: For req: .{1,400}\bInvalid wheel\b",
                       r"ERROR: Cannot unpack file ", r".{0,80}Failed to (read|extract|unzip) .{0,400}(archive|zip)",
@@ -64,7 +68,7 @@ RULES: tuple[Rule, ...] = (
                                              r"ERROR: .{0,600}looks like a filename, but the file does not exist",
                                              r"WARNING: Requirement '.{1,600}' looks like a filename, but the file does not exist")),
     Rule("pip-options", C.VALIDATION, R.AFTER_FIX, "An option is not one that this pip knows.", "pip _internal/cli/parser.py",
-         fix="fix_settings", output=lines(r"no such option: -", r"ERROR: unknown command ", r"option --?\S{1,60}: invalid ",
+         fix="fix_settings", output=lines(r"no such option: -", r"ERROR: Can not perform a '--user' install", r"ERROR: unknown command ", r"option --?\S{1,60}: invalid ",
                                          r"ERROR: Configuration file ", r"error: unexpected argument '")),
     Rule("pip-conflict", C.DEPENDENCY, R.AFTER_FIX, _CONFLICT, "pip resolver documentation", fix="pin_dependency", output=lines(
         r"ERROR: ResolutionImpossible", r"ERROR: Cannot install .{1,900} because these package versions have conflict",
@@ -79,6 +83,10 @@ RULES: tuple[Rule, ...] = (
                                         r"error: proxy-connection-failed(.|\n){0,1200}Tunnel connection failed: 407")),
     Rule("pip-proxy-login-index", C.PERMISSION, R.AFTER_FIX, "The proxy wants a user name and password.", "pip _vendor/urllib3",
          fix="check_proxy", output=lines(rf"{_RETRYING}.{{0,600}}Tunnel connection failed: 407"), beside=_NOTHING),
+    Rule("pip-blocked", C.NETWORK, R.AFTER_FIX, _BLOCKED, "connect(2), Windows Sockets Error Codes", fix="check_connection",
+         output=lines(rf"(?:{_OSERROR}|ERROR: ).{{0,900}}\[WinError 10013\]")),
+    Rule("pip-blocked-index", C.NETWORK, R.AFTER_FIX, _BLOCKED, "connect(2), Windows Sockets Error Codes", fix="check_connection",
+         output=lines(rf"{_RETRYING}NewConnectionError.{{0,500}}\[(Errno 13|WinError 10013)\]"), beside=_NOTHING),
     Rule("pip-clock", C.NETWORK, R.AFTER_FIX, _CLOCK, "OpenSSL verify(1)", fix="check_clock", output=any_of(
         lines(rf"(?:{_OSERROR}|ERROR: ).{{0,900}}{_TLS}.{{0,300}}certificate (is not yet valid|has expired)",
               r"error: ssl-verification-failed(.|\n){0,1200}certificate (is not yet valid|has expired)"),
@@ -137,7 +145,7 @@ RULES: tuple[Rule, ...] = (
         r"|error sending request|tcp connect error|unexpected EOF|error decoding response body|client error \(Connect\))")),
     Rule("pip-network-index", C.NETWORK, R.YES, _BROKE, "pip _vendor/urllib3", fix="check_connection", output=lines(_RETRYING), beside=_NOTHING),
     # -- what is on the index -----------------------------------------------------------------------------------
-    Rule("pip-missing", C.DEPENDENCY, R.AFTER_FIX, "A package that is asked for does not exist in that version.", _FINDER,
+    Rule("pip-missing", C.DEPENDENCY, R.AFTER_FIX, "A package that is asked for cannot be had in that version, or not for the Python of this project.", _FINDER,
          fix="pin_dependency", output=any_of(
              lines(r"ERROR: No matching distribution found for", r"ERROR: Could not find a version that satisfies"),
              r"\bwas not found in the package registry\b|\bwere not found in the provided package locations\b")),

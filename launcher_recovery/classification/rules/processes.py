@@ -64,6 +64,11 @@ RULES: tuple[Rule, ...] = (
          fix="install_dependency", output=r"^.{0,200}: cannot execute( binary file)?(: |: required file not found|$)|: Exec format error$"),
     Rule("library-said", C.DEPENDENCY, R.AFTER_FIX, "A library that is needed is not installed.", "ld.so(8), dyld",
          fix="install_dependency", output=r"^.{1,300}: error while loading shared libraries: |^dyld(\[\d+\])?: Library not loaded: "),
+    Rule("no-venv-said", C.DEPENDENCY, R.AFTER_FIX, "The Python of this computer cannot make environments: a part of it (venv) is missing or does not work.",
+         "Python venv, Debian python3-venv", fix="install_venv", output=any_of(
+             r"^The virtual environment was not created successfully because ensurepip is not$", r"^The virtual environment was not created successfully because ensurepip is not available",
+             r"^\S{1,400}(python|pypy)[\d.]*(\.exe)?: No module named (venv|ensurepip)\b",
+             r"^Error: Command '\[.{1,600}'ensurepip'.{0,200}returned non-zero exit status 1\b")),
     Rule("no-module-said", C.DEPENDENCY, R.AFTER_FIX, "A Python package that is needed is not installed.", "Python runpy",
          fix="install_dependency", output=r"^\S{1,400}(python|pypy)[\d.]*(\.exe)?: No module named \S{1,200}$"),
     Rule("no-program-said", C.DEPENDENCY, R.AFTER_FIX, "A program that is needed is not installed on this computer.",

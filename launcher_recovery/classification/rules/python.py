@@ -109,7 +109,7 @@ GENERAL: tuple[Rule, ...] = (
     Rule("interrupted-within", C.CANCELLED, R.NO, "It was cancelled.", "Python asyncio documentation", types=_INTERRUPTED),
     Rule("asked-a-person", C.INTERNAL, R.NO, "The program waits for an answer at a keyboard, which it cannot get here.", _DOCS,
          fix="report_bug", types={"builtins.EOFError"}, message=r"^EOF when reading a line$"),
-    Rule("cut-off", C.INTEGRITY, R.ONCE, "A file ends too early; it is fetched once more.", _DOCS, fix="redownload",
+    Rule("cut-off", C.INTEGRITY, R.ONCE, "A file ends too early.", _DOCS, fix="redownload",
          types={"builtins.EOFError"}),
     Rule("programming", C.INTERNAL, R.NO, "The program has an error of its own.", _DOCS, fix="report_bug", types={
         "builtins.NameError", "builtins.AttributeError", "builtins.AssertionError", "builtins.NotImplementedError",

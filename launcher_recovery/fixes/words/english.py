@@ -56,12 +56,16 @@ TEXTS: Mapping[str, str] = {
     "install_build_tools.title": "Install build tools",
     "install_build_tools.text": "A package has to be compiled, and there is no compiler. On this computer: {command}",
     "install_dependency.title": "Install what is missing",
-    "install_dependency.text": "Install the package that the message names into the project's environment, then retry.",
+    "install_dependency.text": "Install what the message names: a package into the project's environment, a program on "
+    "this computer. Then retry.",
     "install_git.title": "Install git",
     "install_git.text": "git is not installed. On this computer: {command}",
     "install_git_lfs.title": "Install Git LFS",
     "install_git_lfs.text": "The repository keeps large files with Git LFS, which is not installed. On this computer: "
     "{command} (then: git lfs install)",
+    "install_venv.title": "Install venv",
+    "install_venv.text": "The Python of this computer cannot make environments: a part of it (venv) is missing. On this "
+    "computer: {command}",
     "install_missing_nodes.title": "Install the missing nodes",
     "install_missing_nodes.text": "The workflow uses nodes that are not installed. Install the packages that have them, "
     "or take the nodes out of the workflow.",
@@ -120,8 +124,8 @@ TEXTS: Mapping[str, str] = {
     "restart_worker.title": "Restart the worker",
     "restart_worker.text": "The worker that does the launcher's jobs has stopped. Start it again, then retry.",
     "update_url.title": "Give another address",
-    "update_url.text": "Look for the address at which the file is now, and put it in here. What arrived is kept if it is "
-    "the same file.",
+    "update_url.text": "Look for the address at which the file or repository is now, and put it in here. What arrived is "
+    "kept if it is the same.",
     "update_url.url": "Address",
     "use_ca_bundle.title": "Use certificates of your own",
     "use_ca_bundle.text": "Where a company looks into connections, its certificate has to be known. Name the file that "

@@ -39,7 +39,7 @@ def clean(store: Store, older_than: datetime, kept_key: Callable[[str], str] = l
         for transfer in store.partials():
             if transfer.updated_at >= older_than:
                 break  # so are the others
-            if not _is_under_way(store, transfer, kept_key):
+            if not transfer.is_folder and not _is_under_way(store, transfer, kept_key):
                 _clean_one(store, transfer, older_than, deleted)
         for destination in store.published(older_than):
             if _is_gone(destination):

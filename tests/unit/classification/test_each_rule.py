@@ -11,7 +11,8 @@ import pytest
 
 from launcher_recovery.classification import RULES, ErrorClassifier
 from launcher_recovery.errors import CommandError, RecoveryConfigError
-from tests.unit.classification.rebuilding import entries, rebuilt
+from tests.unit.classification.rebuilding import rebuilt
+from tests.unit.classification.score import everything, verdict_on
 from tests.unit.test_classification import CASES as BASIC
 
 NOW = 1_700_000_000.0
@@ -161,6 +162,8 @@ CASES: list[tuple[BaseException, str]] = [
     (out("bash: ./x: cannot execute binary file: Exec format error"), "program-kind"),
     (out("KeyboardInterrupt"), "interrupted-said"),
     (out("/usr/bin/python3.10: No module named pip"), "no-module-said"),
+    (out("/usr/bin/python3.10: No module named venv"), "no-venv-said"),
+    (out("sh: 1: gcc: not found"), "build-tools"), (out("sh: 1: ffmpeg: not found"), "no-program-said"),
     # -- git
     (out("fatal: Out of memory, malloc failed (tried to allocate 9 bytes)"), "git-memory"),
     (out("fatal: cannot fork: Resource temporarily unavailable"), "git-forks"),
@@ -176,7 +179,11 @@ CASES: list[tuple[BaseException, str]] = [
     (out(_GIT + "SSL certificate problem: certificate has expired"), "git-tls-clock"),
     (out("remote: Repository unavailable due to DMCA takedown.\nfatal: unable to access 'https://x/': The requested URL returned error: 451"),
      "git-taken-down"),
+    (out("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."), "git-host-key-changed"),
+    (out("Received disconnect from 127.0.0.1 port 22:2: Too many authentication failures"), "git-key"),
+    (out("error: pathspec 'v9' did not match any file(s) known to git"), "git-no-ref"),
     # -- pip and uv
+    (out(_PIP_OS + "[WinError 10013] An attempt was made to access a socket in a way forbidden"), "pip-blocked"),
     (out(_PIP_OS + "HTTPSConnectionPool(x): (Caused by ProxyError('x', OSError('Tunnel connection failed: 407 x')))"), "pip-proxy-login"),
     (retrying("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 x'))"), "pip-proxy-login-index"),
     (out(_PIP_OS + f"HTTPSConnectionPool(x): (Caused by SSLError('{_TLS}certificate has expired'))"), "pip-clock"),
@@ -223,10 +230,7 @@ def test_rule(error: BaseException, rule: str) -> None:
 def test_every_rule_is_tried() -> None:
     """Every rule decides over one of the errors here or of those that real programs gave."""
     tried = {rule for _, rule in CASES} | {rule for _, rule, _ in BASIC}
-    for name in ("errors.jsonl", "more_errors.jsonl"):
-        for entry in entries(name):
-            clock = entry.get("now", NOW)
-            tried.add(ErrorClassifier(now=lambda at=clock: at).classify(rebuilt(entry)).rule)
+    tried |= {verdict_on(entry).rule for entry in everything()}
     assert {rule.id for rule in RULES} - tried == set()
 
 

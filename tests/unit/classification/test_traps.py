@@ -73,6 +73,19 @@ def test_keywords_in_messages(name: str) -> None:
          "Traceback (most recent call last):\n  File \"x\", line 1\ntorch.OutOfMemoryError: Allocation on device", "memory-said"),
         # Git LFS is missing: the rest are consequences.
         ("git-lfs filter-process: line 1: git-lfs: command not found\nfatal: the remote end hung up unexpectedly", "git-lfs-missing"),
+        # A script that builds a package asks git for a version, goes on without, and fails for another reason …
+        ("  python setup.py egg_info did not run successfully.\n      error: pathspec 'csrc' did not match any file(s) known to git\n"
+         "      fatal: not a git repository\n      OSError: CUDA_HOME environment variable is not set.\n", "build-tools"),
+        # … but where pip ran git itself, that is what failed.
+        ("  git checkout -q v9 did not run successfully.\n      error: pathspec 'v9' did not match any file(s) known to git\n"
+         "      [end of output]\nerror: subprocess-exited-with-error\n", "git-no-ref"),
+        # The sentences of Windows end with a full stop; 5 is something else elsewhere.
+        ("error: failed to remove file `C:\\x.dll`: Access is denied. (os error 5)", "windows-rights"),
+        ("error: failed to read file `/x`: Input/output error (os error 5)", "disk-fails"),
+        # Lines whose ends were lost, and those of a build in a container.
+        ("Cloning into 'a'...error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly", "git-network"),
+        ("#10 18.23 Traceback (most recent call last):\n#10 18.23   File \"x\", line 1\n#10 18.23 MemoryError", "memory"),
+        ("3.026 error: externally-managed-environment", "pip-managed"),
         # The proxy is what refuses, not the server that was asked.
         ("fatal: unable to access 'https://github.com/a/b/': Failed to connect to 127.0.0.1 port 7890 after 0 ms", "git-proxy"),
         ("fatal: unable to access 'https://127.0.0.1/a/': Failed to connect to 127.0.0.1 port 443 after 0 ms", "git-network"),
@@ -261,9 +274,7 @@ def test_explain() -> None:
     signed = ErrorClassifier().explain(
         CommandError(["x"], 1, "fatal: Authentication failed for 'https://u:hunter2@h/'")
     )
-    assert signed.startswith(
-        "rule git-auth (git credential.c, ssh(1)) because of output 'fatal: Authentication failed for': "
-    )
+    assert signed.startswith("rule git-auth (git credential.c) because of output 'fatal: Authentication failed for': ")
     full = OSError(errno.ENOSPC, "No space left on device")
     assert f"because of errno {errno.ENOSPC}: " in ErrorClassifier().explain(full)
     bare = Verdict(ErrorCategory.UNKNOWN, Retry.YES, "mine", "Mine.")

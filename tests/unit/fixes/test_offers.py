@@ -22,7 +22,9 @@ def ids(failed: Failed, operation_id: str) -> list[str]:
 def test_the_fix_of_the_verdict_is_first_then_those_of_extensions_then_related_ones(failed: Failed) -> None:
     failed.suggested = [Fix("ask_the_author"), Fix("not_for_this", fits=lambda case: False)]
     data = failed.download("add_token")
-    assert ids(failed, data.operation_id) == ["add_token", "ask_the_author", "accept_license", "report_bug"]
+    assert ids(failed, data.operation_id) == [
+        "add_token", "ask_the_author", "accept_license", "update_url", "report_bug",
+    ]  # fmt: skip
     failed.sources = ["https://mirror.example/model.safetensors"]
     assert "choose_mirror" in ids(failed, data.operation_id)
 

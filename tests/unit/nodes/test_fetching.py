@@ -169,7 +169,7 @@ def test_who_is_waited_for_is_told_and_a_server_that_hangs_is_left(
     monkeypatch.setattr(operation, "progress", lambda done, total, unit, message: told.append(message))
     with pytest.raises(CommandSilentError):
         install(operation, url, destination)
-    assert "waiting for an answer from 127.0.0.1" in told
+    assert "waiting for an answer from 127.0.0.1 for 0 s" in told
     monkeypatch.undo()
     install(attempts.next(), url, destination)
     assert files(destination) == {".git", "one"}
