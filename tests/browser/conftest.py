@@ -6,11 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Playwright, expect, sync_playwright
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from sample_launcher.hub import Fault, Hub
 from tests.launcher import Launcher
@@ -113,10 +117,21 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Opens pages, each in a context of its own; none may complain by the end of the test."""
     watches: list[Watch] = []
 
-    def make(url: str, *, width: int = 1100, dark: bool = False, requests_fail: bool = False, script: str = "") -> Page:
+    def make(
+        url: str,
+        *,
+        width: int = 1100,
+        dark: bool = False,
+        requests_fail: bool = False,
+        script: str = "",
+        locale: str = "en-US",
+    ) -> Page:
         """`width` in CSS pixels; `requests_fail`: some do by design; `script` runs in the page before its own."""
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            locale=locale,
         )
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
@@ -143,6 +158,26 @@ class Place:
 
     def offer(self, name: str, faults: Sequence[Fault] = (), *, size: int = 24 << 20, rate: int | None = None) -> str:
         return self.hub.add_model(name, size, list(faults), rate)
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """Serves an app of this process on the loopback; gives its address."""
+    # Its log would say every request.
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="served")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        return
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import * as server from "./server.js";
 import {
-  agoWords, attemptSentence, attemptWords, countdownWords, explanationWords, fixWords, kindWords, plural, progressWords, sectionOf, spaced,
-  stateWords, timeWords, titleOf,
+  agoWords, attemptSentence, attemptWords, countdownWords, explanationWords, kindWords, needsAdvice, outlineOf, packagesOf, plural,
+  progressWords, sectionOf, spaced, stateWords, timeWords, titleOf, warningsOf,
 } from "./words.js";
 
 const template = document.getElementById("card");
@@ -24,7 +24,27 @@ export function setOptional(node, text) {
   setShown(node, Boolean(text));
 }
 
+/** Show a list of what `make` makes of each item, or hide it when there is none; made anew only when it differs. */
+function fillList(list, items, make) {
+  const text = JSON.stringify(items);
+  if (list.dataset.items !== text) {
+    list.dataset.items = text;
+    list.replaceChildren(...items.map((item) => {
+      const node = document.createElement("li");
+      node.append(...make(item));
+      return node;
+    }));
+  }
+  setShown(list, items.length > 0);
+}
+
+const strong = (text) => Object.assign(document.createElement("strong"), { textContent: text });
+
 export class Card {
+  #advised = null; // what the advice was asked for
+  #advice = []; // [{fix, title, text}]
+  #language = ""; // of the advice
+  #failedInside = false; // some part of it failed and says itself what to do
   #shown = null; // the state the details were loaded for
   #busy = false;
   #drawn = null; // the record the nodes show
@@ -78,11 +98,12 @@ export class Card {
     setText(this.role("state"), stateWords(op));
     setOptional(this.role("attempt"), attemptWords(op));
     if (op.state === "success" && op.attempt === 1) setShown(this.role("attempt"), false); // nothing to tell
-    setOptional(this.role("kind"), kindWords(op.kind));
+    setOptional(this.role("kind"), kindWords(op.kind) === title ? "" : kindWords(op.kind));
     // A project import is called after its project already.
     const named = op.kind === "create_project" || op.project === parent?.op.project;
     setOptional(this.role("project"), op.project && !named ? `Project ${op.project}` : "");
     setOptional(this.role("explanation"), explanationWords(op));
+    this.#updateAdvice();
     this.#updateProgress(op, title);
     this.#updateActions(op, title);
     if (before !== op.state) setText(this.role("error"), "");
@@ -99,19 +120,87 @@ export class Card {
   /** Show what the children mean for this one and how many of them are done, and fold them away once all is over. */
   updateParts(children) {
     const found = (...states) => children.find((child) => states.includes(child.op.state));
-    // The part that failed says it, and the import around it need not say it again.
-    setOptional(this.role("fix"), found("failed", "exhausted") ? "" : fixWords(this.op));
+    this.#failedInside = Boolean(found("failed", "exhausted"));
+    this.#showAdvice();
     const held = this.op.state === "in_progress" && !found("in_progress") && found("recovering", "paused");
     if (held) setOptional(this.role("message"), `Waits for ${titleOf(held.op)}.`);
     else if (this.held) setOptional(this.role("message"), progressWords(this.op)?.message ?? "");
     this.held = Boolean(held);
+    const outline = outlineOf(this.op, children.map((child) => child.op));
+    this.#updateOutline(outline);
     setShown(this.parts, children.length > 0);
     if (children.length === 0) return;
-    const done = children.filter((child) => child.op.state === "success").length;
-    setText(this.parts.querySelector("summary"), `${done} of ${plural(children.length, "part")} done`);
+    const done = outline?.done ?? children.filter((child) => child.op.state === "success").length;
+    setText(this.parts.querySelector("summary"), `${done} of ${plural(outline?.total ?? children.length, "part")} done`);
     const over = [this.op, ...children.map((child) => child.op)].every((op) => sectionOf(op.state) === "finished");
     if (over !== this.over) this.parts.open = !over;
     this.over = over;
+  }
+
+  /** Show what an import still has to do, or what is missing and what is there. */
+  #updateOutline(outline) {
+    const { missing = [], coming = [], finished = [], leftOut = [], total = 0 } = outline ?? {};
+    setShown(this.role("missing"), missing.length > 0);
+    setText(this.role("missing-title"), `${missing.length} of ${plural(total, "part")} ${missing.length === 1 ? "is" : "are"} missing:`);
+    fillList(this.$('[data-role="missing"] ul'), missing, ({ name, reason }) => [strong(name), reason ? `: ${reason}.` : ""]);
+    // The list says it part by part.
+    if (missing.length > 0) setShown(this.role("explanation"), false);
+    else setOptional(this.role("explanation"), explanationWords(this.op));
+    const attention = missing.length > 0;
+    setOptional(this.role("finished"), attention && finished.length ? `Done, and kept: ${finished.join(", ")}.` : "");
+    setOptional(this.role("left-out"), leftOut.length ? `Left out: ${leftOut.join(", ")}.` : "");
+    setOptional(this.role("coming"), coming.length ? `Still to come: ${coming.join(", ")}.` : "");
+  }
+
+  /** Ask what a person can do, once for each time that it comes to need one, or warns of something. */
+  #updateAdvice() {
+    const { op } = this;
+    const warnings = warningsOf(op);
+    const wanted = needsAdvice(op) || warnings.some(({ fix }) => fix);
+    const about = wanted ? JSON.stringify([op.state, op.attempt, op.fix, warnings.map(({ fix }) => fix)]) : null;
+    if (about !== this.#advised) {
+      this.#advised = about;
+      this.#advice = [];
+      if (wanted) this.#askAdvice(about);
+    }
+    this.#showAdvice();
+  }
+
+  async #askAdvice(about) {
+    try {
+      const { advice, language } = await server.getAdvice(this.op.operation_id);
+      if (about !== this.#advised) return;
+      this.#advice = advice;
+      this.#language = language;
+      this.#showAdvice();
+      this.#shown = null; // the details tell of it as well
+      this.#loadDetails();
+    } catch {
+      // Asked again with the next news of it.
+      if (about === this.#advised) this.#advised = null;
+    }
+  }
+
+  /** What the card does not say already. */
+  #otherAdvice() {
+    const said = new Set([this.op.fix, ...warningsOf(this.op).map(({ fix }) => fix)]);
+    return this.#advice.filter(({ fix }) => !said.has(fix)).map(({ title, text }) => `${title}: ${text}`);
+  }
+
+  #showAdvice() {
+    const { op } = this;
+    const of = (fix) => this.#advice.find((one) => one.fix === fix);
+    const fix = this.role("fix");
+    fix.lang = this.#language;
+    // The part that failed says it, and the import around it need not say it again.
+    setOptional(fix, needsAdvice(op) && !this.#failedInside ? (of(op.fix)?.text ?? "") : "");
+    const warnings = warningsOf(op).map((warning) => ({ ...warning, advice: of(warning.fix)?.text ?? "" }));
+    const list = this.role("warnings");
+    list.setAttribute("aria-label", `Good to know about ${titleOf(op)}`);
+    fillList(list, warnings, ({ message, advice }) => {
+      const hint = Object.assign(document.createElement("span"), { textContent: advice, lang: this.#language });
+      return advice ? [message, " ", hint] : [message];
+    });
   }
 
   #updateProgress(op, title) {
@@ -205,7 +294,7 @@ export class Card {
     const facts = [
       ["Error", op.error],
       ["Category", op.category && spaced(op.category)],
-      ["Suggested fix", op.fix && op.fix !== "none" && spaced(op.fix)],
+      ["Suggested fix", op.fix && op.fix !== "none" && (this.#advice.find((one) => one.fix === op.fix)?.title ?? spaced(op.fix))],
       ["Project", op.project],
       ["Started", op.created_at && timeWords(op.created_at)],
       ["Last change", op.updated_at && timeWords(op.updated_at)],
@@ -240,7 +329,12 @@ export class Card {
     if (!history.hasChildNodes()) setText(history, "Loading the attempts…");
     try {
       const { operation } = await server.getOperation(this.op.operation_id);
-      history.replaceChildren(...attemptNodes(operation.attempts ?? []), ...stepNodes(operation.steps ?? []));
+      history.replaceChildren(
+        ...attemptNodes(operation.attempts ?? []),
+        ...listNodes("Finished steps, not done again", (operation.steps ?? []).map((step) => spaced(step.name))),
+        ...listNodes("Changes to the Python environment", packagesOf(operation)),
+        ...listNodes("What else may help", this.#otherAdvice(), this.#language),
+      );
     } catch (error) {
       this.#shown = null;
       setText(history, error.message);
@@ -261,9 +355,9 @@ function attemptNodes(attempts) {
   return [heading, list];
 }
 
-function stepNodes(steps) {
-  if (steps.length === 0) return [];
-  const list = document.createElement("ul");
-  for (const step of steps) list.append(Object.assign(document.createElement("li"), { textContent: spaced(step.name) }));
-  return [Object.assign(document.createElement("h4"), { textContent: "Finished steps, not done again" }), list];
+function listNodes(title, texts, lang = "") {
+  if (texts.length === 0) return [];
+  const list = Object.assign(document.createElement("ul"), { lang });
+  for (const text of texts) list.append(Object.assign(document.createElement("li"), { textContent: text }));
+  return [Object.assign(document.createElement("h4"), { textContent: title }), list];
 }

@@ -199,6 +199,19 @@ async function fetchOne(id) {
   draw();
 }
 
+const asked = new Set(); // operations to be fetched with the next round
+let askTimer = null;
+
+// What events leave out, such as the parts of an import; once a second at most, however many events there are.
+function fetchSoon(id) {
+  asked.add(id);
+  askTimer ??= setTimeout(() => {
+    askTimer = null;
+    for (const one of asked) fetchOne(one);
+    asked.clear();
+  }, 1000);
+}
+
 /** A button of operation `id` was answered. */
 async function changed(id, answer) {
   if (answer.operation) store.take(answer.operation);
@@ -224,6 +237,7 @@ server.goLive({
     const before = store.get(data.operation_id)?.state;
     const incomplete = store.apply(name, data);
     if (incomplete) fetchOne(incomplete);
+    else if (name === "recovery_completed" || store.get(data.operation_id)?.kind === "create_project") fetchSoon(data.operation_id);
     if (store.get(data.operation_id)?.state !== before) refreshStatusSoon();
     draw();
   },

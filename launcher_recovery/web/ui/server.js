@@ -50,6 +50,9 @@ export const getStatus = async () => (await request("status")).recovery;
 
 export const getOperation = (id) => request(`operations/${encodeURIComponent(id)}`);
 
+/** What a person can do about an operation, best first: [{fix, title, text}], and in which language that is. */
+export const getAdvice = (id) => request(`operations/${encodeURIComponent(id)}/advice?${new URLSearchParams({ language: navigator.language || "en" })}`);
+
 export const getPage = (query) => request(`operations?${new URLSearchParams({ limit: 100, ...query })}`);
 
 /** Do `action` (pause, resume, retry, cancel) to an operation. */

@@ -17,6 +17,8 @@ const KINDS = {
   install_node: "Node install",
   validate_workflow: "Workflow check",
   create_project: "Project import",
+  make_environment: "Python environment",
+  install_comfyui: "ComfyUI",
   function: "Task",
 };
 
@@ -29,46 +31,9 @@ const WAITING_FOR = {
   slot: "waiting for its turn",
 };
 
-const FIXES = {
-  accept_license: "Open the page of the model, log in, accept its licence, then retry.",
-  add_token: "Log in on that site, accept the licence there if it asks for one, or put an access token into the address.",
-  check_clock: "Check that this computer's date and time are right.",
-  check_connection: "Check the internet connection of the launcher's computer.",
-  check_proxy: "Check the settings of the proxy: its address, name and password, and whether its certificate is trusted here.",
-  choose_mirror: "Look for the same thing at another place.",
-  close_other_program: "Close other programs, then retry.",
-  download_missing_model: "Download the model that the workflow names.",
-  enable_long_paths: "Switch on long paths in Windows, or move the launcher to a folder with a shorter path.",
-  fix_permissions: "Give the launcher the right to write to that folder.",
-  fix_requirements: "Ask the author of the node to mend its list of packages.",
-  fix_settings: "Check the settings.",
-  fix_workflow: "Check what the workflow or import file says.",
-  free_disk_space: "Delete something from the disk; what has arrived is kept.",
-  free_memory: "Close other programs, so that there is more memory.",
-  install_build_tools: "Install a compiler (build tools), or ask the author of the node for a version that needs none.",
-  install_dependency: "Install what is missing.",
-  install_git: "Install Git, then retry.",
-  install_git_lfs: "Install Git LFS, then retry.",
-  install_venv: "Install the part of Python that makes environments (on Debian and Ubuntu: python3-venv), then retry.",
-  install_missing_nodes: "Install the nodes that the workflow uses.",
-  mark_safe_directory: "Tell git that the folder is safe, or make it belong to the user of the launcher.",
-  pin_dependency: "Ask the author of the node which version of the package it needs.",
-  raise_limits: "Raise the limit of the system, or restart it.",
-  raise_time_limit: "Give the task more time in the settings.",
-  reconnect_disk: "Plug the disk in again, or check its cable; what has arrived is kept on it.",
-  redownload: "Ask the one who offers the file whether it has changed.",
-  remove_existing_folder: "Move away or delete what is in that folder, then retry.",
-  remove_stale_lock: "Make sure that no other git is running there, and delete its lock file.",
-  report_bug: "Tell the author of the node or program about it.",
-  restart_worker: "Restart the launcher's worker.",
-  restore_backup: "Put a backup of the database in its place.",
-  shorten_path: "Give the file or its folder a shorter name.",
-  start_service: "Start the service (Redis, the database), then retry.",
-  update_url: "Look for the new address of the file or repository, and import the project again with it.",
-  use_other_disk: "Choose a folder on another disk, one that takes large files (exFAT, NTFS, ext4 and others do).",
-  use_venv: "Give the project a Python environment of its own.",
-  wait_and_retry: "Wait a while, then retry.",
-};
+/** What a project consists of. Of nodes and models there are several, so that theirs has the name beside it. */
+const PARTS = { environment: "Python environment", comfyui: "ComfyUI", node: "Node", model: "Model", workflow: "Workflow" };
+const NAMED_PARTS = new Set(["node", "model"]);
 
 const OUTCOMES = {
   success: "worked",
@@ -166,8 +131,55 @@ export function explanationWords({ state, explanation, waiting_for: waits }) {
   return state === "in_progress" || (state === "pending" && !waits) ? `Last attempt: ${explanation}` : explanation;
 }
 
-/** What a person can do about an operation that needs one; empty when it does not or nothing is known. */
-export const fixWords = ({ state, fix }) => (sectionOf(state) === "attention" ? (FIXES[fix] ?? "") : "");
+/** Whether it waits for a person who might want to know what to do about it. */
+export const needsAdvice = ({ state, fix }) => sectionOf(state) === "attention" && Boolean(fix) && fix !== "none";
+
+const listOf = (value) => (Array.isArray(value) ? value.filter((one) => one && typeof one === "object") : []);
+
+/** Sentences that a person should know although nothing failed: [{message, fix}]. */
+export const warningsOf = (op) =>
+  listOf(op.metadata?.warnings).filter(({ message }) => message).map(({ message, fix }) => ({ message: String(message), fix: fix ?? "" }));
+
+const partName = ({ what, name }) =>
+  what in PARTS && !NAMED_PARTS.has(what) ? PARTS[what] : `${PARTS[what] ?? sentence(spaced(what))} ${name ?? ""}`.trim();
+
+const STATE_OF_PART = { success: "done", failed: "failed", exhausted: "failed" };
+
+/**
+ * The parts of an import and what became of them, or null when it tells of none:
+ * {total, done, coming, finished, leftOut: names, missing: [{name, reason}]}; `children` are the operations in it,
+ * which know sooner than the import how they are.
+ */
+export function outlineOf(op, children) {
+  const parts = listOf(op.metadata?.parts);
+  if (parts.length === 0) return null;
+  const known = new Map(children.map((child) => [child.operation_id, child]));
+  const over = sectionOf(op.state) !== "active";
+  const states = parts.map((part) => {
+    const child = known.get(part.operation_id);
+    if (!child || over || part.state === "left_out") return part.state;
+    return STATE_OF_PART[child.state] ?? "running";
+  });
+  const names = (...wanted) => parts.filter((part, i) => wanted.includes(states[i])).map(partName);
+  const missing = parts.filter((part, i) => ["failed", "blocked"].includes(states[i]));
+  return {
+    total: parts.length,
+    done: states.filter((state) => state === "done").length,
+    coming: over ? [] : names("waiting"),
+    finished: names("done"),
+    leftOut: names("left_out"),
+    missing: sectionOf(op.state) === "attention" ? missing.map((part) => ({ name: partName(part), reason: String(part.reason ?? "") })) : [],
+  };
+}
+
+/** What became of a package: "numpy 2.0.0 was added", "numpy was 1.26.4 and is 2.0.0 now". */
+export function packageWords({ name, before, after }) {
+  if (!before) return `${name} ${after} was added`;
+  return after ? `${name} was ${before} and is ${after} now` : `${name} ${before} was removed`;
+}
+
+/** The packages of an environment that an operation has changed, as sentences. */
+export const packagesOf = (op) => listOf(op.metadata?.environment_changes).map((change) => `${packageWords(change)}.`);
 
 /** Everything a card says about progress: {percent, keptPercent, amount, kept, message}, or null. */
 export function progressWords(op) {
@@ -177,6 +189,7 @@ export function progressWords(op) {
   const share = (n) => (p.total > 0 ? Math.min(100, Math.max(0, (100 * n) / p.total)) : null);
   const percent = share(p.done);
   if (p.unit !== "bytes") {
+    if (p.unit === "percent") return { percent, keptPercent: 0, amount: percent === null ? "" : `${Math.floor(percent)}%`, kept: "", message: p.message ?? "" };
     const amount = p.total ? `${p.done} of ${plural(p.total, "step")} done` : p.done ? `${plural(p.done, "step")} done` : "";
     return { percent, keptPercent: 0, amount, kept: "", message: p.message ?? "" };
   }
