@@ -84,7 +84,7 @@ class Plan:
         for model in self.models:
             path = PurePosixPath(model.path)
             is_below = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-            if not is_below or not model.path.isprintable() or re.search(r'[\\:*?"<>|]|/$', model.path):
+            if not is_below or not model.path.isprintable() or re.search(r"[\\:]|/$", model.path):
                 raise RefusedError(f"{model.path!r:.100} is no path below the folder of models, such as loras/a.pt")
         _refuse_doubles("models", [PurePosixPath(model.path).as_posix() for model in self.models])
 

@@ -221,9 +221,9 @@ def _incomplete(missing: Sequence[Part], parts: Sequence[Part]) -> ProjectIncomp
 
 
 def _cause(missing: Sequence[Part]) -> Exception | None:
-    """The first error; a part that a person cancelled does not mean that the whole is to be."""
-    errors = (part.error for part in missing)
-    return next((error for error in errors if error is not None and not isinstance(error, OperationCancelled)), None)
+    """The first error. Where a person cancelled all that is missing, it is that, by which the whole is cancelled."""
+    errors = [part.error for part in missing if part.error is not None]
+    return next((error for error in errors if not isinstance(error, OperationCancelled)), next(iter(errors), None))
 
 
 def _write(place: Path, workflow: Mapping[str, Any]) -> None:

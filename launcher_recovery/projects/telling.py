@@ -109,10 +109,10 @@ def tell_ended(data: RecoveryData, launcher: Launcher) -> None:
 
 
 def _ended(data: RecoveryData) -> str:
-    if data.state is RecoveryState.CANCELLED:
-        return "Cancelled"
     if isinstance(data.error, StoredError) and data.error.type_name == ProjectIncompleteError.__name__:
         return data.error.message
+    if data.state is RecoveryState.CANCELLED:
+        return "Cancelled"
     is_known = data.explanation is not None and data.category != ErrorCategory.UNKNOWN.value
     return f"Failed: {data.explanation if is_known else data.error}"
 

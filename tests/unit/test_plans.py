@@ -92,7 +92,7 @@ def test_comfyui_is_not_put_on_top_of_what_the_project_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "..", "../a", "a/../../b", "/a", "C:/a", "C:a", "a\\b", "a\nb", "a*b", "\0", "loras/"]
+    "path", ["", ".", "..", "../a", "a/../../b", "/a", "C:/a", "C:a", "a\\b", "a\nb", "\0", "loras/"]
 )
 def test_paths_that_are_not_below_the_models_are_refused(path: str) -> None:
     with pytest.raises(RefusedError, match="is no path below the folder of models"):

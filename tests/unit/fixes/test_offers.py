@@ -178,6 +178,7 @@ def test_advice_is_about_the_fixes_that_fit_and_says_what_a_person_does_by_hand(
     found = failed.fixes.advice(data.operation_id)
     assert [(advice.fix, advice.title) for advice in found] == [
         ("add_token", "Add an access token"), ("accept_license", "Accept the licence"),
+        ("update_url", "Give another address"),
     ]  # fmt: skip
     assert found[0].text.startswith("huggingface.co wants to know who asks. Make a token")
     assert "put it in here" not in found[0].text

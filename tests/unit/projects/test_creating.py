@@ -203,23 +203,27 @@ def test_a_model_is_looked_for_at_its_other_addresses_when_the_first_is_given_up
     assert len(creator.host.operations("download")) == 1
 
 
-def test_a_model_that_a_person_cancelled_is_missing_and_the_rest_is_done(creator: Creator) -> None:
+@pytest.mark.parametrize("other_fails", [False, True])
+def test_a_model_that_a_person_cancelled_is_missing_and_the_rest_is_done(creator: Creator, other_fails: bool) -> None:
     reached, go_on = threading.Event(), threading.Event()
 
     def wait(arguments: dict[str, Any]) -> None:
         reached.set()
         go_on.wait(20)
 
-    creator.doing["a.pt"] = wait
+    creator.doing.update({"a.pt": wait, **({"b.pt": refuse} if other_fails else {})})
     thread = creator.begin(models=[model("a.pt", mirrors=["http://127.0.0.1:9/a2.pt"]), model("b.pt")])
     assert reached.wait(20)
     creator.host.integrator.cancel(creator.part("download", "a.pt").operation_id)
     go_on.set()
     thread.join(20)
     assert "the model a.pt (it was cancelled)" in creator.told[-1]["message"]
-    assert creator.whole.state is S.FAILED
-    assert creator.stages() == {"venv": "done", "a.pt": "failed", "b.pt": "done"}
+    assert creator.stages() == {"venv": "done", "a.pt": "failed", "b.pt": "failed" if other_fails else "done"}
+    # Where nothing else is missing, a person knows of it.
+    assert creator.whole.state is (S.FAILED if other_fails else S.CANCELLED)
     assert "a2.pt" not in creator.calls
+    states = {one["message"]: one["state"] for one in creator.told if one["state"] != "raised"}
+    assert "Cancelled" not in states
 
 
 # -- a person's controls ------------------------------------------------------------------------------
