@@ -62,7 +62,13 @@ function makeCard(id) {
   const progress = element("div", "progress");
   progress.append(bar, element("span", "percent"));
   const missing = element("div", "missing");
-  missing.append(element("p", "missing-title"), document.createElement("ul"));
+  missing.append(document.createElement("ul"));
+  const recovery = document.querySelector("nav a");
+  if (recovery) {
+    const help = element("a", "help", "What you can do about it");
+    help.href = recovery.href;
+    missing.append(help);
+  }
   const parts = element("details", "parts");
   parts.append(document.createElement("summary"), document.createElement("ul"));
   const foot = element("div", "card-foot");
@@ -110,11 +116,12 @@ function makePart(part) {
 function makeMissing(part) {
   const item = document.createElement("li");
   item.append(element("strong", "part-name", partName(part)));
-  if (part.reason) item.append(`: ${part.reason}`);
+  const reason = String(part.reason ?? "");
+  if (reason) item.append(`: ${reason.charAt(0).toUpperCase()}${reason.slice(1)}${/[.!?]$/.test(reason) ? "" : "."}`);
   return item;
 }
 
-/** What a plugin tells of a project: how far it is, its parts, and what is missing. */
+/** How a project is, with what a plugin tells of it: how far it is, its parts, and what is missing. */
 function fillDetails(row, project, state) {
   const details = project.details ?? {};
   const find = (selector) => row.querySelector(selector);
@@ -130,7 +137,10 @@ function fillDetails(row, project, state) {
   const parts = listOf(details.parts);
   const missing = state === "failed" ? listOf(details.missing) : [];
   find(".missing").hidden = missing.length === 0;
-  find(".missing-title").textContent = missing.length === 1 ? "This is missing:" : "These are missing:";
+  // The list below says the rest of a long message.
+  const are = `${missing.length} of ${parts.length} parts ${missing.length === 1 ? "is" : "are"} missing:`;
+  const status = missing.length && parts.length ? `Not ready: ${are}` : project.status_message;
+  if (find(".status").textContent !== status) find(".status").textContent = status;
   fillList(find(".missing ul"), missing, makeMissing);
   find(".parts").hidden = parts.length === 0;
   const done = parts.filter((part) => part.state === "done").length;
@@ -149,7 +159,6 @@ function fillCard(row, project) {
   };
   const state = shownState(project);
   put(".name", project.name);
-  put(".status", project.status_message);
   fillDetails(row, project, state);
   put(".pill", STATES[state] ?? state);
   row.querySelector(".pill").className = `pill ${state in STATES ? state : ""}`;

@@ -151,7 +151,7 @@ def test_pause_resume_and_cancel_do_what_they_say(place: Place, open_page: OpenP
     expect(role(page, download, "state")).to_have_text("Cancelled")
     assert in_state(place.launcher, download, "cancelled")["actions"] == ["retry"]
 
-    # The import is cancelled with its part, and folded away.
+    # The import, of which nothing else is missing, is cancelled with its part, and folded away.
     whole = place.launcher.operation("create_project", "buttons")
     expect_state(page, whole, "cancelled")
     card(page, whole).locator("xpath=..").locator(".parts > summary").first.click()
@@ -208,6 +208,31 @@ def test_what_failed_needs_the_person_and_goes_on_when_retried(place: Place, ope
     assert in_state(place.launcher, whole, "success")
     assert place.launcher.settled("gone")["state"] == "ready"
     assert place.hub.stats("gone.bin")["bytes_sent"] == 24 * MIB
+
+
+def test_an_import_that_is_not_whole_says_on_the_launchers_page_what_is_missing_and_is_tried_again_there(
+    place: Place, open_page: OpenPage
+) -> None:
+    place.offer("later.bin", [Status(status=404)], size=MIB)
+    project = place.launcher.import_project("Later", wanted(place.hub, "later.bin"))
+    page = open_page(place.launcher.url)
+    shown = page.locator(f'.row[data-id="{project}"]')
+    expect(shown.locator(".pill")).to_have_text("Failed")
+    expect(shown.locator(".missing li").first).to_contain_text("Model later.bin")
+    expect(shown.locator(".missing li").first).to_contain_text("is not there any more on 127.0.0.1 (status 404)")
+    expect(shown.locator("summary")).to_have_text("1 of 3 parts done")
+    expect(shown.get_by_role("link", name="What you can do about it")).to_have_attribute(
+        "href", re.compile("/recovery/$")
+    )
+    whole = place.launcher.operation("create_project", project)
+
+    shown.get_by_role("button", name="Try Later again").click()
+    expect(shown.locator(".pill")).to_have_text("Ready")
+    expect(shown.locator(".missing")).to_be_hidden()
+    expect(shown.locator("summary")).to_have_text("3 of 3 parts done")
+    # It was gone on with, and not begun anew.
+    assert in_state(place.launcher, whole, "success")["attempt"] == 2
+    assert place.launcher.operation("make_environment", project)["attempt"] == 1
 
 
 def test_a_refusal_is_told_at_its_button_and_the_card_shows_how_things_stand(place: Place, open_page: OpenPage) -> None:
@@ -286,14 +311,16 @@ def test_html_in_names_stays_text_on_both_pages(place: Place, open_page: OpenPag
     name = '<img src=x onerror="document.title=1">'
     place.offer("html.bin", [Status(status=404)])
     import_json = wanted(place.hub, "html.bin")
-    import_json["models"][0]["path"] = f"checkpoints/{name}.bin"
+    file = f"{name}.bin"
+    import_json["models"][0]["path"] = f"checkpoints/{file}"
     project = place.launcher.import_project(name, import_json)
     download = place.launcher.operation_in("download", project, "failed")
     place.launcher.settled(project)
     for address in ("/recovery/", "/"):
         page = open_page(place.launcher.url + address)
         if address == "/recovery/":
-            expect(card(page, download).locator("h3")).to_have_text(f"{name}.bin")
+            expect(card(page, place.launcher.operation("create_project", project)).locator("h3")).to_have_text(name)
+            expect(card(page, download).locator("h3")).to_have_text(file)
             role(page, download, "details").locator("summary").click()
             expect(role(page, download, "details").locator("ol li")).to_have_count(1)
         else:

@@ -122,7 +122,7 @@ def test_an_import_shows_what_is_to_come_and_when_it_failed_what_is_missing_and_
     missing = role(page, whole, "missing")
     expect(role(page, whole, "missing-title")).to_have_text("2 of 4 parts are missing:")
     expect(missing.locator("li")).to_have_text(
-        ["Model sdxl.safetensors: It is not there any more.", "Workflow: it is put in place last."]
+        ["Model sdxl.safetensors: It is not there any more.", "Workflow: It is put in place last."]
     )
     expect(role(page, whole, "finished")).to_have_text("Done, and kept: Python environment.")
     expect(role(page, whole, "left-out")).to_have_text("Left out: Node was-suite.")
@@ -209,8 +209,8 @@ def test_the_launcher_shows_what_a_plugin_tells_of_a_project_and_tries_it_again(
             part("environment", "venv", "done"), part("model", "a.bin", "failed", reason=reason),
             part("workflow", "w", "blocked"),
         ], missing=[part("model", HTML, "failed", reason=reason)])  # fmt: skip
-        expect(project.locator(".missing li")).to_have_text([f"Model {HTML}: {reason}"])
-        expect(project.locator(".missing")).to_contain_text("This is missing:")
+        expect(project.locator(".missing li")).to_have_text([f"Model {HTML}: {reason}."])
+        expect(project.locator(".status")).to_have_text("Not ready: 1 of 3 parts is missing:")
         expect(project.locator(".progress")).to_be_hidden()
         assert page.locator("img").count() == 0
 

@@ -133,7 +133,7 @@ TEXTS: Mapping[str, str] = {
     "remove_stale_lock.by_hand": "一个中断的 git 留下了锁文件。请确认没有 git 正在那里运行，删除消息中提到的锁文件，然后重试。",
     "restore_environment.by_hand": "各个包可以恢复到之前的状态。在终端中运行：launcher-recovery restore，后面加上节点的文件夹。",
     "skip_node.by_hand": "请在不包含该节点的情况下重新导入项目。安装该节点之前，使用它的工作流无法运行。",
-    "update_url.by_hand": "请找到该文件的新地址，并用它重新导入项目。",
+    "update_url.by_hand": "请找到新地址，并用它重新导入项目。",
     "use_ca_bundle.by_hand": "如果公司会检查网络连接，就必须知道公司的证书。请把 REQUESTS_CA_BUNDLE 和 GIT_SSL_CAINFO 设为包含该证书的文件（PEM），并重新启动启动器；服务器仍然会被验证。",
     "use_proxy.by_hand": "请把 HTTPS_PROXY 设为代理的地址，例如 http://proxy:3128，并重新启动启动器。",
     # -- what plans and actions say ---------------------------------------------------------------------

@@ -158,7 +158,7 @@ TEXTS: Mapping[str, str] = {
     "remove_stale_lock.by_hand": "A git that was cut off left a lock. Make sure that no git is at work there, delete the lock file that the message names, and retry.",
     "restore_environment.by_hand": "The packages can be put back as they were before. At a terminal: launcher-recovery restore, and the folder of the node.",
     "skip_node.by_hand": "Import the project again without this node. Workflows that use it do not run until it is installed.",
-    "update_url.by_hand": "Look for the new address of the file, and import the project again with it.",
+    "update_url.by_hand": "Look for the new address, and import the project again with it.",
     "use_ca_bundle.by_hand": "Where a company looks into connections, its certificate has to be known. Set REQUESTS_CA_BUNDLE and GIT_SSL_CAINFO to the file that has it (PEM), and start the launcher again; servers are still checked.",
     "use_proxy.by_hand": "Set HTTPS_PROXY to the address of the proxy, such as http://proxy:3128, and start the launcher again.",
     # -- what plans and actions say ---------------------------------------------------------------------

@@ -142,7 +142,7 @@ export class Card {
     const { missing = [], coming = [], finished = [], leftOut = [], total = 0 } = outline ?? {};
     setShown(this.role("missing"), missing.length > 0);
     setText(this.role("missing-title"), `${missing.length} of ${plural(total, "part")} ${missing.length === 1 ? "is" : "are"} missing:`);
-    fillList(this.$('[data-role="missing"] ul'), missing, ({ name, reason }) => [strong(name), reason ? `: ${reason}.` : ""]);
+    fillList(this.$('[data-role="missing"] ul'), missing, ({ name, reason }) => [strong(name), reason ? `: ${reason}` : ""]);
     // The list says it part by part.
     if (missing.length > 0) setShown(this.role("explanation"), false);
     else setOptional(this.role("explanation"), explanationWords(this.op));

@@ -143,6 +143,11 @@ export const warningsOf = (op) =>
 const partName = ({ what, name }) =>
   what in PARTS && !NAMED_PARTS.has(what) ? PARTS[what] : `${PARTS[what] ?? sentence(spaced(what))} ${name ?? ""}`.trim();
 
+function reasonOf({ reason }) {
+  const text = sentence(String(reason ?? ""));
+  return !text || /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
 const STATE_OF_PART = { success: "done", failed: "failed", exhausted: "failed" };
 
 /**
@@ -168,7 +173,7 @@ export function outlineOf(op, children) {
     coming: over ? [] : names("waiting"),
     finished: names("done"),
     leftOut: names("left_out"),
-    missing: sectionOf(op.state) === "attention" ? missing.map((part) => ({ name: partName(part), reason: String(part.reason ?? "") })) : [],
+    missing: sectionOf(op.state) === "attention" ? missing.map((part) => ({ name: partName(part), reason: reasonOf(part) })) : [],
   };
 }
 
@@ -190,6 +195,8 @@ export function progressWords(op) {
   const percent = share(p.done);
   if (p.unit !== "bytes") {
     if (p.unit === "percent") return { percent, keptPercent: 0, amount: percent === null ? "" : `${Math.floor(percent)}%`, kept: "", message: p.message ?? "" };
+    // One step is begun or done: a bar that stands at 0 would look stuck.
+    if (p.total === 1) return { percent: null, keptPercent: 0, amount: "", kept: "", message: p.message ?? "" };
     const amount = p.total ? `${p.done} of ${plural(p.total, "step")} done` : p.done ? `${plural(p.done, "step")} done` : "";
     return { percent, keptPercent: 0, amount, kept: "", message: p.message ?? "" };
   }
