@@ -67,7 +67,9 @@ class ErrorClassifier:
         wait_s = seen.retry_after_s
         if isinstance(error, CircuitBreakerOpenError):
             wait_s = error.timeout_remaining
-        explanation = rule.explanation.format(host=seen.host or "the other side", status=went_by.status)
+        explanation = rule.explanation.format(
+            host=seen.host or "the other side", status=went_by.status, told=rule.told(went_by)
+        )
         if seen.host is None:
             explanation = explanation[:1].upper() + explanation[1:]
         until = None if category is not rule.category else _awaited(rule, seen, operation)

@@ -25,7 +25,8 @@ class Rule:
     Args:
         id: stable name, shown by `explain`.
         category, retry, fix: the verdict; `fix` is the id of a guided fix, shown when retries have run out.
-        explanation: one sentence for people; `{host}` and `{status}` are filled in.
+        explanation: one sentence for people; `{host}`, `{status}`, and `{told}`, which is what the group of that name
+            in `output` found, are filled in.
         source: where this meaning is documented.
         types: qualified names of exception classes, any of which the exception is of.
         outermost: it has to be the exception itself, and none that it was caused by.
@@ -78,6 +79,11 @@ class Rule:
     def matches(self, facts: Facts) -> bool:
         """Whether every given condition holds for `facts`."""
         return self.evidence(facts) is not None
+
+    def told(self, facts: Facts) -> str:
+        """What the group "told" of `output` found; empty where there is none."""
+        match = None if self.output is None else _search(self.output, facts.output)
+        return "" if match is None else match.groupdict().get("told") or ""
 
     def evidence(self, facts: Facts) -> tuple[str, ...] | None:
         """Which facts fulfil the conditions, in words; None when one does not hold."""

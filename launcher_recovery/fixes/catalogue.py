@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 
 from launcher_recovery.fixes import planning_access as access
@@ -15,6 +16,11 @@ from launcher_recovery.fixes.places import folder_of, ours
 _DOWNLOAD, _NODE, _IMPORT = "download", "install_node", "create_project"
 _ALL = (_DOWNLOAD, _NODE, _IMPORT)
 
+# As Python writes it, also in the output of pip.
+_REFUSED = re.compile(
+    r"(?:Permission denied|Read-only file system|Operation not permitted|Access is denied): '([^'\n]{1,1000})'"
+)
+
 
 def _redownload(case: Case) -> Plan:
     return files.redownload(case) if case.data.kind == _DOWNLOAD else space.purge_pip_cache(case)
@@ -25,7 +31,10 @@ def _has_address(case: Case) -> bool:
 
 
 def _folder(case: Case) -> Mapping[str, str]:
-    return {"folder": str(folder_of(case) or "?")}
+    """The folder that the message names, else that of the operation."""
+    found = _REFUSED.search(case.error_text)
+    named = "" if found is None else os.path.dirname(found[1].replace("\\\\", "\\"))
+    return {"folder": named if os.path.isabs(named) else str(folder_of(case) or "?")}
 
 
 def _flag(name: str, default: bool) -> Parameter:

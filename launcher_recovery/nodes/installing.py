@@ -67,7 +67,7 @@ class _Install:
         found = requirements.known() if has_to_run else None
         self._telling.begins("publish", "putting it in its place")
         publishing.set_paths_right(self._telling, self._staging, found)
-        publishing.publish(self._staging)
+        publishing.publish(self._staging, self._operation.check)
         upkeep.is_over(self._operation, self._staging)
         self._operation.metadata.pop(BEGUN, None)
         self._operation.metadata[COMMIT] = fetched.commit

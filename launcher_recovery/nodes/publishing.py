@@ -9,6 +9,7 @@ told.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from launcher_recovery.nodes.interpreter import Environment
@@ -60,22 +61,22 @@ def _relink(path: Path, old: str, new: str) -> None:
         path.symlink_to(target.replace(old, new, 1))
 
 
-def publish(staging: Staging) -> None:
+def publish(staging: Staging, check: Callable[[], object] = lambda: None) -> None:
     """Give the folder its name, once all of it is safe on the disk.
+
+    Args:
+        check: raises what is to end it; asked last before the folder gets its name, since the disk may take its time.
 
     Raises:
         OSError: the place was taken meanwhile, or the disk failed.
     """
-    staging.unmark()
     _sync(staging.folder)
+    check()
     if staging.destination.exists():
         staging.destination.rmdir()  # empty, or it fails
-    try:
-        os.replace(staging.folder, staging.destination)
-    except OSError:
-        staging.mark()
-        raise
+    os.replace(staging.folder, staging.destination)
     _sync_folder(staging.destination.parent)
+    staging.unmark()
 
 
 def _sync(folder: Path) -> None:

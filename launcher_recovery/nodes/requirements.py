@@ -13,6 +13,7 @@ from typing import Any
 from launcher_recovery.errors import CommandError, OperationInterrupted, text_of
 from launcher_recovery.nodes import conflicts, environment
 from launcher_recovery.nodes.interpreter import Environment, Interpreter
+from launcher_recovery.nodes.pip_log import PipLog
 from launcher_recovery.nodes.restoring import put_back
 from launcher_recovery.nodes.telling import Telling
 from launcher_recovery.room import amount, free_bytes
@@ -85,12 +86,13 @@ class Requirements:
         now = self._mended(before)
         speaker = Speaker(self._telling.say)
         limit = SILENT_LIMIT_S if now.pip is not None and now.pip >= (24, 1) else SILENT_DOWNLOAD_LIMIT_S
-        try:
-            words = ["-r", "requirements.txt"]
-            self._interpreter.pip(words, speaker, now.pip, limit=limit, cwd=self._folder)
-        except CommandError as error:
-            self._roll_back(before)
-            raise self._explained(error, now) from None
+        with PipLog() as log:
+            try:
+                words = [*log.words, "-r", "requirements.txt"]
+                self._interpreter.pip(words, speaker, now.pip, limit=limit, cwd=self._folder)
+            except CommandError as error:
+                self._roll_back(before)
+                raise self._explained(log.explained(error), now) from None
         for line in speaker.incompatible:
             self._telling.warn("incompatible", line)
         self.tell_changes(before, now)

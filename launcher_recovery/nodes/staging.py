@@ -44,8 +44,8 @@ class Staging:
         (self.git_folder / _MARK).write_text(self._source, encoding="utf-8")
 
     def unmark(self) -> None:
-        """Undo `mark`."""
-        (self.git_folder / _MARK).unlink(missing_ok=True)
+        """Undo `mark` in the place of the node; one that stays there harms nothing."""
+        (self.destination / ".git" / _MARK).unlink(missing_ok=True)
 
     @property
     def was_cut(self) -> bool:

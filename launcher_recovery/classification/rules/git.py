@@ -25,6 +25,7 @@ _LOCAL = "The folder of the node holds changes of its own, which the update woul
 _BEFORE = r"(.{0,900}(: |\[(Errno|WinError) \d{1,4}\] |\())?"
 _AFTER = r"(?=$|: |\)|\.|,| \(os error)"
 _DAMAGED = "The copy of the repository is damaged."
+_NO_REF = "The repository has no such branch, tag or commit."
 _RIGHTS = "The folder cannot be written to."
 # What pip ran and what failed is a build, whose script asked git for a version before and went on without.
 _BUILD = lines(
@@ -139,16 +140,18 @@ RULES: tuple[Rule, ...] = (
          output=lines(rf"{_URL_ERROR}5\d\d\b", r"error: RPC failed; HTTP 5\d\d\b", r"remote: Internal Server Error", r"(remote: )?fatal: remote error: .{0,200}(unavailable|try again)")),
     Rule("git-taken-down", C.PERMISSION, R.AFTER_FIX, "The site has blocked this repository.", "GitHub, DMCA Takedown Policy", fix="choose_mirror",
          output=lines(r"remote: (Repository unavailable due to DMCA takedown|Access to this repository has been disabled)")),
-    Rule("git-missing", C.NOT_FOUND, R.AFTER_FIX, "The repository, branch or commit does not exist.", "git remote-curl.c, builtin/clone.c",
+    Rule("git-missing", C.NOT_FOUND, R.AFTER_FIX, "There is no such repository, or it is private.", "git remote-curl.c, builtin/clone.c",
          fix="update_url", output=lines(
              r"fatal: repository '.{0,600}' (not found|does not exist)", r"(remote|ERROR): (Repository not found|The project you were looking for could not be found)",
-             r"fatal: Remote branch .{0,300} not found", r"fatal: Could not find remote branch ", r"fatal: [Cc]ouldn't find remote ref ", r"error: no such remote ref [0-9a-f]",
-             r"fatal: reference is not a tree", r"fatal: invalid reference: ",
-             rf"{_URL_ERROR}4(04|10)\b", r"(fatal|error): (remote error: )?(upload-pack: not our ref|Server does not allow request for unadvertised object)",
-             r"merge: .{1,300} - not something we can merge", r"fatal: (bad revision|bad object \w{4}|Could not parse object '|ambiguous argument|Needed a single revision|unable to parse object: )", r"fatal: .{0,600} does not appear to be a git repository",
-             r"fatal: .{0,600}/info/refs not valid: is this a git repository", r"fatal: Unable to find current revision in submodule path", r"fatal: remote did not send all necessary objects",
-             r"ERROR: (Repository|Project) .{0,200}\b(not found|does not exist)")),
-    Rule("git-no-ref", C.NOT_FOUND, R.AFTER_FIX, "The repository has no such branch, tag or commit.", "git builtin/checkout.c", fix="update_url",
+             rf"{_URL_ERROR}4(04|10)\b", r"fatal: .{0,600} does not appear to be a git repository",
+             r"fatal: .{0,600}/info/refs not valid: is this a git repository", r"ERROR: (Repository|Project) .{0,200}\b(not found|does not exist)")),
+    Rule("git-no-commit", C.NOT_FOUND, R.AFTER_FIX, _NO_REF, "git remote.c, fetch-pack.c, upload-pack.c, revision.c", fix="update_url", output=lines(
+        r"fatal: Remote branch .{0,300} not found", r"fatal: Could not find remote branch ", r"fatal: [Cc]ouldn't find remote ref ", r"error: no such remote ref [0-9a-f]",
+        r"fatal: reference is not a tree", r"fatal: invalid reference: ",
+        r"(fatal|error): (remote error: )?(upload-pack: not our ref|Server does not allow request for unadvertised object)", r"merge: .{1,300} - not something we can merge",
+        r"fatal: (bad revision|bad object \w{4}|Could not parse object '|ambiguous argument|Needed a single revision|unable to parse object: )",
+        r"fatal: Unable to find current revision in submodule path", r"fatal: remote did not send all necessary objects")),
+    Rule("git-no-ref", C.NOT_FOUND, R.AFTER_FIX, _NO_REF, "git builtin/checkout.c", fix="update_url",
          output=lines(r"error: pathspec '.{0,300}' did not match"), unless=_BUILD),
     Rule("git-host-key-changed", C.PERMISSION, R.AFTER_FIX, "The git server has another key than before: it was renewed, or somebody is in "
          "between. Use the https address of the repository, or ask who runs the server.", "ssh(1)", fix="update_url",

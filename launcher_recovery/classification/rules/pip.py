@@ -13,7 +13,8 @@ _UV = "uv crates/uv, uv-client"
 # What comes after the retries: the index had no answer, so that pip knows of no version at all (pip 20.3 leaves it out).
 _NOTHING = r"\(from versions: none\)|^[ \t]{0,24}ERROR: Could not find a version that satisfies the requirement [^()\n]{1,300}( \(from .{1,300}\))?$"
 _RETRYING = r"WARNING: Retrying \(Retry\(total=\d+.{0,200}after connection broken by ['\"]"
-_OSERROR = r"ERROR: Could not install packages due to an (OSError|EnvironmentError): "
+# The second as launcher_recovery.nodes.pip_log has it.
+_OSERROR = r"ERROR: Could not (?:install packages due to an (?:OSError|EnvironmentError): |fetch URL \S{1,600}: (?:connection error: )?)"
 _TLS = r"(SSLError\(|SSLCertVerificationError|certificate verify failed|CERTIFICATE_VERIFY_FAILED)"
 _UNTRUSTED = (
     "The identity of the package index could not be verified: something such as a company's proxy may be in between."
@@ -47,7 +48,7 @@ RULES: tuple[Rule, ...] = (
          "mends that.", _INSTALL, fix="install_dependency", output=lines(
              rf"{_OSERROR}\[(Errno 2|WinError [23])\] .{{1,80}}: '.{{1,600}}\.(dist|egg)-info[/\\]", r"error: Cannot uninstall .{0,200}RECORD file not found")),
     # -- what was asked for ----------------------------------------------------------------------------------
-    Rule("pip-hash", C.INTEGRITY, R.ONCE, "A package is another one than was asked for: its checksum differs.", _PIP,
+    Rule("pip-hash", C.INTEGRITY, R.ONCE, "What arrived of a package is not what its checksum says: it was cut off, damaged or replaced.", _PIP,
          fix="redownload", output=lines(r"ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", r".{0,80}Hash mismatch for `", r"Hash for \S{1,200} \(.{1,80}\) from archive .{1,400} not found in known hashes",
                                        r"ERROR: .{0,300}\bhash mismatch\b")),
     Rule("pip-damaged", C.INTEGRITY, R.ONCE, "A package arrived damaged.", _PIP, fix="redownload",
@@ -70,6 +71,10 @@ RULES: tuple[Rule, ...] = (
     Rule("pip-options", C.VALIDATION, R.AFTER_FIX, "An option is not one that this pip knows.", "pip _internal/cli/parser.py",
          fix="fix_settings", output=lines(r"no such option: -", r"ERROR: Can not perform a '--user' install", r"ERROR: unknown command ", r"option --?\S{1,60}: invalid ",
                                          r"ERROR: Configuration file ", r"error: unexpected argument '")),
+    # As launcher_recovery.nodes.conflicts says it.
+    Rule("pip-conflict-told", C.DEPENDENCY, R.AFTER_FIX, "Packages do not fit together: {told}.", "pip resolver documentation",
+         fix="pin_dependency", output=r"^(?P<told>\S.{0,400} asks for \S.{0,400} and \S.{0,200} asks for \S.{0,400})\.$",
+         beside=r"ResolutionImpossible|conflicting dependencies"),
     Rule("pip-conflict", C.DEPENDENCY, R.AFTER_FIX, _CONFLICT, "pip resolver documentation", fix="pin_dependency", output=lines(
         r"ERROR: ResolutionImpossible", r"ERROR: Cannot install .{1,900} because these package versions have conflict",
         r"error: resolution-too-deep")),
@@ -108,7 +113,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pip-proxy-index", C.NETWORK, R.AFTER_FIX, _NO_PROXY, "pip _vendor/urllib3", fix="check_proxy",
          output=lines(rf"{_RETRYING}ProxyError\("), beside=_NOTHING),
     Rule("pip-timeout", C.TIMEOUT, R.YES, _SLOW, "pip _vendor/urllib3", fix="check_connection", output=lines(
-        rf"{_OSERROR}.{{0,900}}(Read timed out|ConnectTimeoutError|ReadTimeoutError)", r"error: connection-timeout",
+        rf"{_OSERROR}.{{0,900}}([Tt]imed out|ConnectTimeoutError|ReadTimeoutError)", r"error: connection-timeout",
         r"((pip\._vendor\.)?(urllib3|requests)\.exceptions\.)(ReadTimeoutError|ConnectTimeoutError|ReadTimeout|ConnectTimeout): ",
         r"(.{0,60}: )?(operation timed out|Failed to download distribution due to network timeout|deadline has elapsed)\b")),
     Rule("pip-timeout-index", C.TIMEOUT, R.YES, _SLOW, "pip _vendor/urllib3", fix="check_connection",
@@ -119,16 +124,16 @@ RULES: tuple[Rule, ...] = (
          "pip _internal/index/collector.py, network/session.py", fix="fix_settings",
          output=lines(r"WARNING: The repository located at \S{1,300} is not a trusted or secure host"), beside=_NOTHING),
     Rule("pip-slow-down", C.RATE_LIMIT, R.YES, "The package index asked us to slow down.", "pip _vendor/urllib3", fix="wait_and_retry",
-         output=lines(r"ERROR: HTTP error 429 while getting ", r"ERROR: .{0,300}\b429 Client Error: ", r".{0,80}HTTP status client error \(429 ")),
+         output=lines(r"ERROR: HTTP error 429 while getting ", r"ERROR: .{0,900}\b429 Client Error: ", rf"{_OSERROR}.{{0,900}}too many 429 error responses", r".{0,80}HTTP status client error \(429 ")),
     Rule("pip-slow-down-index", C.RATE_LIMIT, R.YES, "The package index asked us to slow down.", "pip _vendor/urllib3", fix="wait_and_retry",
          output=lines(rf"{_RETRYING}ResponseError\('too many 429 error responses'\)"), beside=_NOTHING),
     Rule("pip-index-fails", C.NETWORK, R.YES, _FAILS, "pip _internal/operations/prepare.py", fix="wait_and_retry", output=lines(
-        r"ERROR: (HTTP error 5\d\d while|.{0,600}because of HTTP error 5\d\d)", r"ERROR: .{0,300}\b5\d\d Server Error: ",
+        r"ERROR: (HTTP error 5\d\d while|.{0,600}because of HTTP error 5\d\d)", r"ERROR: .{0,900}\b5\d\d Server Error: ", rf"{_OSERROR}.{{0,900}}too many 5\d\d error responses",
         r".{0,80}HTTP status server error \(5\d\d ")),
     Rule("pip-index-fails-index", C.NETWORK, R.YES, _FAILS, "pip _vendor/urllib3", fix="wait_and_retry",
          output=lines(rf"{_RETRYING}ResponseError\('too many 5\d\d error responses'\)"), beside=_NOTHING),
     Rule("pip-login", C.PERMISSION, R.AFTER_FIX, _LOGIN, "pip _internal/network/auth.py; uv", fix="add_token", output=any_of(
-        lines(r"ERROR: (HTTP error 40[13] while|.{0,600}because of HTTP error 40[13])", r"ERROR: .{0,300}\b40[13] Client Error: ",
+        lines(r"ERROR: (HTTP error 40[13] while|.{0,600}because of HTTP error 40[13])", r"ERROR: .{0,900}\b40[13] Client Error: ",
               r"User for .{1,300}: ERROR: ", r".{0,80}HTTP status client error \(40[13] "),
         r"^hint: An index .{1,600} (returned a|lack of valid authentication credentials).{0,40}\b40[13] (Forbidden|Unauthorized)")),
     Rule("pip-login-index", C.PERMISSION, R.AFTER_FIX, _LOGIN, "pip _internal/network/auth.py", fix="add_token",

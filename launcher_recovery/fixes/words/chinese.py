@@ -63,7 +63,7 @@ TEXTS: Mapping[str, str] = {
     "pin_comfyui.text": "导入时使用这个 ComfyUI 提交，而不是最新的提交。",
     "pin_comfyui.commit": "提交",
     "pin_dependency.title": "让版本一致",
-    "pin_dependency.text": "各个包要求的版本互相冲突。请向节点作者询问需要哪些版本，或跳过该节点。",
+    "pin_dependency.text": "所要求的包版本互相冲突，或无法获得。请向节点作者询问需要哪些版本，或跳过该节点。",
     "prefer_binary.title": "优先使用预编译包",
     "prefer_binary.text": "pip 会优先选择较旧但已预编译的版本，而不是需要编译的新版本；只对本任务有效。",
     "purge_pip_cache.title": "清空 pip 缓存并重新下载",

@@ -79,8 +79,8 @@ TEXTS: Mapping[str, str] = {
     "pin_comfyui.text": "The import takes this commit of ComfyUI in place of the newest one.",
     "pin_comfyui.commit": "Commit",
     "pin_dependency.title": "Make the versions agree",
-    "pin_dependency.text": "Packages ask for versions that do not go together. Ask the author of the node which ones it "
-    "needs, or leave the node out.",
+    "pin_dependency.text": "The versions of packages that are asked for do not go together, or cannot be had. Ask the "
+    "author of the node which ones it needs, or leave the node out.",
     "prefer_binary.title": "Prefer ready-made packages",
     "prefer_binary.text": "pip takes an older version that is ready-made before a newer one that has to be compiled, "
     "for this one only.",

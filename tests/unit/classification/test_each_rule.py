@@ -181,6 +181,9 @@ CASES: list[tuple[BaseException, str]] = [
      "git-taken-down"),
     (out("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."), "git-host-key-changed"),
     (out("Received disconnect from 127.0.0.1 port 22:2: Too many authentication failures"), "git-key"),
+    (out("fatal: couldn't find remote ref refs/heads/v9"), "git-no-commit"),
+    (out("ERROR: ResolutionImpossible: x\na asks for x<2 and b asks for x>=2."), "pip-conflict-told"),
+    (out("ERROR: ResolutionImpossible: x"), "pip-conflict"),
     (out("error: pathspec 'v9' did not match any file(s) known to git"), "git-no-ref"),
     # -- pip and uv
     (out(_PIP_OS + "[WinError 10013] An attempt was made to access a socket in a way forbidden"), "pip-blocked"),
