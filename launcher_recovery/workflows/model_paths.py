@@ -65,7 +65,7 @@ def read_model_paths(file: os.PathLike[str]) -> list[ModelFolder]:
     found: list[ModelFolder] = []
     for name, section in _pairs(document):
         if not _is_nothing(section):
-            if not isinstance(getattr(section, "value", None), list):
+            if section.tag != f"{_TAG}map":
                 raise ValueError(f"{name[:60]} must have names of folders and their paths below it")
             found += _folders(section, path.parent)
         if len(found) > _MOST:
