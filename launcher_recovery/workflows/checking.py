@@ -13,6 +13,7 @@ from launcher_recovery.workflows.findings import Findings
 from launcher_recovery.workflows.installed import Installed, installed_nodes
 from launcher_recovery.workflows.limits import DEFAULT_LIMITS, Limits
 from launcher_recovery.workflows.links import check_links
+from launcher_recovery.workflows.loaders import Loaders
 from launcher_recovery.workflows.matching import Matcher
 from launcher_recovery.workflows.missing import missing_nodes, node_types
 from launcher_recovery.workflows.model_paths import FILE_NAME, NODES, ModelFolder, read_model_paths
@@ -52,7 +53,8 @@ def check_workflow(
         comfyui: the folder of ComfyUI; its `models` and `custom_nodes` are looked at where those are not given.
         model_paths: files, in the form of ComfyUI's `extra_model_paths.yaml`, that name further folders of models.
         node_types_known: types that are there in any case, such as the names in ComfyUI's `/object_info`.
-        lookups: where missing nodes and models can be had; default: only what the workflow says.
+        lookups: where missing nodes and models can be had, and what loaders read that are not in the table of the
+            package; default: only what the workflow says.
         limits: how much is looked at.
         windows: whether the ComfyUI that will run it writes names with `\\`; default: as on this machine.
         check: called now and then; may raise, to end it.
@@ -80,7 +82,7 @@ def check_workflow(
             installed = replace(installed, core=installed.core | set(node_types_known))
         missing = missing_nodes(types, installed, lookups, findings)
     shelf = None if places.models is None else Shelf(places.models, limits, check, places.extra)
-    found = Matcher(shelf, lookups, findings, limits, windows=windows).match(model_uses(workflow))
+    found = Matcher(shelf, lookups, findings, limits, windows=windows).match(model_uses(workflow, Loaders(lookups)))
     if shelf is not None and shelf.skipped:
         findings.add("search_ended", count=len(shelf.skipped), limit=limits.hash_bytes)
     return Report(
