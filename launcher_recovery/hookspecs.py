@@ -14,7 +14,7 @@ from launcher_recovery.kinds import OperationKind
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
-from launcher_recovery.workflows.sources import ModelSource, NodeSource
+from launcher_recovery.workflows.sources import LoaderInput, ModelSource, NodeSource
 
 NAMESPACE = "launcher_recovery"
 
@@ -28,6 +28,12 @@ def recovery_startup(config: RecoveryConfig) -> None:
 
     In the thread that starts recovery. `config` is in force from now on; it is not changed in place.
     """
+
+
+@hookspec
+def recovery_settings_changed(config: RecoveryConfig) -> None:
+    """`config` is in force from now on, by `update_config`; called after `recovery_startup`, in the thread that changes
+    it. An extension that raises is logged, and the settings count all the same."""
 
 
 @hookspec
@@ -87,6 +93,16 @@ def recovery_model_sources(name: str, folder: str | None) -> Sequence[ModelSourc
     Called for each model that a workflow names, in the thread that checks it. `name` is the name of the file, without
     folders; `folder` the folder of models that it is wanted in, such as "loras", None when that is not known. All
     answers are used, those of the extension registered last first, without doubles.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_loader_folders(node_type: str) -> Sequence[LoaderInput]:
+    """Which folders of models the inputs of a node type read, for loaders that the package does not know.
+
+    Called once for each type of a workflow that is checked, in the thread that checks it. All answers are used; of two
+    for one input, and before the package's own table, that of the extension registered last counts.
     """
     raise NotImplementedError
 

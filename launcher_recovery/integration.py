@@ -325,6 +325,7 @@ class RecoveryIntegrator:
         before = self.config
         self.config = config if isinstance(config, RecoveryConfig) else self.config.merged(config)
         limits.put_in_force(self.config, before)
+        self.extensions.follow(self.config)
         self.guards.follow_settings()
         self.lifecycle.notify_all()
 

@@ -18,7 +18,7 @@ from launcher_recovery.kinds import OperationKind
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
-from launcher_recovery.workflows.sources import ModelSource, NodeSource
+from launcher_recovery.workflows.sources import LoaderInput, ModelSource, NodeSource
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -34,6 +34,7 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
     "recovery_sources": (True, str),
     "recovery_node_sources": (True, NodeSource),
     "recovery_model_sources": (True, ModelSource),
+    "recovery_loader_folders": (True, LoaderInput),
     "recovery_suggest_fix": (True, Fix),
     "recovery_redactions": (True, Callable),
 }
@@ -113,6 +114,12 @@ class Extensions:
         # Not one of pluggy's historic hooks: there, the first extension that raises silences the others.
         list(self._each("recovery_startup", only=plugins, config=self._config))
 
+    def follow(self, config: RecoveryConfig) -> None:
+        """Tell every extension that these settings are in force now."""
+        self._config = config
+        if self._started:
+            list(self._each("recovery_settings_changed", config=config))
+
     @property
     def names(self) -> list[str]:
         """Names of the extensions in force."""
@@ -159,6 +166,10 @@ class Extensions:
         """Where a model can be downloaded, without doubles."""
         answers = self._each("recovery_model_sources", name=name, folder=folder)
         return list(dict.fromkeys(source for answer in answers for source in answer))
+
+    def loader_inputs(self, node_type: str) -> list[LoaderInput]:
+        """Inputs of a node type that name models."""
+        return [found for answer in self._each("recovery_loader_folders", node_type=node_type) for found in answer]
 
     def suggest_fix(self, operation: RecoveryData) -> list[Fix]:
         """Further fixes for an operation, best first."""

@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="a JSON file, or a PNG image that ComfyUI made")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a JSON file, or an image that ComfyUI made")
     parser.add_argument(
         "--models", metavar="FOLDER", type=Path, action="append", help="where ComfyUI has its models; may be repeated"
     )
     parser.add_argument(
         "--nodes", metavar="FOLDER", type=Path, action="append", help="ComfyUI's custom_nodes; may be repeated"
     )
+    parser.add_argument(
+        "--comfyui", metavar="FOLDER", type=Path,
+        help="ComfyUI; its models and custom_nodes are looked at where they are not given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model-paths", metavar="FILE", type=Path, action="append",
+        help="a file in the form of extra_model_paths.yaml, beside that of ComfyUI; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--table", metavar="FILE", type=Path, action="append", default=[],
         help="a custom-node-list.json, extension-node-map.json or model-list.json of ComfyUI-Manager; may be repeated",
@@ -36,12 +44,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from launcher_recovery.workflows import apply_fixes, check_workflow
 
-    folders = [*(options.models or ()), *(options.nodes or ())]
+    folders = [*(options.models or ()), *(options.nodes or ()), *([options.comfyui] if options.comfyui else [])]
     for folder in folders:
         if not folder.is_dir():
             raise CommandLineError(f"{folder} is not there, or no folder")
     lookups = _lookups(options.table)
-    report = check_workflow(options.file, models=options.models, nodes=options.nodes, lookups=lookups)
+    report = check_workflow(
+        options.file,
+        models=options.models,
+        nodes=options.nodes,
+        comfyui=options.comfyui,
+        model_paths=options.model_paths,
+        lookups=lookups,
+    )
     fixed = None
     if options.fix is not None and report.format is not None:
         fixed = apply_fixes(report)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher_recovery.config import RecoveryConfig
-from launcher_recovery.errors import RecoveryError
+from launcher_recovery.errors import RecoveryConfigError, RecoveryError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind
 from launcher_recovery.operation import Operation
-from launcher_recovery.workflows.sources import Lookups, ModelSource, NodeSource
+from launcher_recovery.workflows.sources import Lookups, ModelSource, Nobody, NodeSource
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -95,26 +96,63 @@ def _is_ours(problem: Any, models: set[str]) -> bool:
 
 
 class TablesOfSettings:
-    """Answers from the files that the setting `workflow_tables` names."""
+    """Answers from the files that the setting `workflow_tables` names.
+
+    They are read when recovery starts, and again when the setting or one of the files has changed; where that fails,
+    what was read before is used on.
+    """
 
     def __init__(self) -> None:
-        self._tables: Lookups | None = None
+        self._paths: tuple[str, ...] = ()
+        self._seen: object = None
+        self._tables: Lookups = Nobody()
 
     @hookimpl
     def recovery_startup(self, config: RecoveryConfig) -> None:
         """Read the files, if there are any."""
-        self._tables = None
-        if config.workflow_tables:
-            from launcher_recovery.workflows.tables import Tables
+        self._use(config.workflow_tables)
 
-            self._tables = Tables(config.workflow_tables)
+    @hookimpl
+    def recovery_settings_changed(self, config: RecoveryConfig) -> None:
+        """Read them if they are others now."""
+        if config.workflow_tables != self._paths:
+            self._use(config.workflow_tables)
 
     @hookimpl
     def recovery_node_sources(self, node_type: str) -> Sequence[NodeSource]:
         """What the tables say."""
-        return () if self._tables is None else self._tables.node_sources(node_type)
+        return self._current().node_sources(node_type)
 
     @hookimpl
     def recovery_model_sources(self, name: str, folder: str | None) -> Sequence[ModelSource]:
         """What the tables say."""
-        return () if self._tables is None else self._tables.model_sources(name, folder)
+        return self._current().model_sources(name, folder)
+
+    def _use(self, paths: tuple[str, ...]) -> None:
+        self._paths, self._seen = paths, _prints(paths)
+        if not paths:
+            self._tables = Nobody()
+            return
+        from launcher_recovery.workflows.tables import Tables
+
+        self._tables = Tables(paths)
+
+    def _current(self) -> Lookups:
+        if self._paths and _prints(self._paths) != self._seen:
+            try:
+                self._use(self._paths)
+            except RecoveryConfigError as error:
+                logger.warning("what was read before is used on: %s", error)
+        return self._tables
+
+
+def _prints(paths: Sequence[str]) -> list[tuple[int, int, int] | None]:
+    """By what it is known that files have not changed."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append(None)
+    return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from launcher_recovery.workflows.problems import Change, Fix, Problem, Severity
     from launcher_recovery.workflows.reading import read_workflow
     from launcher_recovery.workflows.report import Report
-    from launcher_recovery.workflows.sources import Lookups, ModelSource, NodeSource
+    from launcher_recovery.workflows.sources import LoaderInput, Lookups, ModelSource, NodeSource
     from launcher_recovery.workflows.tables import Tables
 
 # Loaded when they are used: extensions need only the last of these modules, and most processes none.
@@ -38,7 +38,7 @@ _HOMES = {
     "problems": ("Change", "Fix", "Problem", "Severity"),
     "reading": ("read_workflow",),
     "report": ("Report",),
-    "sources": ("Lookups", "ModelSource", "NodeSource"),
+    "sources": ("LoaderInput", "Lookups", "ModelSource", "NodeSource"),
     "tables": ("Tables",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -48,6 +48,7 @@ __all__ = [
     "Fix",
     "Fixed",
     "Limits",
+    "LoaderInput",
     "Lookups",
     "MissingNode",
     "Model",

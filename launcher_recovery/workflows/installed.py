@@ -1,4 +1,7 @@
-"""Which node types are installed, read from the source of ComfyUI and of custom nodes without running any of it."""
+"""Which node types are installed, read from the source of ComfyUI and of custom nodes without running any of it.
+
+What was read of a file is kept for the next check, as long as the file does not change.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from launcher_recovery.workflows.builtin_types import BUILT_IN
 from launcher_recovery.workflows.limits import Limits
-from launcher_recovery.workflows.source_code import declared_in_page, declared_in_python
+from launcher_recovery.workflows.signatures import Signature, Signatures, signatures_of
+from launcher_recovery.workflows.source_code import Declared, declared_in_page, declared_in_python
 from launcher_recovery.workflows.sources import NodeSource
 
 _LARGEST = 4 << 20
@@ -29,12 +34,14 @@ class Package:
         types: that it surely provides.
         is_opaque: whether it may provide others, which only running it would tell.
         names: what it goes by: its repository, its id, its folder.
+        signatures: what its types give and take; None of those that cannot be known.
     """
 
     name: str
     types: set[str] = field(default_factory=set)
     is_opaque: bool = False
     names: set[str] = field(default_factory=set)
+    signatures: dict[str, Signature | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,10 +51,12 @@ class Installed:
     Args:
         packages: custom nodes.
         core: types of ComfyUI itself; empty when it could not be looked at.
+        signatures: what all of them give and take, as far as it is known.
     """
 
     packages: list[Package] = field(default_factory=list)
     core: set[str] = field(default_factory=set)
+    signatures: Signatures = field(default_factory=Signatures)
 
     def __post_init__(self) -> None:
         self._types = {*BUILT_IN, *self.core, *(kind for package in self.packages for kind in package.types)}
@@ -68,17 +77,27 @@ class Installed:
         return bool((names | ({package_key(source.id)} if source.id else set())) & self._names)
 
 
-def installed_nodes(folders: Iterable[os.PathLike[str]], limits: Limits, check: Callable[[], object]) -> Installed:
+def installed_nodes(
+    folders: Iterable[os.PathLike[str]],
+    limits: Limits,
+    check: Callable[[], object],
+    comfyui: os.PathLike[str] | str | None = None,
+) -> Installed:
     """Look at folders such as `custom_nodes`, and at the ComfyUI they are in.
 
     Args:
         check: called for each file; may raise, to end it.
+        comfyui: the folder of a ComfyUI, wherever the others are.
     """
     packages: list[Package] = []
-    core: set[str] = set()
+    core: list[Declared] = []
     left = [limits.source_files]
-    for folder in map(Path, folders):
-        core |= _core(folder.parent, left, check)
+    places = list(map(Path, folders))
+    roots = [*([] if comfyui is None else [Path(comfyui)]), *(folder.parent for folder in places)]
+    for root in dict.fromkeys(roots):
+        core += _core(root, left, check)
+    types = {name: kind for file in core for name, kind in file.classes.types.items()}
+    for folder in dict.fromkeys(places):
         for entry in _entries(folder):
             is_off = entry.name.startswith(".") or entry.name.endswith(".disabled") or entry.name in _LEFT_OUT
             if is_off or not (entry.is_dir() or entry.name.endswith(".py")):
@@ -86,13 +105,14 @@ def installed_nodes(folders: Iterable[os.PathLike[str]], limits: Limits, check: 
             package = Package(entry.name, names={package_key(entry.name.removesuffix(".py"))})
             if entry.is_dir():
                 package.names |= set(_names(Path(entry.path)))
-            for file in _sources(entry.path, left) if entry.is_dir() else [entry.path]:
-                check()
-                types, is_opaque = _declared(file)
-                package.types |= types
-                package.is_opaque |= is_opaque
+            found = _declared_below(_sources(entry.path, left) if entry.is_dir() else [entry.path], check)
+            package.types |= _types(found)
+            package.is_opaque = any(file.is_opaque for file in found)
+            package.signatures = signatures_of(found, types)
             packages.append(package)
-    return Installed(packages, core)
+    told = signatures_of((file for file in core if file.classes.is_certain), types)
+    known = {name: signature for name, signature in told.items() if signature is not None}
+    return Installed(packages, _types(core), Signatures(known, (package.signatures for package in packages)))
 
 
 def package_key(name: str) -> str:
@@ -106,16 +126,26 @@ def _last(url: str) -> str:
     return package_key(url).rpartition("/")[2]
 
 
-def _core(root: Path, left: list[int], check: Callable[[], object]) -> set[str]:
-    """Types of the ComfyUI in a folder; none when there is no ComfyUI."""
-    found, _ = _declared(str(root / "nodes.py"))
-    if "KSampler" not in found:
-        return set()
-    for folder in ("comfy_extras", "comfy_api_nodes"):
-        for file in _sources(str(root / folder), left):
-            check()
-            found |= _declared(file)[0]
+def _core(root: Path, left: list[int], check: Callable[[], object]) -> list[Declared]:
+    """What the source of the ComfyUI in a folder declares; nothing when there is no ComfyUI."""
+    first = _declared(str(root / "nodes.py"))
+    if "KSampler" not in first.types:
+        return []
+    folders = ("comfy_extras", "comfy_api_nodes", "comfy_api")
+    files = (file for folder in folders for file in _sources(str(root / folder), left))
+    return [first, *_declared_below(files, check)]
+
+
+def _declared_below(files: Iterable[str], check: Callable[[], object]) -> list[Declared]:
+    found = []
+    for file in files:
+        check()
+        found.append(_declared(file))
     return found
+
+
+def _types(files: Iterable[Declared]) -> set[str]:
+    return {node_type for file in files for node_type in file.types}
 
 
 def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
@@ -139,14 +169,25 @@ def _sources(folder: str, left: list[int], depth: int = 0) -> Iterator[str]:
             yield entry.path
 
 
-def _declared(path: str) -> tuple[set[str], bool]:
+def _declared(path: str) -> Declared:
     try:
-        if os.path.getsize(path) > _LARGEST:
-            return set(), True
-        data = Path(path).read_bytes()
+        status = os.stat(path)
     except OSError:
-        return set(), False
-    return declared_in_python(data) if path.endswith(".py") else (declared_in_page(data), False)
+        return Declared()
+    return _read(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: str, number: int, changed_at: int, size: int) -> Declared:
+    """What a file declares; asked for again only when it is another one, or was changed."""
+    if size > _LARGEST:
+        return Declared(is_opaque=True)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST)
+    except OSError:
+        return Declared()
+    return declared_in_python(data) if path.endswith(".py") else Declared(declared_in_page(data))
 
 
 def _names(folder: Path) -> Iterator[str]:

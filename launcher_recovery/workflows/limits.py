@@ -11,7 +11,7 @@ class Limits:
 
     Args:
         text_bytes: of the text; of an image, of the text in it.
-        image_bytes: of a PNG file.
+        image_bytes: of an image that are read.
         depth: levels of lists and objects within one another.
         values: of all kinds, in the whole document.
         nodes: in all graphs together.

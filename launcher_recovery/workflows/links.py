@@ -10,15 +10,20 @@ from launcher_recovery.workflows.circles import circles
 from launcher_recovery.workflows.findings import Findings
 from launcher_recovery.workflows.graph import INPUT_NODE, OUTPUT_NODE, Graph, Link, Node, Workflow
 from launcher_recovery.workflows.problems import Change, Fix, Severity, short
+from launcher_recovery.workflows.signatures import Signatures
 from launcher_recovery.workflows.slot_types import INPUTS, OUTPUTS, fits, shown
 
 Slots = Sequence[Mapping[str, Any]]
 
 
-def check_links(workflow: Workflow, findings: Findings) -> None:
-    """Check the links of all graphs."""
+def check_links(workflow: Workflow, findings: Findings, signatures: Signatures) -> None:
+    """Check the links of all graphs.
+
+    Args:
+        signatures: what nodes give and take, for the format that does not say so.
+    """
     for graph in workflow.graphs:
-        check = _UiLinks(graph, findings) if workflow.format == "ui" else _ApiLinks(graph, findings)
+        check = _UiLinks(graph, findings) if workflow.format == "ui" else _ApiLinks(graph, findings, signatures)
         for link in graph.links:
             check.check(link)
         if isinstance(check, _UiLinks):
@@ -175,9 +180,10 @@ class _UiLinks:
 
 
 class _ApiLinks:
-    """Links of the format that runs, where types are known of the commonest nodes only."""
+    """Links of the format that runs, where types are known from the source of nodes only."""
 
-    def __init__(self, graph: Graph, findings: Findings) -> None:
+    def __init__(self, graph: Graph, findings: Findings, signatures: Signatures) -> None:
+        self._signatures = signatures
         self._nodes = graph.by_key
         self._findings = findings
 
@@ -191,20 +197,23 @@ class _ApiLinks:
                 origin=short(link.origin, 30),
             )  # fmt: skip
             return
-        outputs = OUTPUTS.get(origin.type)
+        signature = self._signatures.of(origin.type)
+        outputs = signature.outputs
         if outputs is None:
             return
         if not 0 <= link.origin_slot < len(outputs):
+            code = "link_slot_installed" if signature.is_installed else "link_slot"
             self._findings.add(
-                "link_slot", node=target, pointer=link.pointer, link=link.id, side="output", slot=link.origin_slot,
+                code, node=target, pointer=link.pointer, link=link.id, side="output", slot=link.origin_slot,
                 node_name=origin.name, count=len(outputs),
             )  # fmt: skip
             return
-        wanted, given = INPUTS.get(target.type, {}).get(str(link.type)), outputs[link.origin_slot]
+        wanted, given = self._signatures.of(target.type).inputs.get(str(link.type)), outputs[link.origin_slot]
         if wanted is not None and not fits(given, wanted):
             self._findings.add(
-                "link_type_mismatch", node=target, pointer=link.pointer, input_name=name, wanted=wanted, given=given
-            )
+                "link_type_mismatch", node=target, pointer=link.pointer, input_name=name, wanted=shown(wanted),
+                given=shown(given),
+            )  # fmt: skip
 
 
 def _at(graph: Graph, link: Link) -> Any:

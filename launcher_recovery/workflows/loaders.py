@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from launcher_recovery.workflows.sources import LoaderInput, Lookups
+
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx", ".pkl", ".engine", ".patch")
 """How names of model files end."""
 
@@ -124,29 +126,50 @@ DOWNLOAD_THEMSELVES = re.compile(
 """Node types that fetch the models they name when they run."""
 
 
-def folder_of_input(node_type: str, name: str | None, widget: int | None) -> tuple[str | None, bool]:
-    """The folder that an input reads, and whether that is certain; None: not known.
+class Loaders:
+    """What the inputs of nodes read: as the table says, and before that those who are asked.
 
     Args:
-        node_type: of the node.
-        name: of the input, if it is known.
-        widget: its number among the widgets, if it is one of them.
+        lookups: those.
     """
-    known = LOADERS.get(node_type, {})
-    if name is not None and name in known:
-        return known[name].folder, True
-    for found in known.values():
-        if found.widget == widget:
-            return found.folder, True
-    for pattern, folder in _BY_INPUT if name is not None else ():
-        if pattern.search(name or ""):
-            return folder, False
-    return next(iter(known.values())).folder if known else None, False
 
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self._known: dict[str, Mapping[str, LoaderInput]] = {}
 
-def input_of_widget(node_type: str, widget: int) -> str | None:
-    """The name of the input that a widget of a known loader is."""
-    return next((name for name, found in LOADERS.get(node_type, {}).items() if found.widget == widget), None)
+    def of(self, node_type: str) -> Mapping[str, LoaderInput]:
+        """The inputs of a node type that name models, by their names."""
+        if node_type not in self._known:
+            given = {found.name: found for found in reversed(self._lookups.loader_inputs(node_type)) if found.folder}
+            taken = {found.widget for found in given.values()} - {None}
+            for name, known in LOADERS.get(node_type, {}).items():
+                if known.widget not in taken:
+                    given.setdefault(name, LoaderInput(name, known.folder, known.widget))
+            self._known[node_type] = given
+        return self._known[node_type]
+
+    def folder_of(self, node_type: str, name: str | None, widget: int | None) -> tuple[str | None, bool]:
+        """The folder that an input reads, and whether that is certain; None: not known.
+
+        Args:
+            node_type: of the node.
+            name: of the input, if it is known.
+            widget: its number among the widgets, if it is one of them.
+        """
+        known = self.of(node_type)
+        if name is not None and name in known:
+            return known[name].folder, True
+        for found in known.values() if widget is not None else ():
+            if found.widget == widget:
+                return found.folder, True
+        for pattern, folder in _BY_INPUT if name is not None else ():
+            if pattern.search(name or ""):
+                return folder, False
+        return next(iter(known.values())).folder if known else None, False
+
+    def name_of_widget(self, node_type: str, widget: int) -> str | None:
+        """The name of the input that a widget of a known loader is."""
+        return next((name for name, found in self.of(node_type).items() if found.widget == widget), None)
 
 
 def main_folder(folder: str) -> str:

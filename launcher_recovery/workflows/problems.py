@@ -39,9 +39,13 @@ KINDS: Mapping[str, Kind] = {
         _E, "fix_workflow", "It is not text in UTF-8: line {line}, column {column} has the byte {byte}."
     ),
     "bad_json": Kind(_E, "fix_workflow", "It is not valid JSON: line {line}, column {column}: {reason}."),
-    "other_file": Kind(_E, "fix_workflow", "It is {what}, not a workflow: use the JSON file, or the PNG image."),
+    "other_file": Kind(
+        _E,
+        "fix_workflow",
+        "It is {what}, not a workflow: use the JSON file, or an image that ComfyUI saved (PNG, WebP).",
+    ),
     "web_page": Kind(_E, "fix_workflow", "It is a web page, not a workflow: use the address of the file itself."),
-    "bad_image": Kind(_E, "fix_workflow", "The PNG image is damaged: {reason}."),
+    "bad_image": Kind(_E, "fix_workflow", "The image is damaged: {reason}."),
     "no_workflow_in_image": Kind(_E, "fix_workflow", "The image has no ComfyUI workflow in it."),
     "too_large": Kind(_E, "fix_workflow", "It is too large to be a workflow: it has more than {limit} {what}."),
     "too_deep": Kind(_E, "fix_workflow", "It is nested too deeply to be a workflow: more than {limit} levels."),
@@ -74,6 +78,12 @@ KINDS: Mapping[str, Kind] = {
     "link_slot": Kind(
         _E, "fix_workflow", "The link {link} is fastened to {side} {slot} of {node_name}, which has {count}."
     ),
+    "link_slot_installed": Kind(
+        _E,
+        "update_comfyui",
+        "The link {link} is fastened to output {slot} of {node_name}, but as it is installed that has {count}: "
+        "the workflow was made with another version.",
+    ),
     "link_slot_moved": Kind(
         _W, "fix_workflow", "The link {link} gives {slot} as its input, but it is at {input_name}."
     ),
@@ -98,6 +108,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "model_elsewhere": Kind(
         _E, "use_found_model", "The model {model} is not where the node looks for it ({place}), but in {found}."
+    ),
+    "model_paths_unreadable": Kind(
+        _W, "fix_settings", "{file} cannot be read: {reason}. Models in the folders that it names are not found."
     ),
     "search_ended": Kind(
         _N,

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
-from launcher_recovery.workflows import png
+from launcher_recovery.workflows import exif, png
 from launcher_recovery.workflows.errors import refusal
 from launcher_recovery.workflows.limits import DEFAULT_LIMITS, Limits
 from launcher_recovery.workflows.problems import Change, Fix, Pointer, Problem, problem, short
+from launcher_recovery.workflows.streams import ImageStream
 
 Source = Union["os.PathLike[str]", str, bytes, Mapping[str, Any]]
-"""A file, JSON text, the bytes of a JSON or PNG file, or what JSON text was read as."""
+"""A file, JSON text, the bytes of a JSON file or an image, or what JSON text was read as."""
 
 _STRING = re.compile(r'"[^"]*"')
 _BRACKETS = re.compile(r"[\[\]{}]{1,1000}")
-
+_JPEG = b"\xff\xd8\xff"
 
 _OTHER_FILES = {
-    b"\xff\xd8\xff": "a JPEG image",
-    b"RIFF": "a WebP image or a sound",
+    b"RIFF": "a sound or a film",
     b"GIF8": "a GIF image",
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "a compressed file",
@@ -103,9 +103,10 @@ def _text_of(source: os.PathLike[str] | bytes, limits: Limits) -> str:
 
 
 def _decoded(file: BinaryIO, limits: Limits) -> str:
-    start = file.read(len(png.SIGNATURE))
-    if start == png.SIGNATURE:
-        return png.embedded_text(file, limits)
+    start = file.read(12)
+    image = _text_in_image(start, file, limits)
+    if image is not None:
+        return image
     for magic, what in _OTHER_FILES.items():
         if start.startswith(magic):
             raise refusal("other_file", what=what)
@@ -120,6 +121,17 @@ def _decoded(file: BinaryIO, limits: Limits) -> str:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
         raise refusal("bad_encoding", line=line, column=column, byte=f"0x{data[error.start]:02x}") from None
+
+
+def _text_in_image(start: bytes, file: BinaryIO, limits: Limits) -> str | None:
+    """The text of the workflow in an image of which the first 12 bytes have been read; None: it is no image."""
+    for magic in (png.SIGNATURE, _JPEG):
+        if start.startswith(magic):
+            stream = ImageStream(start[len(magic) :], file, limits)
+            return png.text_in_png(stream, limits) if magic == png.SIGNATURE else exif.text_in_jpeg(stream)
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return exif.text_in_webp(ImageStream(b"", file, limits), int.from_bytes(start[4:8], "little") - 4)
+    return None
 
 
 def _parsed(text: str, limits: Limits) -> tuple[Any, dict[int, list[str]]]:

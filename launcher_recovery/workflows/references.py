@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher_recovery.workflows.api_format import inputs_of, is_link
 from launcher_recovery.workflows.graph import NOTES, Graph, Link, Node, Workflow
-from launcher_recovery.workflows.loaders import folder_of_input, input_of_widget, is_model, main_folder
+from launcher_recovery.workflows.loaders import Loaders, is_model, main_folder
 from launcher_recovery.workflows.names import base, key, tidy
 from launcher_recovery.workflows.problems import Pointer
 from launcher_recovery.workflows.promotion import Promotions
@@ -46,8 +46,12 @@ class ModelUse:
     in_prompt: bool = False
 
 
-def model_uses(workflow: Workflow) -> Iterator[ModelUse]:
-    """Every model that is named anywhere, in the order of the document."""
+def model_uses(workflow: Workflow, loaders: Loaders) -> Iterator[ModelUse]:
+    """Every model that is named anywhere, in the order of the document.
+
+    Args:
+        loaders: which folders the inputs of nodes read.
+    """
     known: dict[str, tuple[ModelSource, ...]] = {}
     for models in (workflow.graphs[0].raw.get("models"), *(node.properties.get("models") for node in workflow.nodes)):
         for name, sources in _listed(models).items():
@@ -58,7 +62,7 @@ def model_uses(workflow: Workflow) -> Iterator[ModelUse]:
         # What a node of a group says is replaced by what the group node says.
         if graph in groups and promotions.has_values(graph):
             continue
-        hints = _Hints(workflow, graph, promotions)
+        hints = _Hints(workflow, graph, promotions, loaders)
         for node in graph.nodes:
             if node.type not in NOTES:
                 yield from _NodeUses(node, hints, known).all()
@@ -67,7 +71,8 @@ def model_uses(workflow: Workflow) -> Iterator[ModelUse]:
 class _Hints:
     """What the widgets of the nodes of one graph are for, also of those that stand for others, or feed them."""
 
-    def __init__(self, workflow: Workflow, graph: Graph, promotions: Promotions) -> None:
+    def __init__(self, workflow: Workflow, graph: Graph, promotions: Promotions, loaders: Loaders) -> None:
+        self._loaders = loaders
         self._workflow = workflow
         self._graph = graph
         self._promotions = promotions
@@ -86,7 +91,7 @@ class _Hints:
         """The name of the input that a widget is, as far as it can be known."""
         inner = self._workflow.graph_of(node)
         if inner is None:
-            return input_of_widget(node.type, widget)
+            return self._loaders.name_of_widget(node.type, widget)
         promoted = self._promotions.widget(node, inner, widget)
         return promoted.name if promoted is not None else None
 
@@ -96,7 +101,7 @@ class _Hints:
         if inner is not None:
             promoted = self._promotions.widget(node, inner, widget) if widget is not None else None
             if promoted is not None:
-                folder, is_certain = folder_of_input(promoted.node_type, promoted.input, None)
+                folder, is_certain = self._loaders.folder_of(promoted.node_type, promoted.input, None)
                 return folder, is_certain and self._promotions.is_whole(node, inner)
             return self._only_folder(inner), False
         if node.type == "PrimitiveNode":
@@ -105,13 +110,13 @@ class _Hints:
             slots = target.slots("inputs") if target is not None else []
             if link is None or target is None or not 0 <= link.target_slot < len(slots):
                 return None, False
-            return folder_of_input(target.type, _text(slots[link.target_slot].get("name")), None)
-        return folder_of_input(node.type, name, widget)
+            return self._loaders.folder_of(target.type, _text(slots[link.target_slot].get("name")), None)
+        return self._loaders.folder_of(node.type, name, widget)
 
     def _only_folder(self, inner: Graph) -> str | None:
         """The folder that the nodes inside read, if it is one."""
         if inner not in self._inside:
-            folders = {folder_of_input(other.type, None, 0)[0] for other in inner.nodes} - {None}
+            folders = {self._loaders.folder_of(other.type, None, 0)[0] for other in inner.nodes} - {None}
             self._inside[inner] = folders.pop() if len(folders) == 1 else None
         return self._inside[inner]
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from launcher_recovery.workflows.limits import Limits
 from launcher_recovery.workflows.loaders import ALIASES, SUFFIXES, main_folder
+from launcher_recovery.workflows.model_paths import ModelFolder
 from launcher_recovery.workflows.names import base, key
 from launcher_recovery.workflows.sources import ModelSource
 
 _DEEPEST = 20
+_MOST_TIMES = 8  # that one folder is looked at: links to it from several places are usual, but not without end
 _BLOCK = 1 << 20
 _SUFFIXES = (*SUFFIXES, ".yaml", ".yml", ".json")
 
@@ -52,9 +53,16 @@ class Shelf:
     Args:
         roots: folders of models, as ComfyUI's `models`; the first one with a file wins.
         check: called between blocks that are read; may raise, to end it.
+        extra: further folders; those that are the default go before the roots, the others after them.
     """
 
-    def __init__(self, roots: Sequence[os.PathLike[str]], limits: Limits, check: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        roots: Sequence[os.PathLike[str]],
+        limits: Limits,
+        check: Callable[[], object],
+        extra: Sequence[ModelFolder] = (),
+    ) -> None:
         self._limits = limits
         self._check = check
         self._left = limits.hash_bytes
@@ -63,13 +71,23 @@ class Shelf:
         self.files: list[ModelFile] = []
         self._by_base: dict[str, list[ModelFile]] = defaultdict(list)
         self._by_place: dict[str, list[ModelFile]] = defaultdict(list)
-        for root in roots:
-            for file in _files(Path(root), limits, check):
+        known: set[ModelFile] = set()
+        for root, place in (
+            *((one.path, one.folder) for one in extra if one.is_default),
+            *((os.fspath(root), "") for root in roots),
+            *((one.path, one.folder) for one in extra if not one.is_default),
+        ):
+            for file in _files(root, place, limits, check):
                 if len(self.files) >= limits.models:
                     break
-                self.files.append(file)
-                self._by_base[key(base(file.place))].append(file)
-                self._by_place[key(file.place)].append(file)
+                if file not in known:  # folders are often listed that are there anyway
+                    known.add(file)
+                    self._add(file)
+
+    def _add(self, file: ModelFile) -> None:
+        self.files.append(file)
+        self._by_base[key(base(file.place))].append(file)
+        self._by_place[key(file.place)].append(file)
 
     def at(self, folder: str, name: str) -> list[ModelFile]:
         """Files of that tidy name in a folder, in any case; those of exactly that name first."""
@@ -141,30 +159,35 @@ class Shelf:
         return digest.hexdigest()
 
 
-def _files(root: Path, limits: Limits, check: Callable[[], object]) -> Iterator[ModelFile]:
-    """Files below a folder; links are followed, as ComfyUI does, but no folder is entered twice."""
-    seen: set[tuple[int, int]] = set()
-    waiting: list[tuple[str, str, int]] = [(os.fspath(root), "", 0)]
+def _files(root: str, place: str, limits: Limits, check: Callable[[], object]) -> Iterator[ModelFile]:
+    """Files below a folder; links are followed, as ComfyUI does, but not into what they are in.
+
+    Args:
+        place: of the folder itself.
+    """
+    times: Counter[tuple[int, int]] = Counter()
+    waiting: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(os.path.abspath(root), place, ())]
     left = limits.models * 5  # of everything, should it be no folder of models
     while waiting and left > 0:
-        folder, place, depth = waiting.pop()
+        folder, place, above = waiting.pop()
         check()
         try:
             status = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             continue
-        if (status.st_dev, status.st_ino) in seen:
+        own = (status.st_dev, status.st_ino)
+        if own in above or times[own] >= _MOST_TIMES:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        times[own] += 1
         left -= len(entries)
         inner = []
         for entry in entries:
             where = f"{place}/{entry.name}" if place else entry.name
             try:
                 if entry.is_dir():
-                    if depth < _DEEPEST and entry.name != ".git":
-                        inner.append((entry.path, where, depth + 1))
+                    if len(above) < _DEEPEST and entry.name != ".git":
+                        inner.append((entry.path, where, (*above, own)))
                 elif entry.is_file() and entry.name.lower().endswith(_SUFFIXES):
                     yield ModelFile(entry.path, where)
             except OSError:

@@ -1,4 +1,4 @@
-"""Which outputs fit which inputs, by the types that nodes give them."""
+"""Which outputs fit which inputs, and what the commonest nodes give and take."""
 
 from __future__ import annotations
 

@@ -6,34 +6,59 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from launcher_recovery.workflows.node_classes import Classes
 
 # Declared in Python as keys of NODE_CLASS_MAPPINGS (and of that of the names that are shown), or as `node_id`.
 _MAPPING = re.compile(r"(NODE|CLASS).*MAPPINGS?", re.IGNORECASE)
 _THE_MAPPING = "NODE_CLASS_MAPPINGS"
+_WORDS = (b"MAPPING", b"node_id", b"RETURN_TYPES", b"comfytype")
 # Declared in the page: LiteGraph.registerNodeType("name", ...).
 _REGISTERED = re.compile(rb"registerNodeType\(\s*[\"'`]([^\"'`\n]{1,200})[\"'`]")
 
 
-def declared_in_python(source: bytes) -> tuple[set[str], bool]:
-    """The node types, and whether there may be others that only running it would tell."""
-    if b"MAPPING" not in source and b"node_id" not in source:
-        return set(), False
+@dataclass
+class Declared:
+    """What a source file declares.
+
+    Args:
+        types: node types.
+        is_opaque: whether there may be others that only running it would tell.
+        class_of: names of the classes of node types; None: not known.
+        classes: what classes in it say of inputs and outputs.
+    """
+
+    types: set[str] = field(default_factory=set)
+    is_opaque: bool = False
+    class_of: dict[str, str | None] = field(default_factory=dict)
+    classes: Classes = field(default_factory=Classes)
+
+
+def declared_in_python(source: bytes) -> Declared:
+    """What a file of Python declares."""
+    if not any(word in source for word in _WORDS):
+        return Declared()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in the source of others
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(), True
-    found: set[str] = set()
-    is_opaque = False
+        return Declared(is_opaque=b"MAPPING" in source or b"node_id" in source)
+    found = Declared()
     for part in ast.walk(tree):
+        found.classes.see(part)
         if isinstance(part, ast.Call):
-            found.update(_ids(part))
+            found.types.update(_ids(part))
         for name, value in _assigned(part):
             keys, is_whole = _keys(value)
-            found.update(keys)
-            is_opaque |= not is_whole and name == _THE_MAPPING
-    return found, is_opaque
+            found.types.update(keys)
+            found.is_opaque |= not is_whole and name == _THE_MAPPING
+            if name == _THE_MAPPING:
+                for node_type, class_name in _classes(value):
+                    known = found.class_of.setdefault(node_type, class_name)
+                    found.class_of[node_type] = class_name if known == class_name else None
+    return found
 
 
 def declared_in_page(source: bytes) -> set[str]:
@@ -83,6 +108,18 @@ def _keys(value: ast.expr) -> tuple[set[str], bool]:
         left, right = _keys(value.left), _keys(value.right)
         return left[0] | right[0], left[1] and right[1]
     return set(), _is_mapping(value)
+
+
+def _classes(value: ast.expr) -> Iterator[tuple[str, str | None]]:
+    """The names of the classes in a mapping that is written out."""
+    if isinstance(value, ast.BinOp):
+        yield from _classes(value.left)
+        yield from _classes(value.right)
+    elif isinstance(value, ast.Dict):
+        for key, inner in zip(value.keys, value.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                name = inner.id if isinstance(inner, ast.Name) else None
+                yield key.value, inner.attr if isinstance(inner, ast.Attribute) else name
 
 
 def _ids(call: ast.Call) -> Iterator[str]:

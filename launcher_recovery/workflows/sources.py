@@ -44,8 +44,23 @@ class ModelSource:
     size: int | None = None
 
 
+@dataclass(frozen=True)
+class LoaderInput:
+    """An input of a node that names a model.
+
+    Args:
+        name: of the input, such as "lora_name".
+        folder: the folder of models that it reads, such as "loras".
+        widget: its number among the widgets of the node, from 0; None: workflows that do not name it are guessed at.
+    """
+
+    name: str
+    folder: str
+    widget: int | None = None
+
+
 class Lookups(Protocol):
-    """Who is asked for sources."""
+    """Who is asked for sources, and for what loaders read."""
 
     def node_sources(self, node_type: str) -> Sequence[NodeSource]:
         """Repositories that provide a node type, best first."""
@@ -53,6 +68,10 @@ class Lookups(Protocol):
 
     def model_sources(self, name: str, folder: str | None) -> Sequence[ModelSource]:
         """Files of that name, best first; `folder` is where it is wanted, if that is known."""
+        ...
+
+    def loader_inputs(self, node_type: str) -> Sequence[LoaderInput]:
+        """Inputs of a node type that name models, beside those that are known anyway."""
         ...
 
 
@@ -64,5 +83,9 @@ class Nobody:
         return ()
 
     def model_sources(self, name: str, folder: str | None) -> Sequence[ModelSource]:
+        """None."""
+        return ()
+
+    def loader_inputs(self, node_type: str) -> Sequence[LoaderInput]:
         """None."""
         return ()

@@ -17,7 +17,7 @@ from typing import Any
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.workflows.loaders import main_folder
 from launcher_recovery.workflows.names import base, key, tidy
-from launcher_recovery.workflows.sources import ModelSource, NodeSource
+from launcher_recovery.workflows.sources import LoaderInput, ModelSource, NodeSource
 
 _LARGEST = 64 << 20
 _WEB = ("https://", "http://")
@@ -67,6 +67,10 @@ class Tables:
         found = self._models.get(key(base(tidy(name))), [])
         fitting = [source for source in found if None in (folder, source.folder) or _same(source.folder, folder)]
         return sorted(fitting, key=lambda source: source.folder is None)
+
+    def loader_inputs(self, node_type: str) -> Sequence[LoaderInput]:
+        """None: such tables do not tell."""
+        return ()
 
     # -- reading --------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from launcher_recovery.plans import Model, Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.strategies import FixedDelayStrategy
-from launcher_recovery.workflows import ModelSource, NodeSource
+from launcher_recovery.workflows import LoaderInput, ModelSource, NodeSource
 
 DATA = RecoveryData("id", "launcher_download")
 URL = "http://h/m.pt"
@@ -189,6 +189,14 @@ class Good:
         yield ModelSource(name, "https://h/m", folder)
 
     @hookimpl
+    def recovery_loader_folders(self, node_type: str) -> tuple[LoaderInput, ...]:
+        return (LoaderInput("name", f"folder of {node_type}"),)
+
+    @hookimpl
+    def recovery_settings_changed(self, config: RecoveryConfig) -> None:
+        self.told.append(("settings", config))
+
+    @hookimpl
     def recovery_redactions(self) -> list[Callable[[str], str]]:
         return [lambda text: text.replace("moose", "***")]
 
@@ -217,6 +225,7 @@ def test_the_good_extension_of_these_tests_has_every_hook() -> None:
 
 
 ERROR = OSError("something")
+CHANGED = RecoveryConfig(max_retries=9)
 FIX = Fix("call_the_author")
 PLAN = Plan(models=(Model("https://h/a", "a.pt"),))
 
@@ -235,7 +244,9 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         assert URL + ".good" in extensions.sources(URL, DATA)
         assert extensions.node_sources("Type") == [NodeSource("https://h/Type")]
         assert extensions.model_sources("a.pt", "loras") == [ModelSource("a.pt", "https://h/m", "loras")]
+        assert extensions.loader_inputs("Type") == [LoaderInput("name", "folder of Type")]
         assert extensions.suggest_fix(DATA) == [FIX]
+        extensions.follow(CHANGED)
         redactor = Redactor()
         redactor.rules.extend(extensions.redactions())
         assert redactor.text("a moose") == "a ***"
@@ -243,7 +254,9 @@ def use_everything(extensions: Extensions, good: Good) -> None:
             extensions.observe(event, DATA, ERROR)
     started = [entry for entry in good.told if entry[0] == "startup"]
     assert len(started) == 2
+    assert started[1] == ("startup", CHANGED)  # begun again, with what is in force by then
     assert [entry for entry in good.told if entry not in started] == [
+        ("settings", CHANGED),
         ("attempt_started", DATA),
         ("attempt_finished", DATA, ERROR),
         ("settled", DATA, ERROR),
@@ -291,6 +304,7 @@ def test_one_that_raises_harms_nothing_and_is_reported_once_whatever_the_order(k
         ("recovery_sources", [None], "it returned [None], but a list of str is needed"),
         ("recovery_node_sources", ["https://h"], "it returned ['https://h'], but a list of NodeSource is needed"),
         ("recovery_model_sources", "https://h", "it returned 'https://h', but a list of ModelSource is needed"),
+        ("recovery_loader_folders", ["loras"], "it returned ['loras'], but a list of LoaderInput is needed"),
         ("recovery_suggest_fix", ["moose"], "it returned ['moose'], but a list of Fix is needed"),
         ("recovery_redactions", ["moose"], "it returned ['moose'], but a list of Callable is needed"),
     ],

@@ -12,8 +12,9 @@ import pytest
 
 from launcher_recovery import OperationCancelled
 from launcher_recovery.defaults import workflow as extension
+from launcher_recovery.hookspecs import hookimpl as hookimpl_of_extensions
 from launcher_recovery.operation import Operation
-from launcher_recovery.workflows import NodeSource
+from launcher_recovery.workflows import LoaderInput, NodeSource
 from launcher_recovery.workflows.sources import Nobody
 from sample_launcher import workflows
 from sample_launcher.hookspecs import hookimpl
@@ -108,6 +109,78 @@ def test_extensions_and_tables_say_where_things_are(make: Callable[..., Host], t
         "https://github.com/a/pack",
         "https://h/a",
     ]
+
+
+def told_sources(host: Host, node_type: str = "Unknown") -> list[str]:
+    return [source.url for source in host.integrator.extensions.node_sources(node_type)]
+
+
+def test_tables_of_new_settings_count_at_once_and_changed_files_are_read_anew(
+    make: Callable[..., Host], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text(json.dumps({"https://h/1": [["Unknown"], {}]}))
+    two.write_text(json.dumps({"https://h/22": [["Unknown"], {}]}))
+    host = make()
+    assert told_sources(host) == []
+    for paths, urls in (([one], ["https://h/1"]), ([one, two], ["https://h/1", "https://h/22"]), ([], [])):
+        host.integrator.update_config({"workflow_tables": tuple(map(str, paths))})
+        assert told_sources(host) == urls
+    host.integrator.update_config({"workflow_tables": (str(one),)})
+    one.write_text(json.dumps({"https://h/333": [["Unknown"], {}]}))
+    assert told_sources(host) == ["https://h/333"]
+    one.write_text("{half")
+    assert told_sources(host) == told_sources(host) == ["https://h/333"]
+    (message,) = [text for text in caplog.messages if "is used on" in text]
+    assert "one.json cannot be read as a table" in message
+    one.write_text(json.dumps({"https://h/1": [["Unknown"], {}]}))
+    assert told_sources(host) == ["https://h/1"]
+    one.unlink()
+    assert told_sources(host) == ["https://h/1"]
+    host.integrator.update_config({"max_retries": 5})
+    assert told_sources(host) == ["https://h/1"]
+
+
+def test_settings_that_name_no_table_are_reported_and_in_force(make: Callable[..., Host], tmp_path: Path) -> None:
+    host = make()
+    host.integrator.update_config({"workflow_tables": (str(tmp_path / "none.json"),), "max_retries": 7})
+    assert "failed in recovery_settings_changed" in host.integrator.extensions.problems[0]
+    assert host.integrator.config.max_retries == 7
+    assert told_sources(host) == []
+
+
+class Loader:
+    """Knows what its own loader reads, and something else of one that the package knows."""
+
+    @hookimpl_of_extensions
+    def recovery_loader_folders(self, node_type: str) -> list[LoaderInput]:
+        if node_type == "OurLoader":
+            return [LoaderInput("first", "loras", 1), LoaderInput("other", "vae")]
+        return [LoaderInput("vae_name", "our_vae", 0), LoaderInput("no", "")] if node_type == "VAELoader" else []
+
+
+def test_extensions_say_what_their_loaders_read(make: Callable[..., Host], tmp_path: Path) -> None:
+    put(tmp_path, "loras/a.pt", "vae/b.pt", "our_vae/c.pt", "checkpoints/a.pt", "checkpoints/d.pt")
+    workflow = ui(
+        node(1, "OurLoader", "x", "a.pt"), node(2, "VAELoader", "c.pt"), node(3, "CheckpointLoaderSimple", "d.pt"),
+        node(4, "VAELoader", "b.pt"),
+    )  # fmt: skip
+    host = make()
+    host.integrator.extensions.register(Loader(), "loader")
+    models = host.validate(workflow)["report"]["models"]
+    assert [(model["folder"], model["state"]) for model in models] == [
+        ("loras", "present"), ("our_vae", "present"), ("checkpoints", "present"), ("our_vae", "elsewhere"),
+    ]  # fmt: skip
+    assert [model["path"] for model in models][:2] == [str(tmp_path / "loras/a.pt"), str(tmp_path / "our_vae/c.pt")]
+    inputs = {"first": "a.pt", "other": "b.pt"}
+    models = host.validate({"1": {"class_type": "OurLoader", "inputs": inputs}})["report"]["models"]
+    assert [(model["folder"], model["state"]) for model in models] == [("loras", "present"), ("vae", "present")]
+
+
+def test_without_the_extension_its_loader_is_not_known(make: Callable[..., Host], tmp_path: Path) -> None:
+    put(tmp_path, "loras/a.pt", "checkpoints/a.pt")
+    (model,) = make().validate(ui(node(1, "OurLoader", "x", "a.pt")))["report"]["models"]
+    assert model["folder"] is None
 
 
 def test_a_table_that_cannot_be_read_is_reported_and_nothing_else_happens(

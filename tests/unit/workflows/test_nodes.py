@@ -143,7 +143,8 @@ def test_a_package_that_may_provide_it_makes_it_a_warning(tmp_path: Path) -> Non
     ],
 )
 def test_what_source_declares(source: str, types: set[str], is_opaque: bool) -> None:
-    assert declared_in_python(source.encode()) == (types, is_opaque)
+    found = declared_in_python(source.encode())
+    assert (found.types, found.is_opaque) == (types, is_opaque)
 
 
 def test_what_a_page_declares() -> None:

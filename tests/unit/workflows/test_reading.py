@@ -47,7 +47,7 @@ def test_a_byte_order_mark_is_only_a_notice() -> None:
         (" \n", "empty", "There is nothing in it."),
         (b"", "empty", "There is nothing in it."),
         ("\n<!doctype html>", "web_page", "It is a web page, not a workflow"),
-        (b"\xff\xd8\xff\xe0rest", "other_file", "It is a JPEG image, not a workflow"),
+        (b"RIFF\0\0\0\0WAVErest", "other_file", "It is a sound or a film, not a workflow"),
         (b"PK\x03\x04rest", "other_file", "It is a ZIP archive, not a workflow"),
         ("[]", "not_a_workflow", "it must be an object, not a list"),
         ("3", "not_a_workflow", "it must be an object, not a number"),

@@ -34,6 +34,6 @@ def test_the_check_is_loaded_only_when_it_is_used() -> None:
 def test_the_check_needs_nothing_else() -> None:
     code = (
         "import sys; from launcher_recovery.workflows import Tables, apply_fixes, check_workflow; apply_fixes\n"
-        "assert not {'requests', 'flask', 'peewee', 'blinker', 'pluggy', 'PIL'} & set(sys.modules)"
+        "assert not {'requests', 'flask', 'peewee', 'blinker', 'pluggy', 'yaml'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

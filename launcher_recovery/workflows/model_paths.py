@@ -1,0 +1,105 @@
+"""Further folders of models, as ComfyUI reads them from `extra_model_paths.yaml` (utils/extra_config.py)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery.workflows.loaders import main_folder
+
+FILE_NAME = "extra_model_paths.yaml"
+"""The name of the file beside ComfyUI's main.py."""
+
+NODES = "custom_nodes"
+"""Under this name folders of custom nodes are listed in the same file."""
+
+_LARGEST = 64 << 10
+_MOST = 1000
+_TAG = "tag:yaml.org,2002:"
+# What packages call folders that lie in those of others.
+_PLACES = {"ultralytics_bbox": "ultralytics/bbox", "ultralytics_segm": "ultralytics/segm"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose files count as being in a folder of models.
+
+    Args:
+        folder: that one, such as "loras".
+        path: where it is; it need not be there.
+        is_default: whether it goes before those of ComfyUI.
+    """
+
+    folder: str
+    path: str
+    is_default: bool = False
+
+
+def read_model_paths(file: os.PathLike[str]) -> list[ModelFolder]:
+    """The folders that a file lists, in their order.
+
+    Raises:
+        ValueError: it cannot be read, in a few words.
+    """
+    try:
+        import yaml  # only those need it who have such a file
+    except ImportError:
+        raise ValueError("that takes PyYAML: pip install 'launcher-recovery[workflows]'") from None
+    path = Path(file)
+    try:
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} letters")
+        # Its nodes are looked at, not made into objects: there, aliases of aliases can grow without end.
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+    found: list[ModelFolder] = []
+    for name, section in _pairs(document):
+        if not _is_nothing(section):
+            if section.tag != f"{_TAG}map":
+                raise ValueError(f"{name[:60]} must have names of folders and their paths below it")
+            found += _folders(section, path.parent)
+        if len(found) > _MOST:
+            raise ValueError(f"it lists more than {_MOST} folders")
+    return found
+
+
+def _folders(section: Any, beside: Path) -> Iterator[ModelFolder]:
+    """The folders of one section."""
+    entries = dict(_pairs(section))
+    base, default = entries.pop("base_path", None), entries.pop("is_default", None)
+    root = os.path.abspath(beside)
+    if base is not None and isinstance(base.value, str):
+        # Only of this one ComfyUI expands `~` and variables.
+        root = os.path.join(root, os.path.expandvars(os.path.expanduser(base.value)))
+    is_default = default is not None and default.tag == f"{_TAG}bool" and default.value.lower() in ("true", "yes", "on")
+    for name, paths in entries.items():
+        if not isinstance(paths.value, str) or _is_nothing(paths):
+            continue
+        folder = _PLACES.get(name, main_folder(name))
+        for line in filter(None, paths.value.split("\n")):
+            yield ModelFolder(folder, os.path.normpath(os.path.join(root, line)), is_default)
+
+
+def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
+    """The entries of a mapping; those that it takes over from another (`<<`) first."""
+    pairs = node.value if node is not None and node.tag == f"{_TAG}map" else ()
+    for key, value in pairs:
+        if key.tag == f"{_TAG}merge" and value.tag == f"{_TAG}map":
+            yield from ((inner.value, of) for inner, of in value.value if isinstance(inner.value, str))
+    for key, value in pairs:
+        if isinstance(key.value, str) and key.tag != f"{_TAG}merge":
+            yield key.value, value
+
+
+def _is_nothing(node: Any) -> bool:
+    return bool(node.tag == f"{_TAG}null")
