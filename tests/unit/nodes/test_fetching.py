@@ -184,7 +184,7 @@ def test_what_is_there_is_not_fetched_again(
 ) -> None:
     url = far.serve(source)
     with monkeypatch.context() as broken:
-        broken.setattr("launcher_recovery.nodes.publishing.publish", lambda staging: os.rmdir(staging.folder))
+        broken.setattr("launcher_recovery.nodes.publishing.publish", lambda staging, check: os.rmdir(staging.folder))
         with pytest.raises(OSError, match="not empty"):
             install(attempts.next(), url, destination)
     once = len(far.asked)

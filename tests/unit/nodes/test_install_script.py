@@ -109,7 +109,7 @@ def test_one_that_ended_well_is_not_run_again_and_what_it_changed_stays(
     script = f"open({str(count)!r}, 'a').write('x'); open('one', 'w').write('changed')\n"
     url = scripted(far, source, script)
     with monkeypatch.context() as broken:
-        broken.setattr("launcher_recovery.nodes.publishing.publish", lambda staging: staging.destination.rmdir())
+        broken.setattr("launcher_recovery.nodes.publishing.publish", lambda staging, check: staging.destination.rmdir())
         with pytest.raises(OSError, match="node"):
             install(attempts.next(), url, destination, None, python)
     install(attempts.next(), url, destination, None, python)
