@@ -138,13 +138,14 @@ function fillDetails(row, project, state) {
   const missing = state === "failed" ? listOf(details.missing) : [];
   find(".missing").hidden = missing.length === 0;
   // The list below says the rest of a long message.
-  const are = `${missing.length} of ${parts.length} parts ${missing.length === 1 ? "is" : "are"} missing:`;
+  const all = parts.length === 1 ? "1 part" : `${parts.length} parts`;
+  const are = `${missing.length} of ${all} ${missing.length === 1 ? "is" : "are"} missing:`;
   const status = missing.length && parts.length ? `Not ready: ${are}` : project.status_message;
   if (find(".status").textContent !== status) find(".status").textContent = status;
   fillList(find(".missing ul"), missing, makeMissing);
   find(".parts").hidden = parts.length === 0;
   const done = parts.filter((part) => part.state === "done").length;
-  const summary = `${done} of ${parts.length} ${parts.length === 1 ? "part" : "parts"} done`;
+  const summary = `${done} of ${all} done`;
   if (find("summary").textContent !== summary) find("summary").textContent = summary;
   fillList(find(".parts ul"), parts, makePart);
   // Open while there is something to watch, until the person decides otherwise.

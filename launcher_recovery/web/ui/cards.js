@@ -95,6 +95,7 @@ export class Card {
     this.article.dataset.group = sectionOf(op.state);
     this.$("use").setAttribute("href", `#i-${op.state}`);
     setText(this.$("h3"), title);
+    this.role("warnings").setAttribute("aria-label", `Good to know about ${title}`);
     setText(this.role("state"), stateWords(op));
     setOptional(this.role("attempt"), attemptWords(op));
     if (op.state === "success" && op.attempt === 1) setShown(this.role("attempt"), false); // nothing to tell
@@ -191,13 +192,11 @@ export class Card {
     const { op } = this;
     const of = (fix) => this.#advice.find((one) => one.fix === fix);
     const fix = this.role("fix");
-    fix.lang = this.#language;
+    if (fix.lang !== this.#language) fix.lang = this.#language;
     // The part that failed says it, and the import around it need not say it again.
     setOptional(fix, needsAdvice(op) && !this.#failedInside ? (of(op.fix)?.text ?? "") : "");
     const warnings = warningsOf(op).map((warning) => ({ ...warning, advice: of(warning.fix)?.text ?? "" }));
-    const list = this.role("warnings");
-    list.setAttribute("aria-label", `Good to know about ${titleOf(op)}`);
-    fillList(list, warnings, ({ message, advice }) => {
+    fillList(this.role("warnings"), warnings, ({ message, advice }) => {
       const hint = Object.assign(document.createElement("span"), { textContent: advice, lang: this.#language });
       return advice ? [message, " ", hint] : [message];
     });
