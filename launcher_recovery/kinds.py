@@ -52,8 +52,8 @@ class OperationKind:
             launcher's own handler runs. None: there is none.
         compose: like `handler`, for an operation that consists of others, which have attempts of their own; it gets
             what these are run by. Its attempts have no time limit. None: it does not.
-        ended: called when an operation of it ended otherwise than well, whoever ended it, in the process that the
-            pages are of; with its record, and what `compose` gets.
+        stopped: called when an operation of it was paused, or ended otherwise than well, whoever did that, in the
+            process that the pages are of; with its record, and what `compose` gets.
         scope: from the arguments to what a circuit breaker guards, such as a host name; None: no breaker.
         place: from the arguments to what operations of this kind crowd when too many run at a time, such as a Python
             environment; None: its `scope`.
@@ -72,7 +72,7 @@ class OperationKind:
     title: Callable[[Arguments], str]
     handler: Callable[[Operation, Arguments, Sources], Any] | None = None
     compose: Callable[[Operation, Arguments, Launcher], Any] | None = None
-    ended: Callable[[RecoveryData, Launcher], object] | None = None
+    stopped: Callable[[RecoveryData, Launcher], object] | None = None
     scope: Callable[[Arguments], str | None] = lambda arguments: None
     place: Callable[[Arguments], str | None] | None = None
     check: Callable[[Arguments, tuple[str, ...]], None] = lambda arguments, roots: None

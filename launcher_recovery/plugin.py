@@ -37,7 +37,7 @@ logger = logging.getLogger("launcher_recovery")
 
 NAME = "launcher-recovery"
 OBSERVER_NAME = f"{NAME}-observer"
-_ENDED = {state.value for state in FINAL - {RecoveryState.SUCCESS}}
+_STOPPED = {state.value for state in FINAL - {RecoveryState.SUCCESS} | {RecoveryState.PAUSED}}
 
 
 @hookimpl
@@ -272,13 +272,13 @@ class LauncherPlugin:
         return self.manager.subset_hook_caller(hook, left_out)(**arguments)
 
     def _on_event(self, event: Event) -> None:
-        """Subscriber of the outbox: tell of what ended otherwise than well, whoever ended it."""
+        """Subscriber of the outbox: tell of what stopped and is not done, whoever stopped it."""
         kind = self.integrator.kinds.get(event.payload.get("kind") or "")
-        if kind is None or kind.ended is None or event.payload.get("state") not in _ENDED:
+        if kind is None or kind.stopped is None or event.payload.get("state") not in _STOPPED:
             return
         data = self.integrator.persistence.get(event.payload["operation_id"])
-        if data is not None and data.state.value in _ENDED:  # and nobody has begun it again
-            kind.ended(data, self._launcher)
+        if data is not None and data.state.value in _STOPPED:  # and nobody has begun it again
+            kind.stopped(data, self._launcher)
 
     # -- the launcher's other plugins ---------------------------------------------------------------
 

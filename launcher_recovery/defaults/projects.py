@@ -28,7 +28,7 @@ def recovery_operations() -> Sequence[OperationKind]:
             key=lambda arguments: f"create_project:{arguments['project_id']}",
             title=lambda arguments: str(arguments.get("name") or arguments["project_id"]),
             compose=_create,
-            ended=_ended,
+            stopped=_stopped,
         ),
         OperationKind(
             name="make_environment",
@@ -65,10 +65,10 @@ def _create(operation: Operation, arguments: Arguments, launcher: Launcher) -> A
     return create(operation, arguments, launcher)
 
 
-def _ended(data: RecoveryData, launcher: Launcher) -> None:
-    from launcher_recovery.projects.telling import tell_ended
+def _stopped(data: RecoveryData, launcher: Launcher) -> None:
+    from launcher_recovery.projects.telling import tell_stopped
 
-    tell_ended(data, launcher)
+    tell_stopped(data, launcher)
 
 
 def _make_environment(operation: Operation, arguments: Arguments, sources: Sources) -> str:

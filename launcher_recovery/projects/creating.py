@@ -71,10 +71,7 @@ class _Project:
 
     def create(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with Lanes(self._one_by_one, self._beside) as lanes:
-            while not lanes.are_over(_LOOK_S):
-                self._telling.now()
-        self._telling.now()
+        self._have(self._one_by_one, self._beside)
         for part in self._parts:
             if part.stage is Stage.DONE and not part.is_there():
                 part.stage, part.reason = Stage.FAILED, "it was deleted meanwhile"
@@ -82,11 +79,15 @@ class _Project:
             if any(other.stage in MISSING for other in self._parts):
                 part.stage, part.reason = Stage.BLOCKED, "it is put in place when nothing else is missing"
                 continue
-            part.do()
-            self._telling.now()
+            self._have([part])
             if isinstance(part.error, OSError):
                 raise part.error  # the disk, and nothing that a part of its own has tried
         return self._ended()
+
+    def _have(self, one_by_one: Sequence[Part], beside: Sequence[Part] = ()) -> None:
+        with Lanes(one_by_one, beside) as lanes:
+            while not lanes.are_over(_LOOK_S):
+                self._telling.now()
 
     def _ended(self) -> dict[str, Any]:
         missing = [part for part in self._parts if part.stage in MISSING]

@@ -41,7 +41,7 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
         operation.progress(0, 1, "steps", message)
 
     def run(argv: list[str], limit: float) -> None:
-        silence = Silence(limit, tell=lambda seconds: say("still making it"))
+        silence = Silence(limit, tell=lambda seconds: say(f"making it, for {seconds:.0f} s without a word"))
         # Modules of another Python are none of its own.
         run_command(operation, argv, env={"PYTHONHOME": None, "PYTHONPATH": None}, silence=silence)
 

@@ -44,6 +44,7 @@ class Telling:
         Raises:
             OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
         """
+        self._operation.check()
         running = [part.doing for part in self._parts if part.stage is Stage.RUNNING]
         message = _sentence(running) if running else None
         # What is known of sizes changes; what has been told stays.
@@ -100,12 +101,11 @@ def tell(
     )
 
 
-def tell_ended(data: RecoveryData, launcher: Launcher) -> None:
-    """Tell the launcher that the creation of a project ended otherwise than well, whoever ended it."""
-    if data.state is RecoveryState.SUCCESS:
-        return
+def tell_stopped(data: RecoveryData, launcher: Launcher) -> None:
+    """Tell the launcher that the creation of a project was paused, or ended otherwise than well, whoever did that."""
     percent = 0.0 if data.progress is None else data.progress.done
-    tell(launcher, data.kwargs, FAILED, _ended(data), percent, data.metadata.get(PARTS) or [])
+    state, message = (SETTING_UP, "Paused") if data.state is RecoveryState.PAUSED else (FAILED, _ended(data))
+    tell(launcher, data.kwargs, state, message, percent, data.metadata.get(PARTS) or [])
 
 
 def _ended(data: RecoveryData) -> str:

@@ -266,6 +266,8 @@ def test_a_pause_stops_the_parts_and_a_resume_goes_on_with_them(creator: Creator
     assert reached.wait(20)
     operation.pause(creator.whole.operation_id)
     wait_for(lambda: creator.part("download", "a.pt").state is S.PAUSED)
+    (told,) = wait_for(lambda: [one for one in creator.told if one["message"] == "Paused"])
+    assert told["state"] == "setting_up"
     (creator.folder / "go").touch()
     assert creator.whole.state is S.PAUSED
     operation.resume(creator.whole.operation_id)

@@ -137,7 +137,7 @@ def test_what_takes_long_is_told(attempts: Attempts, folder: Path, monkeypatch: 
 
     monkeypatch.setattr(environment, "run_command", run)
     make_environment(operation, folder, with_pip=False)
-    assert told == ["making it", "still making it", "still making it", None]
+    assert told == ["making it", *["making it, for 4 s without a word"] * 2, None]
 
 
 def test_a_link_is_not_followed_when_it_is_removed(attempts: Attempts, folder: Path, tmp_path: Path) -> None:
