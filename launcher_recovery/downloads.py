@@ -16,14 +16,16 @@ import requests
 from launcher_recovery import checks
 from launcher_recovery.config_values import WAYS
 from launcher_recovery.errors import RecoveryConfigError, RecoveryStateError, RefusedError, StoreError
+from launcher_recovery.fixes.effects import amended, ca_bundle_of, proxy_of
 from launcher_recovery.integration import RecoveryIntegrator, get_recovery_integrator
-from launcher_recovery.operation import current_operation
+from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.owners import keep_alive
 from launcher_recovery.records import PRIORITY, RecoveryData, RecoveryState, priority_of
 from launcher_recovery.signals import RecoveryUpdate
 from launcher_recovery.transfer.arguments import checksums_of, wanted_of
 from launcher_recovery.transfer.attempt import attempt
 from launcher_recovery.transfer.connections.limits import BANDWIDTH
+from launcher_recovery.transfer.http.session import usable_bundle, usable_proxy, way
 from launcher_recovery.transfer.integrity.verifying import Verified, verify_file
 from launcher_recovery.transfer.sources import metalink as metalinks
 from launcher_recovery.transfer.sources.hubs import Authorization, asked_at, given_first, headers_for, nobody
@@ -61,6 +63,8 @@ def download(
     reuse: str | None = None,
     resume: bool = False,
     session: requests.Session | None = None,
+    proxy: str | None = None,
+    ca_bundle: str | os.PathLike[str] | None = None,
     on_update: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> Path:
     """Download a file, going on from what earlier calls, attempts and processes left.
@@ -95,6 +99,9 @@ def download(
             None: as configured ("off").
         resume: go on with a download that somebody has paused; otherwise the call waits until it is resumed.
         session: what connections are made with; default: a session for each.
+        proxy: the address of a proxy, with name and password if it wants them; not kept. Default: as a guided fix has
+            set it for the operation, else as the environment says. Addresses that NO_PROXY names are asked directly.
+        ca_bundle: path of a file of certificates (PEM) by which servers are checked; not kept. Default: as `proxy`.
         on_update: called with the payload of `recovery_update`, and with `joined`: whether another process runs it,
             when the operation that this call is about has changed, five times a second at most, and at its end;
             outside of operations. What it raises is logged.
@@ -131,16 +138,30 @@ def download(
         BANDWIDTH.rate = rate
     kind = _kind(integrator)
     kind.check(arguments, ())
-    new_session = None if session is None else lambda: session
+    if session is not None and (proxy is not None or ca_bundle is not None):
+        raise RecoveryConfigError(
+            "proxy and ca_bundle are for sessions made here: set them on the session, or leave it out"
+        )
+    given_proxy, given_bundle = usable_proxy(proxy), usable_bundle(ca_bundle)
     says_who = session is not None and (session.auth is not None or "Authorization" in session.headers)
     authorization: Authorization = nobody if says_who else headers_for
 
-    def wanted_with(mirrors: Sequence[str]) -> Wanted:
-        given = kind.completed(arguments, integrator.config)
-        return wanted_of(given, mirrors=mirrors, headers=headers, new_session=new_session, authorization=authorization)
+    def wanted_in(operation: Operation | None, mirrors: Sequence[str] = ()) -> Wanted:
+        """What is wanted, in the way that guided fixes have set for the operation where the call leaves it open."""
+        given, to, by = arguments, given_proxy, given_bundle
+        if operation is not None:
+            data = operation.data
+            given, to, by = amended(data, given), to or proxy_of(data), by or ca_bundle_of(data)
+        return wanted_of(
+            kind.completed(given, integrator.config),
+            mirrors=mirrors,
+            headers=headers,
+            new_session=way(to, by) if session is None else lambda: session,
+            authorization=authorization,
+        )
 
-    wanted = wanted_with(())
     operation = current_operation()
+    wanted = wanted_in(operation)
     if operation is not None:
         return attempt(operation, wanted)
     arguments["destination"] = str(wanted.destination)
@@ -158,7 +179,7 @@ def download(
         running = current_operation()
         assert running is not None
         mirrors = integrator.extensions.sources(arguments["url"], running.data)
-        return str(attempt(running, wanted_with(mirrors)))
+        return str(attempt(running, wanted_in(running, mirrors)))
 
     with _watched(integrator, data.operation_id, on_update):
         integrator.engine.run(data, rules, run, live)
@@ -202,6 +223,8 @@ def verify(
     url: str | None = None,
     headers: Mapping[str, str] | None = None,
     repair: bool = False,
+    proxy: str | None = None,
+    ca_bundle: str | os.PathLike[str] | None = None,
     check: Callable[[], object] | None = None,
 ) -> Verified:
     """Look whether a file is as it should be: by checksums, and by the hashes that its pieces had.
@@ -212,12 +235,14 @@ def verify(
         url: where damaged pieces are fetched from; default: where the file was downloaded from, and its mirrors. What
             `download` says of Hugging Face and Civitai goes for it as well.
         headers: sent to the origin of that address, and nowhere else.
+        proxy, ca_bundle: the way to it, as in `download`.
         repair: fetch the damaged pieces again, and no others. Where only a checksum of the whole is known, they are
             looked for: what is there is compared with what the address has, from the front, until it has the checksum.
         check: called between blocks; may raise, to end it.
 
     Raises:
         RefusedError: an argument is not usable, or there is no such file.
+        RecoveryConfigError: the proxy or the certificates are not usable.
         Exception: the damaged pieces could not be fetched; those that could are repaired.
     """
     integrator = get_recovery_integrator()
@@ -236,6 +261,7 @@ def verify(
         ],
         repair=repair,
         check=check or (lambda: None),
+        new_session=way(usable_proxy(proxy), usable_bundle(ca_bundle)),
     )
 
 

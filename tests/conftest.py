@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from launcher_recovery import stores
+from launcher_recovery import known_secrets, stores
 from launcher_recovery.persistence import outbox
 from sample_launcher.hub import Hub
 from tests import postgres
@@ -48,6 +48,12 @@ def _a_test_ends_what_it_began() -> Iterator[None]:
     assert not left, f"{', '.join(left)} still run: stop what was started, or `tests.support.let_go` of the store"
     names = sorted(live.data.title for live in watched_operations() - watched)
     assert not names, f"{', '.join(names)} still run: end them, detach them, or `tests.support.let_go` of the store"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test has given away is not looked for in the texts of others."""
+    monkeypatch.setattr(known_secrets, "_known", set())
 
 
 @pytest.fixture

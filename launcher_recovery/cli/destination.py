@@ -18,7 +18,11 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*]' if os.name == "nt" else r"[
 
 
 def destination_of(
-    typed: str, urls: Sequence[str], headers: Mapping[str, str] | None = None, metalink: Path | None = None
+    typed: str,
+    urls: Sequence[str],
+    headers: Mapping[str, str] | None = None,
+    metalink: Path | None = None,
+    asked_by: tuple[str | None, str | None] = (None, None),
 ) -> Path:
     """The file to download to.
 
@@ -27,6 +31,7 @@ def destination_of(
         urls: addresses of the file; the first one names it in a folder. One that ends without a suffix, such as a
             number, does not: the server is asked then.
         headers: for that request; dropped when it is redirected to another server.
+        asked_by: the proxy and the file of certificates for that request, if there are any.
         metalink: a Metalink file, which names it by its own name when there is no address.
 
     Raises:
@@ -38,7 +43,7 @@ def destination_of(
     if urls:
         name = base_name(unquote(urlsplit(urls[0]).path))
         if not Path(name).suffix:
-            name = _asked_name(urls[0], headers or {}, typed) or name
+            name = _asked_name(urls[0], headers or {}, typed, asked_by) or name
     else:
         name = "" if metalink is None else base_name(metalink.stem)
     if not name:
@@ -71,17 +76,18 @@ def name_of_disposition(value: str | None) -> str:
     return base_name(name)
 
 
-def _asked_name(url: str, headers: Mapping[str, str], typed: str) -> str:
+def _asked_name(url: str, headers: Mapping[str, str], typed: str, asked_by: tuple[str | None, str | None]) -> str:
     """The name that the server gives in the answer to a request for the first byte."""
     import requests
 
+    from launcher_recovery.transfer.http.session import way
     from launcher_recovery.transfer.sources.hubs import asked_at, given_first, headers_for
 
     url = asked_at(url)
     headers = given_first(headers, headers_for(url))
     sent = {**headers, "Range": "bytes=0-0", "Accept-Encoding": "identity"}
     try:
-        with requests.Session() as session:
+        with way(*asked_by)() as session:
             for _ in range(_MOST_REDIRECTS):
                 # With a header that says who asks, a .netrc has nothing to say.
                 auth = (lambda request: request) if any(name.lower() == "authorization" for name in sent) else None

@@ -39,6 +39,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metalink", type=Path, metavar="FILE", help="a Metalink file with addresses and checksums")
     values.add_header(parser)
+    values.add_way(parser)
     parser.add_argument(
         "--connections", type=values.connection_count, metavar="N", help="at most so many (default: as it gets faster)"
     )
@@ -56,7 +57,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.metalink is not None and not options.metalink.is_file():
         raise CommandLineError(f"the Metalink file {options.metalink} is not there", WRONG_USAGE)
     headers = dict(options.header) or None
-    destination = destination_of(options.destination, options.urls, headers, options.metalink)
+    asked_by = (options.proxy, options.ca_bundle)
+    destination = destination_of(options.destination, options.urls, headers, options.metalink, asked_by)
     watch = _Watch()
     begun = time.monotonic()
     try:
@@ -73,6 +75,8 @@ def _run(options: argparse.Namespace) -> None:
                 connections=options.connections,
                 limit_rate=options.limit_rate,
                 priority=options.priority,
+                proxy=options.proxy,
+                ca_bundle=options.ca_bundle,
                 resume=True,  # who types it wants it now, whoever paused it before
                 on_update=lambda update: watch.see(update, show),
             )

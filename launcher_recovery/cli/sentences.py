@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import RecoveryError, StoredError, text_of
+from launcher_recovery.known_secrets import without_known
 from launcher_recovery.redaction import Redactor
 
 # Rules that say less than the error itself does.
@@ -16,9 +17,7 @@ def sentence_of(error: BaseException, explanation: str | None = None) -> str:
     Args:
         explanation: what the operation that ended with the error says of it; goes before the rules.
     """
-    from launcher_recovery.transfer.sources.hubs import without_tokens
-
-    text = without_tokens(Redactor().text(" ".join(text_of(error).split())))
+    text = without_known(Redactor().text(" ".join(text_of(error).split())))
     if isinstance(error, RecoveryError) and not isinstance(error, StoredError):
         return text
     verdict = ErrorClassifier().classify(error)

@@ -6,7 +6,9 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError
 from urllib.parse import urlsplit
 
+from launcher_recovery import ways
 from launcher_recovery.config_values import amount
+from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.redaction import redact_url
 
 # Hexadecimal digits of the checksums whose length is known here; which algorithms there are, the transfer says.
@@ -85,6 +87,36 @@ def header(text: str) -> tuple[str, str]:
     if found is None:
         raise ArgumentTypeError("a header is not usable; give it as 'Name: value'")
     return found[1], found[2]
+
+
+def proxy(text: str) -> str:
+    """The address of a proxy. It may have a password in it, so that it is not repeated whole."""
+    from launcher_recovery.transfer.http.session import usable_proxy  # which loads requests
+
+    try:
+        return usable_proxy(text) or ""
+    except RecoveryConfigError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def ca_bundle(text: str) -> str:
+    """The path of a file with certificates."""
+    if not ways.has_certificates(text):
+        raise ArgumentTypeError(f"{text!r} is no file of certificates; give one with certificates in it (PEM)")
+    return text
+
+
+def add_way(parser: ArgumentParser) -> None:
+    """Add `--proxy URL` and `--ca-bundle FILE`."""
+    parser.add_argument(
+        "--proxy",
+        type=proxy,
+        metavar="URL",
+        help="the proxy to go through (default: as HTTPS_PROXY and HTTP_PROXY say)",
+    )
+    parser.add_argument(
+        "--ca-bundle", type=ca_bundle, metavar="FILE", help="check servers by the certificates in this file (PEM)"
+    )
 
 
 def add_header(parser: ArgumentParser) -> None:

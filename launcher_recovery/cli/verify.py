@@ -23,6 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--url", type=values.web_address, metavar="URL", help="where from (default: where it was downloaded from)"
     )
     values.add_header(parser)
+    values.add_way(parser)
     parser.add_argument("--quiet", action="store_true", help="show nothing but an error")
     parser.add_argument("--json", action="store_true", help="tell the result as JSON")
 
@@ -41,6 +42,8 @@ def _run(options: argparse.Namespace) -> None:
         url=options.url,
         headers=dict(options.header) or None,
         repair=options.repair,
+        proxy=options.proxy,
+        ca_bundle=options.ca_bundle,
     )
     if options.json:
         print(json.dumps(_members(options.file, found)), flush=True)

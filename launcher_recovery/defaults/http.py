@@ -14,10 +14,11 @@ from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.fixes.effects import ca_bundle_of, proxy_of
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
+from launcher_recovery.known_secrets import without_known
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.sources.hubs import asked_at, without_tokens
+from launcher_recovery.transfer.sources.hubs import asked_at
 
 
 @hookimpl
@@ -40,8 +41,8 @@ def recovery_operations() -> Sequence[OperationKind]:
 
 @hookimpl
 def recovery_redactions() -> Sequence[Callable[[str], str]]:
-    """Tokens of hubs, should a server repeat one."""
-    return [without_tokens]
+    """Secrets that servers and programs were given, should one repeat them."""
+    return [without_known]
 
 
 def _scope(arguments: Arguments) -> str | None:
@@ -60,10 +61,9 @@ def _settings(config: RecoveryConfig) -> Arguments:
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
     from launcher_recovery.transfer.arguments import wanted_of
     from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
-    from launcher_recovery.transfer.http.session import OwnWay
+    from launcher_recovery.transfer.http.session import way
 
-    proxy, bundle = proxy_of(operation.data), ca_bundle_of(operation.data)
-    new_session = None if proxy is None and bundle is None else lambda: OwnWay(proxy, bundle)
+    new_session = way(proxy_of(operation.data), ca_bundle_of(operation.data))
     mirrors = sources(arguments["url"])
     destination = attempt(operation, wanted_of(arguments, mirrors=mirrors, new_session=new_session))
     operation.metadata["size"] = destination.stat().st_size

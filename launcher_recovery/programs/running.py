@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.known_secrets import without_known
 from launcher_recovery.operation import Operation
 from launcher_recovery.programs import guard
 from launcher_recovery.programs.output import Output
@@ -101,7 +102,7 @@ def run_command(
         if process.stdin is not None:
             process.stdin.close()
     if returncode != 0:
-        raise CommandError(argv, returncode, output.tail)
+        raise CommandError(argv, returncode, without_known(output.tail))
     return output.tail
 
 
@@ -128,7 +129,7 @@ def _follow(
             if silent >= silence.told_after:
                 silence.tell(silent)
             if silence.limit is not None and silent >= silence.limit:
-                raise CommandSilentError(argv, 128 + signal.SIGTERM, output.tail, silent) from None
+                raise CommandSilentError(argv, 128 + signal.SIGTERM, without_known(output.tail), silent) from None
         else:
             if line is None:
                 return

@@ -43,7 +43,6 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("HF_HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "state" / "recovery.db"))
-    monkeypatch.setattr(hubs, "_sent", set())
     with integrator(None):
         yield
 

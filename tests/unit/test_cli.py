@@ -31,6 +31,7 @@ from launcher_recovery.cli.program import COMMANDS
 from launcher_recovery.config import load_config
 from launcher_recovery.errors import IntegrityError, OperationCancelled, RecoveryConfigError, StoredError
 from tests.faults import FaultServer, Reply, whole
+from tests.origin import Authority
 
 URL = "https://example.org/models/model.safetensors"
 DIGEST = "ab" * 32
@@ -102,6 +103,7 @@ def raising(error: BaseException) -> Callable[[], object]:
 
 def test_everything_that_is_typed_reaches_the_download(stand_in: StandIn, folder: Path) -> None:
     """Options may stand before, between and behind the addresses."""
+    bundle = str(Authority(folder).bundle)
     (folder / "a.meta4").touch()
     arguments = [
         "download",
@@ -122,7 +124,20 @@ def test_everything_that_is_typed_reaches_the_download(stand_in: StandIn, folder
         "--mirror",
         "https://two/m",
     ]
-    arguments += ["--connections", "3", "--limit-rate", "10M", "--metalink", "a.meta4", "models/m.bin", "--quiet"]
+    arguments += [
+        "--proxy",
+        "http://u:p@proxy:3128",
+        "--ca-bundle",
+        bundle,
+        "--connections",
+        "3",
+        "--limit-rate",
+        "10M",
+        "--metalink",
+        "a.meta4",
+        "models/m.bin",
+        "--quiet",
+    ]
     assert main(arguments) == 0
     assert stand_in.given == {
         "urls": [URL, "http://127.0.0.1:9/m"],
@@ -136,6 +151,8 @@ def test_everything_that_is_typed_reaches_the_download(stand_in: StandIn, folder
         "connections": 3,
         "limit_rate": 10 << 20,
         "priority": -3,
+        "proxy": "http://u:p@proxy:3128",
+        "ca_bundle": bundle,
         "resume": True,
     }
 
@@ -147,6 +164,7 @@ def test_what_is_not_typed_is_left_to_the_download(stand_in: StandIn, folder: Pa
         "urls": URL,
         "destination": folder / "m.bin",
         **dict.fromkeys(("sha256", "checksum", "size", "metalink", "headers", "connections", "limit_rate")),
+        **dict.fromkeys(("proxy", "ca_bundle")),
         "sources": [],
         "priority": 0,
         "resume": True,
@@ -174,6 +192,10 @@ def test_a_metalink_file_takes_the_place_of_an_address(stand_in: StandIn, folder
         (["download", URL, "m.bin", "--checksum", DIGEST], "is no checksum; give the algorithm"),
         (["download", URL, "m.bin", "--sha256", DIGEST, "--checksum", "md5:00"], "a md5 has 32 hexadecimal digits"),
         (["download", URL, "m.bin", "--sha256", DIGEST, "--checksum", f"md5:{'0' * 32}"], "not allowed with argument"),
+        (["download", URL, "m.bin", "--proxy", "http://u:secret@host/p"], "proxy='http://host/p' is not usable"),
+        (["download", URL, "m.bin", "--proxy", "off"], "it must be the address of a proxy such as http://"),
+        (["download", URL, "m.bin", "--ca-bundle", "/dev/null"], "'/dev/null' is no file of certificates"),
+        (["verify", "m.bin", "--ca-bundle", "none"], "'none' is no file of certificates"),
         (["download", URL, "m.bin", "--size", "big"], "'big' is no number of bytes"),
         (["download", URL, "m.bin", "--limit-rate", "0"], "'0' would let nothing through"),
         (["download", URL, "m.bin", "--connections", "0"], "'0' is no number of connections"),
@@ -787,6 +809,8 @@ def test_a_right_file_is_told_with_what_it_was_checked_by(
         "url": None,
         "headers": None,
         "repair": False,
+        "proxy": None,
+        "ca_bundle": None,
     }
     assert main(["verify", "m.bin", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")

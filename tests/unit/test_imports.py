@@ -22,6 +22,8 @@ LAYERS = (
         "clock",
         "secret_names",
         "redaction",
+        "known_secrets",
+        "ways",
         "rows",
         "condition",
         "frozen",

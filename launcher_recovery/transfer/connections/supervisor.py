@@ -17,6 +17,7 @@ from launcher_recovery.transfer.connections.ramp import Ramp
 from launcher_recovery.transfer.connections.worker import Worker
 from launcher_recovery.transfer.http.lines import Line
 from launcher_recovery.transfer.http.request import CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
+from launcher_recovery.transfer.http.session import is_own
 from launcher_recovery.transfer.sources.choice import Choice
 from launcher_recovery.transfer.sources.source import HeldError, Source
 from launcher_recovery.transfer.sources.waits import WAITS, Waits
@@ -184,7 +185,7 @@ class Supervisor:
             new_session = self._fetching.wanted.new_session
             session = new_session()
             # A session that the caller gives may serve others as well.
-            line = Line(session, self._monotonic) if new_session is requests.Session else None
+            line = Line(session, self._monotonic) if is_own(new_session) else None
             worker = Worker(self._fetching, source, session, line, self._monotonic)
             worker.rival = rival
             with self._fetching.lock:

@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.utils import should_bypass_proxies
+
+from launcher_recovery import ways
+from launcher_recovery.checks import refused
+from launcher_recovery.known_secrets import know
+from launcher_recovery.redaction import redact_url
+
+NewSession = Callable[[], requests.Session]
+"""Makes what a connection is made with."""
+
+
+def way(proxy: str | None, ca_bundle: str | None) -> NewSession:
+    """Makes sessions that go that way, see `OwnWay`; usual ones when nothing is given."""
+    return requests.Session if proxy is None and ca_bundle is None else functools.partial(OwnWay, proxy, ca_bundle)
+
+
+def usable_proxy(proxy: object) -> str | None:
+    """The address of a proxy as it was given, whose password no text is to repeat from now on; None: none was given.
+
+    Raises:
+        RecoveryConfigError: it is none.
+    """
+    if proxy is None:
+        return None
+    if not isinstance(proxy, str) or not ways.is_proxy(proxy):
+        shown = redact_url(proxy) if isinstance(proxy, str) else proxy
+        raise refused("proxy", shown, "the address of a proxy such as http://proxy.example:3128, or None")
+    password = urlsplit(proxy).password or ""
+    know(password, unquote(password))
+    return proxy
+
+
+def usable_bundle(path: object) -> str | None:
+    """The path of a file of certificates, absolute; None: none was given. Servers are always checked by one.
+
+    Raises:
+        RecoveryConfigError: there is none at the path.
+    """
+    if path is None:
+        return None
+    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+    if not isinstance(where, str) or not ways.has_certificates(where):
+        raise refused("ca_bundle", path, "the path of a file of certificates (PEM), or None")
+    return os.path.abspath(where)
+
+
+def is_own(new_session: NewSession) -> bool:
+    """Whether the sessions are each for one connection; one that a caller gives may serve others as well."""
+    return new_session is requests.Session or getattr(new_session, "func", None) is OwnWay
 
 
 class OwnWay(requests.Session):

@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.fixes.effects import token_for
-from launcher_recovery.redaction import MASK, redact_url
+from launcher_recovery.known_secrets import know
+from launcher_recovery.redaction import redact_url
 from launcher_recovery.secret_names import is_secret_parameter
 from launcher_recovery.transfer.sources.source import same_origin
 
@@ -34,9 +35,6 @@ _CIVITAI_TOKENS = ("CIVITAI_API_TOKEN", "CIVITAI_API_KEY", "CIVITAI_TOKEN")
 # RFC 6750 §2.1 allows less; what is not ASCII, or has a space in it, was copied wrongly.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
-
-_sent: set[str] = set()
-"""Every token that this process has given away, so that no text is kept in which a server repeats it."""
 
 
 def asked_at(url: str, environ: Mapping[str, str] | None = None) -> str:
@@ -100,7 +98,7 @@ def headers_for(url: str, environ: Mapping[str, str] | None = None) -> dict[str,
         return {}
     if token is None:
         return {}
-    _sent.add(token)
+    know(token)
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -113,13 +111,6 @@ def given_first(given: Mapping[str, str], others: Mapping[str, str]) -> dict[str
     """Both headers in one, those of `others` only where `given` has none of the same name."""
     names = {name.lower() for name in given}
     return {**{name: value for name, value in others.items() if name.lower() not in names}, **given}
-
-
-def without_tokens(text: str) -> str:
-    """`text` without tokens that this process has given away, of which not all are known by their form."""
-    for token in tuple(_sent):
-        text = text.replace(token, MASK)
-    return text
 
 
 def _parts(url: str) -> SplitResult | None:

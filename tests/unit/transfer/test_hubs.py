@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery.errors import RecoveryConfigError
-from launcher_recovery.transfer.sources import hubs
-from launcher_recovery.transfer.sources.hubs import asked_at, given_first, headers_for, nobody, without_tokens
+from launcher_recovery.known_secrets import without_known
+from launcher_recovery.transfer.sources.hubs import asked_at, given_first, headers_for, nobody
 from launcher_recovery.transfer.wanted import Wanted
 
 FILE = "/black-forest-labs/FLUX.1-dev/resolve/main/ae.safetensors"
@@ -18,11 +18,6 @@ CIVITAI = "https://civitai.com/api/download/models/128713"
 MIRROR = "https://mirror.example"
 TOKEN = "hf_QzRk7VnYw2LpXb9TsJm4"
 KEY = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hubs, "_sent", set())
 
 
 def token_for(url: str, **environ: str) -> str | None:
@@ -198,11 +193,11 @@ def test_a_token_that_cannot_be_one_is_told_without_showing_it(token: str, tmp_p
 def test_no_text_has_a_token_that_was_sent() -> None:
     """Civitai's have no form of their own; one that was not sent is not known."""
     text = f"the key {KEY} may not have this, nor {TOKEN}"
-    assert without_tokens(text) == text
+    assert without_known(text) == text
     token_for(CIVITAI, **BOTH)
-    assert without_tokens(text) == f"the key *** may not have this, nor {TOKEN}"
+    assert without_known(text) == f"the key *** may not have this, nor {TOKEN}"
     token_for(HF, **BOTH)
-    assert without_tokens(text) == "the key *** may not have this, nor ***"
+    assert without_known(text) == "the key *** may not have this, nor ***"
 
 
 # -- with what a caller gives ---------------------------------------------------------------------------------
