@@ -136,6 +136,8 @@ class Lifecycle(Controls, Keeping):
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
         again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable}
+        if draft.parent_id is not None:
+            again["parent_id"] = draft.parent_id  # from now on it is a part of the one that calls it
         if latest.owner is None:  # else that process still has code to stop
             again["owner"] = draft.owner
         try:

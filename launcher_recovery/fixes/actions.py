@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -84,7 +84,11 @@ class Set(Action):
         self._set(hands, self.value, self.before)
 
     def say(self) -> Say:
-        about = self.value.items() if isinstance(self.value, Mapping) else [(self.name, self.value)]
+        about: Iterable[tuple[str, Any]] = [(self.name, self.value)]
+        if isinstance(self.value, Mapping):
+            about = self.value.items()
+        elif isinstance(self.value, (list, tuple)):  # changes, of which the latest is new
+            about = [(one["from"], one) for one in self.value[-1:]]
         return Say("do.set", {"setting": "; ".join(f"{name} = {_shown(value)}" for name, value in about)})
 
     def _set(self, hands: Hands, expected: Any, value: Any) -> None:

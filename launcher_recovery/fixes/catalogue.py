@@ -13,8 +13,9 @@ from launcher_recovery.fixes import planning_space as space
 from launcher_recovery.fixes.fix import Case, Fix, Kind, Parameter, Plan
 from launcher_recovery.fixes.places import folder_of, ours
 
-_DOWNLOAD, _NODE, _IMPORT = "download", "install_node", "create_project"
-_ALL = (_DOWNLOAD, _NODE, _IMPORT)
+_DOWNLOAD, _NODE, _COMFYUI, _IMPORT = "download", "install_node", "install_comfyui", "create_project"
+_INSTALLS = (_NODE, _COMFYUI, _IMPORT)
+_ALL = (_DOWNLOAD, *_INSTALLS)
 
 # As Python writes it, also in the output of pip.
 _REFUSED = re.compile(
@@ -27,7 +28,7 @@ def _redownload(case: Case) -> Plan:
 
 
 def _has_address(case: Case) -> bool:
-    return case.data.kind in (_DOWNLOAD, _NODE) and "url" in case.data.kwargs
+    return case.data.kind in _ALL and bool(access.asking(case))
 
 
 def _folder(case: Case) -> Mapping[str, str]:
@@ -39,6 +40,17 @@ def _folder(case: Case) -> Mapping[str, str]:
 
 def _flag(name: str, default: bool) -> Parameter:
     return Parameter(name, Kind.BOOL, required=False, default=lambda case: default)
+
+
+# Of which part: an import has several.
+_INSTEAD_OF = Parameter(
+    "instead_of",
+    Kind.CHOICE,
+    required=False,
+    default=access.url_of,
+    choices=access.old_addresses,
+    fits=lambda case: "url" not in case.data.kwargs,
+)
 
 
 def _told(id: str, what: str) -> Fix:
@@ -87,12 +99,12 @@ BUILTIN: Mapping[str, Fix] = {
             facts=access.about_site,
             fits=_has_address,
         ),
-        Fix("update_url", (Parameter("url"),), access.new_address, fits=_has_address),
+        Fix("update_url", (_INSTEAD_OF, Parameter("url")), access.new_address, fits=_has_address),
         Fix(
             "choose_mirror",
-            (Parameter("url", Kind.CHOICE, choices=access.known_sources),),
+            (_INSTEAD_OF, Parameter("url", Kind.CHOICE, choices=access.known_sources)),
             access.new_address,
-            fits=lambda case: case.data.kind == _DOWNLOAD and bool(access.known_sources(case)),
+            fits=lambda case: case.data.kind in (_DOWNLOAD, _IMPORT) and bool(access.known_sources(case)),
         ),
         Fix(
             "use_proxy",
@@ -115,15 +127,15 @@ BUILTIN: Mapping[str, Fix] = {
             (Parameter("path", Kind.PATH, default=programs.repository_of, check=programs.check_repository),),
             programs.mark_safe_directory,
         ),
-        Fix("enable_long_paths", (), programs.long_paths, fits=_kind(_NODE, _IMPORT)),
-        Fix("prefer_binary", (), programs.prefer_binary, fits=_kind(_NODE, _IMPORT)),
-        Fix("purge_pip_cache", (), space.purge_pip_cache, fits=_kind(_NODE, _IMPORT)),
+        Fix("enable_long_paths", (), programs.long_paths, fits=_kind(*_INSTALLS)),
+        Fix("prefer_binary", (), programs.prefer_binary, fits=_kind(*_INSTALLS)),
+        Fix("purge_pip_cache", (), space.purge_pip_cache, fits=_kind(*_INSTALLS)),
         Fix("skip_node", (), programs.skip_node, fits=_kind(_NODE)),
         Fix(
             "restore_environment",
             (),
             programs.restore_environment,
-            fits=lambda case: case.tools.environments is not None and case.data.kind == _NODE,
+            fits=lambda case: case.tools.environments is not None and case.data.kind in (_NODE, _COMFYUI),
             functions=programs.RESTORE,
         ),
         Fix("redownload", (), _redownload, fits=_kind(*_ALL)),
@@ -143,13 +155,13 @@ BUILTIN: Mapping[str, Fix] = {
             "remove_existing_folder",
             (Parameter("path", Kind.PATH, default=files.folder_in_the_way, check=ours),),
             files.remove_existing_folder,
-            fits=_kind(_NODE, _IMPORT),
+            fits=_kind(*_INSTALLS),
         ),
         Fix(
             "pin_comfyui",
             (Parameter("commit", default=programs.last_good_commit, check=programs.check_commit),),
             programs.pin_comfyui,
-            fits=_kind(_IMPORT),
+            fits=_kind(_COMFYUI, _IMPORT),
         ),
     )
 }
@@ -176,6 +188,7 @@ RELATED: Mapping[str, tuple[str, ...]] = {
 
 FOR_KIND: Mapping[str, tuple[str, ...]] = {
     _NODE: ("skip_node", "restore_environment"),
+    _COMFYUI: ("pin_comfyui", "restore_environment"),
     _IMPORT: ("pin_comfyui",),
 }
 """By kind of operation, further ones that are last."""

@@ -97,6 +97,7 @@ class Parameter:
         default: from the case to what it is when nothing is given; None there or here: there is no default.
         choices: from the case to what may be chosen.
         check: from the value and the case to what is wrong with it, as one sentence; None: nothing.
+        fits: whether it is asked for at all.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Parameter:
     default: Callable[[Case], Any] | None = None
     choices: Callable[[Case], Sequence[str]] | None = None
     check: Callable[[Any, Case], Say | None] = lambda value, case: None
+    fits: Callable[[Case], bool] = lambda case: True
 
     def default_of(self, case: Case) -> Any:
         """What it is when nothing is given; None: nothing."""
@@ -187,14 +189,15 @@ class Fix:
         Raises:
             FixRefusedError: something is missing, of no use, or not known.
         """
-        names = {parameter.name for parameter in self.parameters}
+        bare = Case(data, tools)
+        parameters = [parameter for parameter in self.parameters if parameter.fits(bare)]
+        names = {parameter.name for parameter in parameters}
         for name in given:
             if name not in names:
                 raise FixRefusedError(Say("wrong.unknown", {"name": str(name)[:64]}), str(name)[:64])
-        bare = Case(data, tools)
         values: dict[str, Any] = {}
         secrets: dict[str, str] = {}
-        for parameter in self.parameters:
+        for parameter in parameters:
             value = parameter.value(given.get(parameter.name), Case(data, tools, values) if values else bare)
             if value is not None:
                 (secrets if parameter.kind is Kind.SECRET else values)[parameter.name] = value

@@ -93,7 +93,9 @@ def offer_of(fix: Fix, case: Case, language: str) -> Offer:
         id=fix.id,
         title=text("title"),
         explanation=text("text"),
-        parameters=tuple(_asked(parameter, case, text(parameter.name)) for parameter in fix.parameters),
+        parameters=tuple(
+            _asked(parameter, case, text(parameter.name)) for parameter in fix.parameters if parameter.fits(case)
+        ),
         can_apply=fix.plan is not None,
     )
 

@@ -27,6 +27,7 @@ TEXTS: Mapping[str, str] = {
     "check_proxy.text": "Check the address, name and password of the proxy, then retry.",
     "choose_mirror.title": "Take it from another place",
     "choose_mirror.text": "The same file is offered elsewhere. What arrived is kept if it is the same file.",
+    "choose_mirror.instead_of": "Address that is replaced",
     "choose_mirror.url": "Address",
     "close_other_program.title": "Close the other program",
     "close_other_program.text": "Another program uses the file: close it (ComfyUI, a virus scanner, a second launcher), "
@@ -126,6 +127,7 @@ TEXTS: Mapping[str, str] = {
     "update_url.title": "Give another address",
     "update_url.text": "Look for the address at which the file or repository is now, and put it in here. What arrived is "
     "kept if it is the same.",
+    "update_url.instead_of": "Address that is replaced",
     "update_url.url": "Address",
     "use_ca_bundle.title": "Use certificates of your own",
     "use_ca_bundle.text": "Where a company looks into connections, its certificate has to be known. Name the file that "

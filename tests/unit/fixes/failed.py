@@ -52,7 +52,8 @@ class Failed(Kit):
         """The install of a node that failed."""
         nodes = self.root / "project" / "custom_nodes"
         nodes.mkdir(parents=True, exist_ok=True)
-        arguments = {"url": "https://git.example/node.git", "destination": str(nodes / "node"), "ref": None}
+        url = given.pop("url", "https://git.example/node.git")
+        arguments = {"url": url, "destination": str(nodes / "node"), "ref": None}
         return self.operation("install_node", arguments, fix, title="node", **given)
 
     def operation(

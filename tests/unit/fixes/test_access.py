@@ -118,12 +118,20 @@ def test_git_gets_the_token_for_its_host_alone(failed: Failed) -> None:
     stored, kept = failed.record(data.operation_id), failed.fixes.tools.vault
     environ = {**os.environ, **effects.git_environment(stored, "https://git.example/node.git", kept)}
 
-    def header(url: str) -> str:
-        command = ["git", "config", "--get-urlmatch", "http.extraHeader", url]
-        return subprocess.run(command, env=environ, capture_output=True, text=True).stdout
+    def login(url: str) -> list[str]:
+        command = ["git", "credential", "fill"]
+        given = {**environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": ""}
+        done = subprocess.run(command, env=given, input=f"url={url}\n\n", capture_output=True, text=True)
+        return [line for line in done.stdout.splitlines() if line.startswith(("username=", "password="))]
 
-    assert header("https://git.example/node.git").startswith("Authorization: Basic ")
-    assert header("https://other.example/node.git") == ""
+    assert login("https://git.example/node.git") == ["username=x-access-token", f"password={SECRET}"]
+    for other in (
+        "https://other.example/",
+        "http://git.example/",
+        "https://git.example:8443/",
+        "https://a.git.example/",
+    ):
+        assert login(other) == []
     assert effects.git_environment(stored, "https://other.example/node.git", kept) == {}
 
 
@@ -294,3 +302,68 @@ def test_a_login_is_not_sent_to_the_next_proxy(failed: Failed) -> None:
     failed.apply(data, "use_proxy", proxy="http://one", user="ann", password=SECRET)
     failed.apply(data, "use_proxy", proxy="http://two")
     assert effects.proxy_of(failed.record(data.operation_id), failed.fixes.tools.vault) == "http://two"
+
+
+# -- what programs are given --------------------------------------------------------------------------
+
+
+def test_pip_goes_through_the_proxy_unless_there_are_addresses_to_be_asked_directly(
+    failed: Failed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own setting knows no such addresses; it is in place of one that would go before the usual variables."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    data = failed.node("check_connection")
+    failed.apply(data, "use_proxy", proxy="http://proxy:3128")
+
+    def given() -> tuple[str | None, str]:
+        found = effects.environment_of(failed.record(data.operation_id))
+        return found.get("PIP_PROXY"), found["https_proxy"]
+
+    assert given() == ("http://proxy:3128", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert given() == (None, "http://proxy:3128")
+    monkeypatch.setenv("PIP_PROXY", "http://other")
+    assert given() == ("http://proxy:3128", "http://proxy:3128")
+
+
+def test_git_that_asks_nobody_on_the_web_has_the_proxy_for_all(failed: Failed) -> None:
+    data = failed.node("check_connection")
+    failed.apply(data, "use_proxy", proxy="http://proxy:3128")
+    found = effects.git_environment(failed.record(data.operation_id), "git@host.example:a/b")
+    names = [value for name, value in found.items() if name.startswith("GIT_CONFIG_KEY_")]
+    assert names == ["http.proxy"]
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://host:port/a", "git@host.example:a/b", "https:///a"])
+def test_what_is_no_web_address_gets_no_token(failed: Failed, url: str) -> None:
+    failed.apply(failed.download("add_token"), "add_token", token=SECRET, host="host.example")
+    assert effects.token_for(url, failed.fixes.tools.vault) is None
+
+
+def test_what_is_set_counts_for_all_inside_as_far_as_those_around_are_known(failed: Failed) -> None:
+    """From the inside out; one that was deleted ends it."""
+    whole = failed.operation("create_project", {"project_id": "p"})
+    part = failed.node("check_connection", parent_id=whole.operation_id, key="a")
+    inner = failed.download("check_connection", parent_id=part.operation_id)
+    find = failed.lifecycle.current
+    failed.apply(whole, "use_proxy", proxy="http://whole")
+    assert effects.proxy_of(failed.record(inner.operation_id), find=find) == "http://whole"
+    assert effects.proxy_of(failed.record(inner.operation_id)) is None
+    failed.apply(part, "use_proxy", proxy="http://part")
+    assert effects.proxy_of(failed.record(inner.operation_id), find=find) == "http://part"
+    assert effects.proxy_of(failed.record(inner.operation_id), find=lambda id: None) is None
+
+
+def test_a_login_that_git_asks_for_is_that_of_the_host_it_names(failed: Failed) -> None:
+    """Such as that of a submodule."""
+    said = "fatal: could not read Username for 'https://sub.example:8443': terminal prompts disabled"
+    offer = failed.fixes.for_operation(failed.node("add_token", error=OSError(said)).operation_id)[0]
+    assert offer.parameters[0].default == "sub.example:8443"
+    assert "sub.example:8443 wants to know who asks" in offer.explanation
+
+
+@pytest.mark.parametrize("url", ["https://[::1/a", "https://host:port/a"])
+def test_of_an_address_that_is_none_no_host_is_known(failed: Failed, url: str) -> None:
+    offer = failed.fixes.for_operation(failed.node("add_token", url=url).operation_id)[0]
+    assert offer.parameters[0].default is None
