@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.nodes.environment import Change
+from launcher_recovery.nodes.installing import TOUCHED
 from launcher_recovery.nodes.interpreter import Interpreter
 from launcher_recovery.nodes.requirements import CHANGES, MOST_CHANGES, Speaker
 from launcher_recovery.nodes.restoring import Restored, plan, put_back
@@ -27,16 +28,21 @@ def restore(integrator: RecoveryIntegrator, operation_id: str, *, dry_run: bool)
     data = integrator.persistence.get(operation_id)
     if data is None or data.kind not in (*_INSTALLS, _IMPORT):
         raise RecoveryStateError(f"there is no node install and no project import {operation_id}")
-    python, before, added = _recorded(integrator, data)
+    installs, python, before, added = _recorded(integrator, data)
     if dry_run:
-        return plan(Interpreter(None, python, lambda message: None), before, added)
+        return plan(Interpreter(None, python, lambda message: None, data), before, added)
     _refuse_if_used(integrator, python)
     result = _run(integrator, data, python, before, added)
+    for install in installs:  # a retry of one that failed has pip bring again what was taken out
+        integrator.lifecycle.amend(install, {TOUCHED: False})
     return Restored(python, *(_changes(result[name]) for name in ("reinstalled", "removed", "left")))
 
 
-def _recorded(integrator: RecoveryIntegrator, data: RecoveryData) -> tuple[str, list[str], frozenset[str] | None]:
-    """The interpreter of the environment, what it had before, and what came with it; see `_added`."""
+def _recorded(
+    integrator: RecoveryIntegrator, data: RecoveryData
+) -> tuple[list[str], str, list[str], frozenset[str] | None]:
+    """The ids of the installs, the interpreter of the environment, what it had before, and what came with it; see
+    `_added`."""
     store = integrator.persistence
     installs = [data]
     if data.kind == _IMPORT:
@@ -53,7 +59,8 @@ def _recorded(integrator: RecoveryIntegrator, data: RecoveryData) -> tuple[str, 
     first = recorded[0][1]
     added = [_added(install) for install, _ in recorded]
     known = [names for names in added if names is not None]
-    return first["python"], first["packages"], frozenset().union(*known) if len(known) == len(added) else None
+    ids = [install.operation_id for install, _ in recorded]
+    return ids, first["python"], first["packages"], frozenset().union(*known) if len(known) == len(added) else None
 
 
 def _run(
@@ -87,7 +94,7 @@ def _run(
             operation.progress(0, None, "steps", message)
 
         say("looking at the Python environment")
-        return put_back(Interpreter(operation, python, say), before, added, Speaker(say)).as_json()
+        return put_back(Interpreter(operation, python, say, data), before, added, Speaker(say)).as_json()
 
     entered, live = integrator.engine.enter(draft, policy, revive=True)
     result: dict[str, Any] = integrator.engine.run(entered, policy, attempt, live)

@@ -107,7 +107,7 @@ class RecoveryIntegrator:
     @cached_property
     def fixes(self) -> Fixes:
         """The guided fixes, which are loaded when somebody asks for one."""
-        from launcher_recovery.fixes import Fixes
+        from launcher_recovery.fixes import Fixes, Restoring
 
         return Fixes(
             self.lifecycle,
@@ -116,6 +116,7 @@ class RecoveryIntegrator:
             kinds=lambda: self.kinds,
             roots=lambda: self.config.allowed_roots,
             sources=self.extensions.sources,
+            environments=Restoring(self.restore_environment),
         )
 
     def _data_folder(self) -> Path:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+import ssl
 import subprocess
 import threading
 import venv
@@ -203,11 +204,12 @@ class Fault:
 
 @dataclass
 class Asked:
-    """A request: its method and path with the query, and how many bytes of an answer were sent."""
+    """A request: its method and path with the query, how many bytes of an answer were sent, and who asked."""
 
     method: str
     path: str
     sent: int = 0
+    login: str | None = None
 
 
 class Far:
@@ -217,12 +219,26 @@ class Far:
         folder: where its bare repositories are.
         is_dumb: it serves the files of repositories and nothing else.
         speaks_v2: it takes the newer protocol of git, in which any commit can be asked for.
+        context: what it needs for TLS; None: it speaks HTTP.
+        token: the password without which it gives nothing; None: it asks for none.
+        redirects: where it sends everybody; None: nowhere.
     """
 
-    def __init__(self, folder: Path, *, is_dumb: bool = False, speaks_v2: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        is_dumb: bool = False,
+        speaks_v2: bool = True,
+        context: ssl.SSLContext | None = None,
+        token: str | None = None,
+        redirects: str | None = None,
+    ) -> None:
         self.folder = folder
         self.is_dumb = is_dumb
         self.speaks_v2 = speaks_v2
+        self.token = token
+        self.redirects = redirects
         self.faults: list[tuple[str, Fault]] = []
         self.asked: list[Asked] = []
         self.wheels: dict[str, bytes] = {}
@@ -236,9 +252,18 @@ class Far:
         Handler.far = far
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if context is not None:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http{'' if context is None else 's'}://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def host(self) -> str:
+        """With the port."""
+        return urlsplit(self.url).netloc
 
     def close(self) -> None:
         self.released.set()
@@ -298,8 +323,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         far = self.far
-        self._asked = Asked(self.command, self.path)
+        self._asked = Asked(self.command, self.path, login=self.headers.get("Authorization"))
         far.asked.append(self._asked)
+        if far.redirects is not None:
+            self._send(302, {"Location": f"{far.redirects}{self.path}"}, b"", None)
+            return
+        if far.token is not None and not self._is_known(far.token):
+            # Some servers repeat what they were asked with.
+            said = f"who asks? not {self._asked.login}".encode()
+            self._send(401, {"WWW-Authenticate": 'Basic realm="x"', "Content-Type": "text/plain"}, said, None)
+            return
         fault = Fault()
         for number, (path, one) in enumerate(far.faults):
             if path in self.path:
@@ -320,6 +353,10 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, content = self._package(path)
         self._send(status, headers, content, fault.cut_after)
 
+    def _is_known(self, token: str) -> bool:
+        scheme, _, login = (self._asked.login or "").partition(" ")
+        return scheme == "Basic" and base64.b64decode(login).partition(b":")[2] == token.encode()
+
     def _send(self, status: int, headers: Mapping[str, str], content: bytes, cut_after: int | None) -> None:
         try:
             self.send_response(status)
@@ -339,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
         far = self.far
         name = path.rpartition("/")[2]
         if path.startswith("/files/") and name in far.wheels:
-            return 200, {"Content-Type": "application/octet-stream"}, far.wheels[name]
+            return 200, {"Content-Type": "application/octet-stream", "Cache-Control": "max-age=3600"}, far.wheels[name]
         package = path.removeprefix("/simple/").strip("/")
         found = [one for one in far.wheels if one.split("-")[0].replace("_", "-").lower() == package]
         if not path.startswith("/simple/") or not found:

@@ -91,7 +91,7 @@ def _fetch(repository: Repository, staging: Staging, ref: str | None) -> Fetched
             return Fetched(commit, found.branch)
     repository.telling.say("fetching the whole history, since the server cannot give a part of it")
     _fetch_all(repository, host)
-    return _resolved(repository, found, ref)
+    return _resolved(repository, found, ref, host)
 
 
 def _find(repository: Repository, ref: str | None, host: str | None) -> _Named | None:
@@ -152,12 +152,12 @@ def _fetch_all(repository: Repository, host: str | None) -> None:
     repository.git(*words, waits_for=host)
 
 
-def _resolved(repository: Repository, found: _Named | None, ref: str | None) -> Fetched:
+def _resolved(repository: Repository, found: _Named | None, ref: str | None, host: str | None) -> Fetched:
     """What is wanted, in a repository that has everything."""
     if found is not None and found.branch is not None:
         return Fetched(_commit(repository, f"refs/remotes/origin/{found.branch}"), found.branch)
     if ref is None:
-        repository.git("fetch", "--progress", "--no-tags", "origin", "HEAD")
+        repository.git("fetch", "--progress", "--no-tags", "origin", "HEAD", waits_for=host)
         return Fetched(_commit(repository, "FETCH_HEAD"), None)
     # Not rev-parse: what check-out says of a commit that is not there, people know.
     repository.git("checkout", "--quiet", "--force", "--detach", ref, "--")

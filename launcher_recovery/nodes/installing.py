@@ -31,12 +31,12 @@ def install(operation: Operation, arguments: Arguments) -> Any:
         OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
         OSError: the disk failed, or the place was taken meanwhile.
     """
-    _Install(operation, arguments).run()
+    Install(operation, arguments).run()
     return arguments["destination"]
 
 
-class _Install:
-    """One attempt."""
+class Install:
+    """One attempt of an install."""
 
     def __init__(self, operation: Operation, arguments: Arguments) -> None:
         self._operation = operation
@@ -137,6 +137,8 @@ class _Install:
     # -- what it needs ------------------------------------------------------------------------------
 
     def _have_requirements(self, requirements: Requirements, commit: str) -> None:
+        # It is not touched when the environment was put back since: what was done to it is to be done again.
+        is_touched = bool(self._operation.metadata.get(TOUCHED))
         before = self._record(requirements)
         key = {"commit": commit, "python": self._interpreter.python}
         if requirements.is_needed:
@@ -147,7 +149,7 @@ class _Install:
                 requirements.install(before)
                 return key
 
-            self._operation.step("requirements", install, still_valid=lambda made: made == key)
+            self._operation.step("requirements", install, still_valid=lambda made: is_touched and made == key)
         if has_script(self._staging.folder):
             self._telling.begins("install_script", "running its install.py")
 
@@ -155,7 +157,11 @@ class _Install:
                 self._run_script(requirements, before, commit)
                 return key
 
-            self._operation.step("install_script", script, still_valid=lambda made: not self._is_fresh and made == key)
+            self._operation.step(
+                "install_script",
+                script,
+                still_valid=lambda made: is_touched and not self._is_fresh and made == key,
+            )
 
     def _record(self, requirements: Requirements) -> dict[str, Any]:
         """The environment as it was before this operation changed it."""

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.fixes import effects
 from launcher_recovery.nodes import _inspect
 from launcher_recovery.nodes.telling import waiting_for
 from launcher_recovery.operation import Operation
 from launcher_recovery.programs.running import Silence, run_command
+from launcher_recovery.records import RecoveryData
 
 # Reading an environment takes a second or two; on a slow disk that nobody has read from it may be a minute.
 _LOOK_LIMIT_S = 300.0
@@ -66,12 +68,20 @@ class Interpreter:
         operation: asked whether to go on; None: nobody is.
         python: path of the interpreter; of a virtual environment not resolved, because it is a link to that of all.
         say: is told what is waited for.
+        about: the operation whose guided fixes count: proxy, certificates, options of pip; default: `operation`.
     """
 
-    def __init__(self, operation: Operation | None, python: str | None, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        operation: Operation | None,
+        python: str | None,
+        say: Callable[[str], object],
+        about: RecoveryData | None = None,
+    ) -> None:
         self.python = os.path.abspath(python or sys.executable)
         self._operation = operation
         self._say = say
+        self._about = operation.data if about is None and operation is not None else about
 
     def look(self, requirements: Mapping[str, Path] | None = None) -> Environment:
         """See what the environment has.
@@ -110,11 +120,18 @@ class Interpreter:
         """
         first = next((word for word in words if not word.startswith("-")), "")
         whom = "Python" if not first or os.path.isabs(first) else first  # "pip", or a script of the node
+        fixed = {} if self._about is None else effects.environment_of(self._about)
         return run_command(
             self._operation,
             [self.python, *words],
             cwd=cwd,
-            env={**dict.fromkeys(_OWN), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:replace", **env},
+            env={
+                **dict.fromkeys(_OWN),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONIOENCODING": "utf-8:replace",
+                **fixed,
+                **env,
+            },
             on_line=on_line,
             silence=Silence(limit, tell=waiting_for(whom, self._say)),
         )
@@ -128,7 +145,8 @@ class Interpreter:
             version: of the pip.
             how: `limit` and `cwd`, as in `run`.
         """
-        return self.run(["-m", "pip", "install", *pip_options(version or ()), *words], on_line, **how)
+        options = [] if self._about is None else effects.pip_options(self._about)
+        return self.run(["-m", "pip", "install", *pip_options(version or ()), *options, *words], on_line, **how)
 
 
 def pip_options(version: tuple[int, ...]) -> list[str]:

@@ -38,10 +38,12 @@ def get_files(repository: Repository) -> None:
         return
     if _is_installed(repository):
         for folder in sorted({_repository_of(path, repository.folder) for path in found}):
+            # A submodule may be of another host, which is asked for its files.
             within = repository.within(folder)
+            within = within.within(folder, within.lines("config", "--get", "remote.origin.url")[-1])
             # Without hooks, which are for those who push.
             within.git("lfs", "install", "--local", "--skip-repo")
-            within.git("lfs", "pull", waits_for=host_of(repository.url))
+            within.git("lfs", "pull", waits_for=host_of(within.asks))
         found = sorted(_pointers(repository.folder))
         if not found:
             return

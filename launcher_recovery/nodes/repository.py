@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.fixes.effects import git_environment
+from launcher_recovery.nodes.ssh import ssh_command
 from launcher_recovery.nodes.telling import Telling, waiting_for
 from launcher_recovery.programs.running import Silence, run_command
 
@@ -77,22 +79,24 @@ class DamagedError(Exception):
 
 
 class Repository:
-    """Runs git in the staging folder of a node.
+    """Runs git in the staging folder of a node, as guided fixes have it: proxy, certificates, a token for the host.
 
     Args:
         telling: is told what git does.
         folder: where git works; it need not be there yet for `init`.
         url: of the repository; decides which protocols may be used.
+        asks: the address that is asked, whose host gets the token that a person gave for it; default: `url`.
     """
 
-    def __init__(self, telling: Telling, folder: Path, url: str) -> None:
+    def __init__(self, telling: Telling, folder: Path, url: str, asks: str | None = None) -> None:
         self.telling = telling
         self.folder = folder
         self.url = url
+        self.asks = url if asks is None else asks
 
-    def within(self, folder: Path) -> Repository:
-        """Git in another folder, such as that of a submodule."""
-        return Repository(self.telling, folder, self.url)
+    def within(self, folder: Path, asks: str | None = None) -> Repository:
+        """Git in another folder, such as that of a submodule; `asks` None: it is fetched from the same host."""
+        return Repository(self.telling, folder, self.url, self.asks if asks is None else asks)
 
     def git(self, *words: str, waits_for: str | None = None) -> str:
         """Run `git WORDS` and return the end of its output.
@@ -115,15 +119,24 @@ class Repository:
     def _run(self, words: Sequence[str], waits_for: str | None, on_line: Callable[[str], object]) -> str:
         whom = "git" if waits_for is None else f"an answer from {waits_for}"
         silence = Silence(SILENT_LIMIT_S, tell=waiting_for(whom, self.telling.say))
-        operation, settings = self.telling.operation, environment(self.url)
+        operation, variables = self.telling.operation, self._environment(is_asking=waits_for is not None)
         try:
             return run_command(
-                operation, ["git", *words], cwd=self.folder, env=settings, on_line=on_line, silence=silence
+                operation, ["git", *words], cwd=self.folder, env=variables, on_line=on_line, silence=silence
             )
         except CommandError as error:
             if _DAMAGED.search(error.output):
                 raise DamagedError(str(error)) from error
             raise
+
+    def _environment(self, is_asking: bool) -> dict[str, str | None]:
+        """The variables for git, as they differ from those of this process; see `environment`."""
+        variables = environment(self.url)
+        variables |= git_environment(self.telling.operation.data, self.asks, environ=variables)
+        if is_asking:
+            whole = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+            variables["GIT_SSH_COMMAND"] = ssh_command(self.folder, whole)
+        return variables
 
     def _show(self, line: str) -> None:
         found = _PERCENT.match(line)
@@ -168,7 +181,6 @@ def environment(url: str) -> dict[str, str | None]:
         "SSH_ASKPASS_REQUIRE": "never",
         "GCM_INTERACTIVE": "never",
         "GIT_EDITOR": ":",
-        "GIT_SSH_COMMAND": _ssh_command(),
         # A line that has been almost silent for half a minute (bytes a second, seconds); for http only.
         "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
         "GIT_HTTP_LOW_SPEED_TIME": "30",
@@ -176,14 +188,6 @@ def environment(url: str) -> dict[str, str | None]:
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_PROGRESS_DELAY": "1",
     }
-
-
-def _ssh_command() -> str | None:
-    """The user's ssh command, asking for nothing, and giving up on a far end that does not answer."""
-    own = os.environ.get("GIT_SSH_COMMAND")
-    if own is None and os.environ.get("GIT_SSH"):
-        return None  # another program, with options of its own
-    return f"{own or 'ssh'} -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 
 def failed_with(error: CommandError, patterns: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -34,12 +35,21 @@ _NOT_HALF = (
 
 @dataclass(frozen=True)
 class _Submodule:
-    """What the commit says of a submodule: its name, its path, the host that has it, and the commit it is pinned at."""
+    """What the commit says of a submodule.
+
+    Args:
+        asks: the address that is asked; of one that is given relative to that of its repository, the latter.
+        pinned: the commit that it is pinned at.
+    """
 
     name: str
     path: str
-    host: str | None
+    asks: str
     pinned: str
+
+
+# Why git could not clone one is not the last that it says of it.
+_CAUSE = re.compile(r"^fatal: (?!clone of ).+$", re.MULTILINE)
 
 
 def fetch_submodules(repository: Repository, commit: str, path: str = "", depth: int = 0) -> None:
@@ -57,7 +67,7 @@ def fetch_submodules(repository: Repository, commit: str, path: str = "", depth:
     for submodule in _submodules(repository):
         whole = str(PurePosixPath(path, submodule.path))
         repository.telling.say(f"fetching the submodule {whole}")
-        within = repository.within(repository.folder / submodule.path)
+        within = repository.within(repository.folder / submodule.path, submodule.asks)
         _have(repository, submodule, within, f"submodule {whole}", f"{commit} {submodule.pinned}")
         fetch_submodules(within, commit, whole, depth + 1)
 
@@ -66,7 +76,10 @@ def _have(repository: Repository, submodule: _Submodule, within: Repository, ste
     """Fetch it, unless an earlier attempt has."""
 
     def fetch() -> str:
-        _fetch_one(repository, submodule)
+        try:
+            _fetch_one(repository, submodule)
+        except CommandError as error:
+            raise _with_cause_last(error) from None
         return wanted
 
     repository.telling.operation.step(
@@ -89,7 +102,7 @@ def _submodules(repository: Repository) -> list[_Submodule]:
         pinned = _pinned(repository, path) if key.endswith(".path") else ""
         if pinned:
             url = values.get(f"submodule.{name}.url", "")
-            found.append(_Submodule(name, path, host_of(url) or host_of(repository.url), pinned))
+            found.append(_Submodule(name, path, url if host_of(url) else repository.asks, pinned))
     return found
 
 
@@ -112,19 +125,28 @@ def _fetch_one(repository: Repository, submodule: _Submodule) -> None:
 
 
 def _update(repository: Repository, submodule: _Submodule) -> None:
-    path, host = submodule.path, submodule.host
+    path, host = submodule.path, host_of(submodule.asks)
+    asking = repository.within(repository.folder, submodule.asks)
     words = ["submodule", "update", "--init", "--force", "--progress"]
     try:
-        repository.git(*words, "--depth=1", "--", path, waits_for=host)
+        asking.git(*words, "--depth=1", "--", path, waits_for=host)
     except CommandError as error:
         if not failed_with(error, (*CANNOT_BE_SHALLOW, *CANNOT_GIVE_COMMIT, "Direct fetching of that commit failed")):
             raise
     else:
         return
-    within = repository.within(repository.folder / path)
+    within = asking.within(repository.folder / path)
     if (within.folder / ".git").exists() and within.lines("rev-parse", "--is-shallow-repository")[-1] == "true":
         within.git("fetch", "--progress", "--unshallow", "origin", waits_for=host)
-    repository.git(*words, "--", path, waits_for=host)
+    asking.git(*words, "--", path, waits_for=host)
+
+
+def _with_cause_last(error: CommandError) -> CommandError:
+    """The error with the line last that says why, since that one is shown."""
+    cause = _CAUSE.search(error.output)
+    if cause is None or isinstance(error, CommandSilentError):
+        return error
+    return CommandError(error.argv, error.returncode, f"{error.output.rstrip()}\n{cause[0]}\n")
 
 
 def _forget(repository: Repository, submodule: _Submodule) -> bool:

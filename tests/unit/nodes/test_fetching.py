@@ -390,17 +390,6 @@ def test_a_configuration_elsewhere_does_not_decide(
     assert "GIT_CONFIG_KEY_0" not in settings
 
 
-def test_the_ssh_of_the_user_is_kept_and_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GIT_SSH", "GIT_SSH_COMMAND"):
-        monkeypatch.delenv(name, raising=False)
-    assert str(running.environment("ssh://h/a")["GIT_SSH_COMMAND"]).startswith("ssh -o BatchMode=yes ")
-    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i key")
-    assert str(running.environment("ssh://h/a")["GIT_SSH_COMMAND"]).startswith("ssh -i key -o BatchMode=yes ")
-    monkeypatch.delenv("GIT_SSH_COMMAND")
-    monkeypatch.setenv("GIT_SSH", "plink")
-    assert running.environment("ssh://h/a")["GIT_SSH_COMMAND"] is None
-
-
 @pytest.mark.parametrize(
     ("url", "host"),
     [("https://u:p@a.example:1/b", "a.example"), ("git@b.example:c/d", "b.example"), ("file:///a", None)],

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.nodes import submodules
+from launcher_recovery.programs.running import CommandSilentError
 from tests.nodes import Attempts, Far, Fault, Source, far_away, files, install, noise, run_git, staging
 
 
@@ -173,3 +175,19 @@ def test_a_list_of_submodules_without_any_is_fine(
     assert files(destination) == {".git", ".gitmodules", "one"}
     install(attempts.next(), far.serve(source), destination.with_name("other"), source.git("rev-parse", "main~1"))
     assert files(destination.with_name("other")) == {".git", ".gitmodules", "one"}
+
+
+def test_what_git_says_of_why_is_last_where_it_says_it() -> None:
+    """Of a clone that failed it says so again and again, and why only once."""
+    cause = "fatal: could not read Username for 'https://h': terminal prompts disabled"
+    whole = CommandError(
+        ["git", "submodule"], 1, f"Cloning into 'a'...\n{cause}\nfatal: clone of 'https://h' failed\nx"
+    )
+    found = submodules._with_cause_last(whole)
+    assert str(found).endswith(cause)
+    assert found.output.startswith(whole.output)
+    for output in ("error: x", "fatal: clone of 'https://h' failed"):
+        other = CommandError(["git", "submodule"], 1, output)
+        assert submodules._with_cause_last(other) is other
+    silent = CommandSilentError(["git", "submodule"], 143, cause, 300.0)
+    assert submodules._with_cause_last(silent) is silent
