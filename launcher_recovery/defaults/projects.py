@@ -45,6 +45,8 @@ def recovery_operations() -> Sequence[OperationKind]:
             hook="install_comfyui",
             key=lambda arguments: f"install_comfyui:{resolved(arguments['destination'])}",
             title=lambda arguments: "ComfyUI",
+            handler=_install_comfyui,
+            still_there=_is_comfyui_there,
         ),
     ]
 
@@ -69,6 +71,18 @@ def _stopped(data: RecoveryData, launcher: Launcher) -> None:
     from launcher_recovery.projects.telling import tell_stopped
 
     tell_stopped(data, launcher)
+
+
+def _install_comfyui(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
+    from launcher_recovery.nodes.comfyui import install_comfyui
+
+    return install_comfyui(operation, arguments)
+
+
+def _is_comfyui_there(data: RecoveryData) -> bool:
+    from launcher_recovery.nodes.comfyui import is_as_wanted
+
+    return is_as_wanted(data)
 
 
 def _make_environment(operation: Operation, arguments: Arguments, sources: Sources) -> str:

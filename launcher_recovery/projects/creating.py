@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from launcher_recovery.errors import OperationCancelled, ProjectIncompleteError, RecoveryError, text_of
+from launcher_recovery.fixes import known_good
 from launcher_recovery.kinds import Arguments, Launcher
+from launcher_recovery.nodes.installing import COMMIT
 from launcher_recovery.operation import Operation
 from launcher_recovery.plans import Model, Plan, Repository
 from launcher_recovery.projects.environment import interpreter_of
@@ -95,6 +97,7 @@ class _Project:
             error = _incomplete(missing, self._parts)
             self._telling.is_incomplete(str(error))
             raise error from _cause(missing)
+        self._note_comfyui()
         left_out = [part.name for part in self._parts if part.stage is Stage.LEFT_OUT]
         message = f"Ready without {', '.join(left_out)}, left out as you asked" if left_out else "Ready"
         self._telling.is_ready(message)
@@ -106,6 +109,14 @@ class _Project:
             "left_out": left_out,
             "parts": [part.told() for part in self._parts],
         }
+
+    def _note_comfyui(self) -> None:
+        """Keep which commit of ComfyUI the project is ready with, where it was installed for it."""
+        records = [part.record() for part in self._one_by_one if part.what == "comfyui"]
+        for record in records:
+            commit = None if record is None else record.metadata.get(COMMIT)
+            if isinstance(commit, str):
+                known_good.note_worked(commit)
 
     # -- parts --------------------------------------------------------------------------------------
 

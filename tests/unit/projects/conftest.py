@@ -11,8 +11,9 @@ from tests.projects import Creator
 
 
 @pytest.fixture
-def creator(tmp_path: Path) -> Iterator[Creator]:
+def creator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Creator]:
     """A launcher that is told how projects are, and handlers whose answers tests set."""
+    monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "data" / "recovery.db"))
     made = Creator(tmp_path)
     yield made
     made.close()
