@@ -454,7 +454,7 @@ ROWS: dict[str, Row] = {
         lambda at: git_fails(at, Fault(), Fault(), Fault(cut_after=9_000)),
         _later("The connection to the git server broke off."),
     ),
-    "git: hangs": Row(git_hangs, Seen("x"), is_long=True),
+    "git: hangs": Row(git_hangs, _later("The git server did not answer in time."), is_long=True),
     "git: a branch that is not there": Row(
         lambda at: git_fails(at, ref="no-such-branch"), _failed("not_found", _NO_REF, "update_url")
     ),

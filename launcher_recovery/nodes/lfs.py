@@ -36,31 +36,40 @@ def get_files(repository: Repository) -> None:
     found = sorted(_pointers(repository.folder))
     if not found:
         return
-    if _is_installed(repository):
-        for folder in sorted({_repository_of(path, repository.folder) for path in found}):
+    is_installed = _is_installed(repository)
+    failed = _pull(repository, found) if is_installed else None
+    names = [path.relative_to(repository.folder).as_posix() for path in sorted(_pointers(repository.folder))]
+    needed = [name for name in names if Path(name).suffix.lower() not in _FOR_PEOPLE]
+    if needed:
+        raise failed or CommandError(["git", "lfs", "pull"], 1, _what_is_missing(needed))
+    if names:
+        _tell(repository.telling, names, is_installed)
+
+
+def _pull(repository: Repository, found: list[Path]) -> CommandError | None:
+    """Get what they stand for; the last error, if any."""
+    failed = None
+    for folder in sorted({_repository_of(path, repository.folder) for path in found}):
+        within = repository.within(folder)
+        try:
             # A submodule may be of another host, which is asked for its files.
-            within = repository.within(folder)
             within = within.within(folder, within.lines("config", "--get", "remote.origin.url")[-1])
             # Without hooks, which are for those who push.
             within.git("lfs", "install", "--local", "--skip-repo")
             within.git("lfs", "pull", waits_for=host_of(within.asks))
-        found = sorted(_pointers(repository.folder))
-        if not found:
-            return
-    names = [path.relative_to(repository.folder).as_posix() for path in found]
-    needed = [name for name in names if Path(name).suffix.lower() not in _FOR_PEOPLE]
-    if needed:
-        raise CommandError(["git", "lfs", "pull"], 1, _what_is_missing(needed))
-    tell(repository.telling, names)
+        except CommandError as error:
+            failed = error
+    return failed
 
 
-def tell(telling: Telling, names: list[str]) -> None:
+def _tell(telling: Telling, names: list[str], is_installed: bool) -> None:
     """Say that these files of the node are missing, and that it works without them."""
+    how = "from the Git LFS server" if is_installed else "without Git LFS"
     telling.warn(
         "lfs_pointers",
-        f"{_listed(names)} of {telling.name} could not be fetched without Git LFS; the node works without.",
+        f"{_listed(names)} of {telling.name} could not be fetched {how}; the node works without.",
         files=names[:_SHOWN],
-        fix="install_git_lfs",
+        fix="choose_mirror" if is_installed else "install_git_lfs",
     )
 
 

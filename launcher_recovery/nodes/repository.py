@@ -186,6 +186,8 @@ def environment(url: str) -> dict[str, str | None]:
         "GIT_HTTP_LOW_SPEED_TIME": "30",
         "GIT_ALLOW_PROTOCOL": protocols(url),
         "GIT_LITERAL_PATHSPECS": "1",
+        # `lfs.get_files` gets them, in a step of its own, and knows which of them a node can do without.
+        "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_PROGRESS_DELAY": "1",
     }
 

@@ -12,9 +12,7 @@ _SAYS = r"(?:fatal|error): "
 _UNABLE = r"fatal: unable to access '.{0,400}': "
 _CURL = r"error: RPC failed; curl "
 _URL_ERROR = r"(?:fatal|error): .{0,600}The requested URL returned error: "
-_LFS = (
-    r"(?:batch response: |LFS: |Error downloading object: |error: failed to fetch some objects|Smudge error: ).{0,500}"
-)
+_LFS = r"(?:batch response: |LFS: |Error downloading object: |error transferring \"[0-9a-f]{64}\": |error: failed to fetch some objects|Smudge error: ).{0,500}"
 _BAD_TLS = any_of(
     r"SSL certificate problem: ", r"server certificate verification failed", r"SSL: (no alternative certificate subject name|"
     r"certificate subject name)", r"schannel: (CertGetCertificateChain trust error|SNI or certificate check failed|next "
@@ -108,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     Rule("lfs-login", C.PERMISSION, R.AFTER_FIX, "The git server wants you to log in for its large files.", "git-lfs lfshttp/errors.go",
          fix="add_token", output=rf"{_LFS}(Authentication required|Authorization error: |You must have push access|Bad credentials)|Git credentials for https?://\S{{1,300}} not found"),
     Rule("lfs-missing", C.NOT_FOUND, R.AFTER_FIX, "The git server does not have one of the large files.", "git-lfs tq, lfshttp/errors.go",
-         fix="update_url", output=rf"{_LFS}(Object does not exist on the server|Repository (or object )?not found|\[404\])|^\[404\] Object does not exist"),
+         fix="update_url", output=rf"{_LFS}(Object does not exist on the server|Repository (or object )?not found|\[404\]|\[0\] remote missing object )|^\[404\] Object does not exist"),
     Rule("lfs-damaged", C.INTEGRITY, R.ONCE, "A large file of the repository arrived damaged.", "git-lfs tools",
          fix="redownload", output=r"\bexpected OID [0-9a-f]{64}, got [0-9a-f]{64} after \d+ bytes"),
     Rule("lfs-timeout", C.TIMEOUT, R.YES, "The git server did not answer in time.", "git-lfs, Go net", fix="check_connection",
@@ -156,7 +154,7 @@ RULES: tuple[Rule, ...] = (
     Rule("git-host-key-changed", C.PERMISSION, R.AFTER_FIX, "The git server has another key than before: it was renewed, or somebody is in "
          "between. Use the https address of the repository, or ask who runs the server.", "ssh(1)", fix="update_url",
          output=r"REMOTE HOST IDENTIFICATION HAS CHANGED"),
-    Rule("git-host-key", C.PERMISSION, R.AFTER_FIX, "ssh on this computer does not know the git server yet, and nobody is asked here. Use the "
+    Rule("git-host-key", C.PERMISSION, R.AFTER_FIX, "The ssh of this computer does not know the git server yet, and nobody is asked here. Use the "
          "https address of the repository, or connect to the server by hand once.", "ssh(1)",
          fix="update_url", output=lines(r"Host key verification failed\.", r"No \S{1,30} host key is known for ")),
     Rule("git-key", C.PERMISSION, R.AFTER_FIX, "The git server does not know the ssh key of this computer. Add the key to your account there, or "

@@ -12,7 +12,17 @@ def _ours(*names: str) -> frozenset[str]:
     return frozenset("launcher_recovery.errors." + name for name in names)
 
 
+_SILENT = frozenset({"launcher_recovery.programs.running.CommandSilentError"})
+
 RULES: tuple[Rule, ...] = (
+    Rule(
+        "git-silent", C.TIMEOUT, R.YES, "The git server did not answer in time.", "launcher_recovery.programs.running",
+        fix="check_connection", types=_SILENT, programs={"git"},
+    ),
+    Rule(
+        "program-silent", C.TIMEOUT, R.YES, "A program said nothing for so long that it was ended.",
+        "launcher_recovery.programs.running", fix="check_connection", types=_SILENT,
+    ),
     Rule(
         "login-required", C.PERMISSION, R.AFTER_FIX, "{host} probably wants you to log in, or to accept a licence, "
         "before it gives the file: add an access token for it.", "launcher_recovery.transfer.content.recognising",

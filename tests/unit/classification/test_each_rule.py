@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from launcher_recovery.classification import RULES, ErrorClassifier
-from launcher_recovery.errors import CommandError, RecoveryConfigError
+from launcher_recovery.errors import CommandError, ProjectIncompleteError, RecoveryConfigError
+from launcher_recovery.programs.running import CommandSilentError
 from tests.unit.classification.rebuilding import rebuilt
 from tests.unit.classification.score import everything, verdict_on
 from tests.unit.test_classification import CASES as BASIC
@@ -76,7 +77,9 @@ _LFS = "Error downloading object: m.bin (1234567): Smudge error: Error downloadi
 _GIT = "fatal: unable to access 'https://github.com/a/b/': "
 
 CASES: list[tuple[BaseException, str]] = [
-    (RecoveryConfigError("x"), "bad-setting"),
+    (RecoveryConfigError("x"), "bad-setting"), (ProjectIncompleteError([], []), "project-incomplete"),
+    (CommandSilentError(["git", "fetch"], 143, "", 300.0), "git-silent"),
+    (CommandSilentError(["/x/python", "-s", "install.py"], 143, "", 7200.0), "program-silent"),
     # -- hubs and answers
     (exc(_HF + "GatedRepoError", "x"), "hub-gated-error"),
     (exc(_HF + "DisabledRepoError", "x"), "hub-disabled"),

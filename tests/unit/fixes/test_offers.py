@@ -64,7 +64,7 @@ def test_a_licence_has_the_link_of_its_repository(failed: Failed) -> None:
     assert not offer.can_apply
 
 
-@pytest.mark.parametrize("what", ["tools", "git", "lfs"])
+@pytest.mark.parametrize("what", ["tools", "git", "lfs", "venv"])
 @pytest.mark.parametrize(("platform", "begins"), [("win32", "winget install "), ("darwin", ("xcode-select", "brew"))])
 def test_what_is_missing_has_the_command_of_the_system(what: str, platform: str, begins: Any) -> None:
     assert command_for(what, platform).startswith(begins)
@@ -76,6 +76,24 @@ def test_the_command_on_linux_is_that_of_its_package_manager(monkeypatch: pytest
         assert command_for("git", "linux") == command
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert command_for("git", "linux") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "folder"),
+    [
+        ("[Errno 30] Read-only file system: '/env/lib/site-packages/plain'", "/env/lib/site-packages"),
+        ("[Errno 13] Permission denied: '/env/lib/x.py'", "/env/lib"),
+        ("[Errno 13] Permission denied: 'x.py'", None),
+        ("it broke", None),
+    ],
+)
+def test_the_folder_that_cannot_be_written_to_is_the_one_that_the_message_names(
+    failed: Failed, error: str, folder: str | None
+) -> None:
+    """Where it names none, that of the operation."""
+    data = failed.node("fix_permissions", error=OSError(error))
+    offer = failed.fixes.for_operation(data.operation_id)[0]
+    assert f"write to {folder or failed.root / 'project' / 'custom_nodes'}." in offer.explanation
 
 
 def test_a_fix_by_hand_is_not_applied(failed: Failed) -> None:

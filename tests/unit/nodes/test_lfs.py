@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import CommandError
-from tests.nodes import Attempts, Far, Source, files, install
+from tests.nodes import Attempts, Far, Source, files, install, noise
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n"
 
@@ -93,3 +95,55 @@ def test_files_that_only_look_like_pointers_are_left_alone(
     source.commit({"a.bin": POINTER + "x" * 1024, "b.bin": "version 1\n"})
     install(attempts.next(), far.serve(source), destination)
     assert "warnings" not in attempts.metadata
+
+
+# -- the real git-lfs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
+    """A repository with a file that the real git-lfs keeps; for git-lfs a folder is a server as well."""
+    if shutil.which("git-lfs") is None:
+        pytest.skip("there is no git-lfs")
+    monkeypatch.setenv("HOME", str(tmp_path))  # it writes down there what it is to be asked for
+    source.git("lfs", "install", "--local")
+    source.git("lfs", "track", "*.bin")
+    source.commit({"weights.bin": noise(50_000)})
+    pointer = source.git("show", "HEAD:weights.bin")
+    assert pointer.startswith("version https://git-lfs.github.com/spec/v1")
+    return source
+
+
+def test_the_real_git_lfs_fetches_what_pointers_stand_for(attempts: Attempts, large: Source, destination: Path) -> None:
+    install(attempts.next(), large.url, destination)
+    assert (destination / "weights.bin").read_bytes() == noise(50_000)
+    assert "warnings" not in attempts.metadata
+
+
+def test_what_the_real_git_lfs_cannot_get_is_said_and_the_node_is_not_put_in_its_place(
+    attempts: Attempts, large: Source, destination: Path
+) -> None:
+    shutil.rmtree(large.folder / ".git" / "lfs" / "objects")
+    with pytest.raises(CommandError) as raised:
+        install(attempts.next(), large.url, destination)
+    verdict = ErrorClassifier().classify(raised.value)
+    assert (verdict.rule, verdict.retry.value, verdict.fix) == ("lfs-missing", "after_fix", "update_url"), (
+        raised.value.output
+    )
+    assert not destination.exists()
+
+
+def test_pictures_that_the_real_git_lfs_cannot_get_keep_no_node_away(
+    attempts: Attempts, large: Source, destination: Path
+) -> None:
+    """Such as those of a repository whose owner has not paid for more of them."""
+    large.git("rm", "--quiet", "weights.bin")
+    large.git("lfs", "track", "*.png")
+    large.commit({"example.png": noise(50_000)})
+    shutil.rmtree(large.folder / ".git" / "lfs" / "objects")
+    install(attempts.next(), large.url, destination)
+    assert {"one", "example.png"} < files(destination)
+    (warning,) = attempts.metadata["warnings"]
+    assert warning["message"] == (
+        "example.png of node could not be fetched from the Git LFS server; the node works without."
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from launcher_recovery.errors import OperationCancelled
 from launcher_recovery.nodes import publishing
 from tests.nodes import Attempts, Source, files, install, staging
 from tests.support import but_for
@@ -91,6 +92,26 @@ def test_all_of_it_is_on_the_disk_before_it_has_its_name(
     assert done[-3:] == [folder, "replace", "."]
     assert {f"{folder}/one", f"{folder}/deep/er/file", f"{folder}/deep/er", f"{folder}/.git/index"} < set(done[:-3])
     assert f"{folder}/link" not in done
+
+
+def test_a_cancel_that_comes_while_the_disk_is_slow_is_heard_before_the_node_has_its_name(
+    attempts: Attempts, source: Source, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation, sync = attempts.next(), publishing._sync
+
+    def slow(folder: Path) -> None:
+        attempts.lifecycle.cancel(attempts.id)
+        sync(folder)
+
+    monkeypatch.setattr(publishing, "_sync", slow)
+    with pytest.raises(OperationCancelled):
+        install(operation, source.url, destination)
+    assert files(destination.parent) == {staging(destination).name}
+
+
+def test_no_mark_of_ours_stays_in_a_node(attempts: Attempts, source: Source, destination: Path) -> None:
+    install(attempts.next(), source.url, destination)
+    assert not list((destination / ".git").glob("launcher-recovery*"))
 
 
 def test_a_linked_folder_is_filled_where_it_really_is(attempts: Attempts, source: Source, tmp_path: Path) -> None:
