@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -35,6 +35,9 @@ def amended(data: RecoveryData, arguments: Mapping[str, Any], vault: Vault | Non
     """The arguments as fixes have changed them; one that is given otherwise than it was then stays as it is."""
     found = dict(arguments)
     for name, change in (settings_of(data).get(ARGUMENTS) or {}).items():
+        if name in found and "changes" in change:
+            found[name] = _rewritten(found[name], change["changes"])
+            continue
         if name not in found or _REDACTOR.value(found[name]) != change["from"]:
             continue
         to = change["to"]
@@ -43,6 +46,18 @@ def amended(data: RecoveryData, arguments: Mapping[str, Any], vault: Vault | Non
         if to is not None:
             found[name] = to
     return found
+
+
+def _rewritten(workflow: Any, groups: Sequence[Sequence[Mapping[str, Any]]]) -> Any:
+    """A workflow with changes of some of its places, as far as these look as they did."""
+    from launcher_recovery.workflows.errors import WorkflowError  # loaded only where a workflow was changed
+    from launcher_recovery.workflows.fixing import amended_workflow
+    from launcher_recovery.workflows.problems import Change
+
+    try:
+        return amended_workflow(workflow, [[Change.from_dict(told) for told in group] for group in groups])
+    except WorkflowError:  # it is another one by now
+        return workflow
 
 
 def is_skipped(data: RecoveryData) -> bool:

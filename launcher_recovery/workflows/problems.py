@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -131,6 +132,23 @@ class Change:
     after: Any = None
     removes: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; of numbers that JSON does not have their names."""
+        rest = {"removes": True} if self.removes else {"after": self.after}
+        return {"pointer": list(self.pointer), "before": name_of_number(self.before) or self.before, **rest}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Change:
+        """The change that `to_dict` gave this for."""
+        return cls(tuple(told["pointer"]), told["before"], told.get("after"), told.get("removes") is True)
+
+
+def name_of_number(value: Any) -> str | None:
+    """The name of a number that JSON does not have; None: it has that."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return None
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
 
 @dataclass(frozen=True)
 class Fix:
@@ -197,6 +215,7 @@ class Problem:
             "fix": verdict.fix,
             "parameters": dict(self.fix.parameters) if self.fix is not None else {},
             "fixable": self.fix is not None and self.fix.safe,
+            "changes": [change.to_dict() for change in self.fix.changes] if self.fix is not None else [],
             **{name: value for name, value in self.details.items() if name in ("model", "line", "column")},
         }
 
