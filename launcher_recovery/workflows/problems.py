@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
     "link_from_missing_node": Kind(
         _E, "fix_workflow", "{input_name} is linked to the node {origin}, which does not exist."
     ),
-    "link_to_missing_node": Kind(_W, "fix_workflow", "A link leads to the node {target}, which does not exist."),
+    "link_to_missing_node": Kind(_N, "fix_workflow", "A link leads to the node {target}, which does not exist."),
     "link_slot": Kind(
         _E, "fix_workflow", "The link {link} is fastened to {side} {slot} of {node_name}, which has {count}."
     ),
