@@ -99,7 +99,7 @@ def _link(case: Case, parameters: Mapping[str, Any]) -> Link | None:
     if root is None or not isinstance(place, str):
         raise FixRefusedError(Say("wrong.no_place", {"path": str(source)}))
     target = root / place
-    if ".." in target.parts or not is_ours(target, case):
+    if "\0" in place or ".." in target.parts or not is_ours(target, case):
         raise FixRefusedError(Say("wrong.not_ours", {"path": str(target)}))
     if not source.is_file():
         raise FixRefusedError(Say("wrong.not_there", {"path": str(source)}))

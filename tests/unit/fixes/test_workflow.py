@@ -218,6 +218,7 @@ class Another:
     [
         ("../out.pt", "does not belong to this one"),
         ("/etc/out.pt", "does not belong to this one"),
+        ("loras/a\0b.pt", "does not belong to this one"),
         (None, "not known where"),
     ],
 )
