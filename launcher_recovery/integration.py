@@ -22,6 +22,7 @@ from launcher_recovery.declaration import Declaration, names_of
 from launcher_recovery.decorator import declared
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.engine import Engine
+from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.fixes import vault
 from launcher_recovery.fixes.journal import Journal
 from launcher_recovery.functions import Switched
@@ -375,6 +376,43 @@ class RecoveryIntegrator:
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """See `Controls.set_priority`."""
         return self.lifecycle.set_priority(operation_id, priority)
+
+    def fix_workflow(self, operation_id: str, workflow: Any = None) -> Any:
+        """Mend what is safe to mend in the workflow that an operation checked, by the fix "mend_workflow", which can be
+        undone and is entered with the operation; `report` of the result says how much of it there is (`fixable`).
+
+        Args:
+            workflow: as `fixed_workflow` has it.
+
+        Returns:
+            `fixed_workflow`.
+
+        Raises:
+            RecoveryStateError: there is no such operation, it runs, or another fix is being applied.
+        """
+        from launcher_recovery.fixes import planning_workflow  # loaded only by those who fix
+
+        data = self.lifecycle.current(operation_id)
+        if data is not None and planning_workflow.can_mend(data):
+            preview = self.fixes.preview(operation_id, "mend_workflow")
+            self.fixes.apply(operation_id, "mend_workflow", None, preview.token)
+        return self.fixed_workflow(operation_id, workflow)
+
+    def fixed_workflow(self, operation_id: str, workflow: Any = None) -> Any:
+        """A copy of the workflow that an operation checked, as fixes have changed it; without any, as it was.
+
+        Args:
+            workflow: the one that was checked, needed where it could not be kept whole (it holds a secret).
+
+        Raises:
+            RecoveryStateError: there is no such operation, it has no workflow, or that could not be kept.
+        """
+        from launcher_recovery.fixes import planning_workflow
+
+        data = self.lifecycle.current(operation_id)
+        if data is None:
+            raise RecoveryStateError(f"there is no operation {operation_id}")
+        return planning_workflow.fixed_workflow(data, workflow)
 
     def restore_environment(self, operation_id: str, *, dry_run: bool = False) -> Restored:
         """Put the Python environment of a node install, or of a project import, back as it was before: what changed is

@@ -53,7 +53,8 @@ def _with_checks(operation: Operation, arguments: Arguments, result: Any, lookup
     """The launcher's result with what our checks find: "problems" have more, and "valid" says whether there are any.
 
     Of missing nodes and models ours count, which know more; what else the launcher found stays. Further members:
-    "notices", problems with which it runs all the same, and "report", see `Report.to_dict`.
+    "notices", problems with which it runs all the same, and "report", see `Report.to_dict`, with the "operation_id" by
+    which `RecoveryIntegrator.fix_workflow` gives the workflow with what is "fixable" mended.
     """
     workflow = arguments.get("workflow")
     is_usual = isinstance(result, Mapping) and isinstance(result.get("problems"), (list, tuple))
@@ -75,7 +76,7 @@ def _with_checks(operation: Operation, arguments: Arguments, result: Any, lookup
     except Exception:
         logger.exception("the workflow could not be checked further")
         return result
-    told = report.to_dict()
+    told = {**report.to_dict(), "operation_id": operation.operation_id}
     found = told.pop("problems")
     if report.format is None:
         # The launcher could read it, so that it is for the launcher to say what is wrong.

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher_recovery.fixes.action import Action, Function, Hands
 from launcher_recovery.fixes.effects import SETTINGS
-from launcher_recovery.fixes.file_actions import Move, Remove
+from launcher_recovery.fixes.file_actions import Link, Move, Remove
 from launcher_recovery.fixes.fix import FixConflictError, FixRefusedError, Say
 from launcher_recovery.fixes.tools import Tools
 from launcher_recovery.fixes.trees import Print
@@ -107,6 +107,16 @@ class Set(Action):
         hands.tools.lifecycle.amend(hands.operation_id, {SETTINGS: settings}, resumable=resumable)
 
 
+@dataclass(frozen=True)
+class Rewrite(Set):
+    """Sets what is changed in the workflow of the operation; `places` says how many places that are."""
+
+    places: int = 0
+
+    def say(self) -> Say:
+        return Say("do.rewrite", {"count": self.places})
+
+
 def _shown(value: Any) -> str:
     return str(value.get("to") or "…") if isinstance(value, Mapping) else str(value)
 
@@ -135,7 +145,8 @@ class Call(Action):
 
 
 _KINDS: dict[str, type[Action]] = {
-    "move": Move, "remove": Remove, "git_setting": GitSetting, "secret": KeepSecret, "set": Set, "call": Call,
+    "move": Move, "link": Link, "remove": Remove, "git_setting": GitSetting, "secret": KeepSecret, "set": Set,
+    "rewrite": Rewrite, "call": Call,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

@@ -10,10 +10,12 @@ from launcher_recovery.fixes import planning_access as access
 from launcher_recovery.fixes import planning_files as files
 from launcher_recovery.fixes import planning_programs as programs
 from launcher_recovery.fixes import planning_space as space
+from launcher_recovery.fixes import planning_workflow as workflow
 from launcher_recovery.fixes.fix import Case, Fix, Kind, Parameter, Plan
 from launcher_recovery.fixes.places import folder_of, ours
 
 _DOWNLOAD, _NODE, _COMFYUI, _IMPORT = "download", "install_node", "install_comfyui", "create_project"
+_CHECK = "validate_workflow"
 _INSTALLS = (_NODE, _COMFYUI, _IMPORT)
 _ALL = (_DOWNLOAD, *_INSTALLS)
 
@@ -69,6 +71,7 @@ _TEXTS = tuple(
         "close_other_program", "raise_limits", "use_venv", "fix_workflow", "fix_settings", "fix_requirements",
         "install_dependency", "download_missing_model", "install_missing_nodes", "reconnect_disk", "shorten_name",
         "shorten_path", "pin_dependency", "restore_backup", "report_bug", "restart_worker",
+        "update_comfyui",
     )
 )  # fmt: skip
 
@@ -157,6 +160,14 @@ BUILTIN: Mapping[str, Fix] = {
             files.remove_existing_folder,
             fits=_kind(*_INSTALLS),
         ),
+        Fix("mend_workflow", (), workflow.mend, fits=lambda case: workflow.can_mend(case.data), of_results=True),
+        Fix(
+            "use_found_model",
+            (Parameter("model", Kind.CHOICE, required=False, choices=workflow.found_models),),
+            workflow.use_found_model,
+            fits=workflow.has_found_models,
+            of_results=True,
+        ),
         Fix(
             "pin_comfyui",
             (Parameter("commit", default=programs.last_good_commit, check=programs.check_commit),),
@@ -182,7 +193,7 @@ RELATED: Mapping[str, tuple[str, ...]] = {
     "install_build_tools": ("prefer_binary", "skip_node"),
     "install_dependency": ("skip_node",),
     "fix_requirements": ("skip_node",),
-    "fix_workflow": ("pin_comfyui",),
+    "fix_workflow": ("mend_workflow", "use_found_model", "pin_comfyui"),
 }
 """By the fix of the verdict, further ones that may help, best first."""
 
@@ -190,5 +201,6 @@ FOR_KIND: Mapping[str, tuple[str, ...]] = {
     _NODE: ("skip_node", "restore_environment"),
     _COMFYUI: ("pin_comfyui", "restore_environment"),
     _IMPORT: ("pin_comfyui",),
+    _CHECK: ("mend_workflow", "use_found_model"),
 }
 """By kind of operation, further ones that are last."""

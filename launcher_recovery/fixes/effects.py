@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
@@ -78,7 +78,9 @@ def amended(
     """The arguments as fixes have changed them; one that is given otherwise than it was then stays as it is."""
     found = dict(arguments)
     for name, change in (settings_of(data).get(ARGUMENTS) or {}).items():
-        if name in found and _REDACTOR.value(found[name]) == change["from"]:
+        if name in found and "changes" in change:
+            found[name] = _rewritten(found[name], change["changes"])
+        elif name in found and _REDACTOR.value(found[name]) == change["from"]:
             to = _whole(data, name, change, vault)
             found[name] = found[name] if to is None else to
     if isinstance(found.get("url"), str):
@@ -105,6 +107,18 @@ def _whole(data: RecoveryData, name: str, change: Mapping[str, Any], vault: Vaul
         return change["to"]
     # The stored one has no signature; whole it is where secrets are.
     return (vault or in_use(os.environ)).get(address_place(data, name))
+
+
+def _rewritten(workflow: Any, groups: Sequence[Sequence[Mapping[str, Any]]]) -> Any:
+    """A workflow with changes of some of its places, as far as these look as they did."""
+    from launcher_recovery.workflows.errors import WorkflowError  # loaded only where a workflow was changed
+    from launcher_recovery.workflows.fixing import amended_workflow
+    from launcher_recovery.workflows.problems import Change
+
+    try:
+        return amended_workflow(workflow, [[Change.from_dict(told) for told in group] for group in groups])
+    except WorkflowError:  # it is another one by now
+        return workflow
 
 
 def is_skipped(data: RecoveryData) -> bool:

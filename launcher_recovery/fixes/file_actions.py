@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from launcher_recovery.fixes.action import Action, Hands
-from launcher_recovery.fixes.fix import FixConflictError, Say
+from launcher_recovery.fixes.fix import FixConflictError, FixRefusedError, Say
 from launcher_recovery.fixes.trees import Print, delete_tree, print_of
 from launcher_recovery.records import UNFINISHED
 from launcher_recovery.room import amount
@@ -50,6 +51,52 @@ class Move(Action):
     @property
     def _note(self) -> Path:
         return Path(f"{self.target}.note.json")
+
+
+@dataclass(frozen=True)
+class Link(Action):
+    """Has a file at a second place as well, without another copy of its content.
+
+    Args:
+        made: folders that are made for it, from the outside in.
+    """
+
+    source: str
+    target: str
+    seen: Print
+    made: Sequence[str] = ()
+
+    def do(self, hands: Hands) -> None:
+        if os.path.lexists(self.target) or print_of(Path(self.source)) != self.seen:
+            raise FixConflictError(Say("cannot.changed", {"path": self.source}))
+        Path(self.target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self.source, self.target)
+        except OSError:  # on another disk, or one that has no such links
+            try:
+                os.symlink(self.source, self.target)
+            except OSError as error:  # Windows allows these to some users only
+                why = error.strerror or str(error)
+                raise FixRefusedError(Say("cannot.link", {"path": self.target, "why": why})) from None
+
+    def undo(self, hands: Hands) -> None:
+        if os.path.lexists(self.target):
+            if not _is_same(self.source, self.target):
+                raise FixConflictError(Say("cannot.changed", {"path": self.target}))
+            os.unlink(self.target)
+        for folder in reversed(self.made):
+            with suppress(OSError):
+                os.rmdir(folder)  # only if nothing else is in it
+
+    def say(self) -> Say:
+        return Say("do.link", {"path": self.source, "target": self.target})
+
+
+def _is_same(source: str, target: str) -> bool:
+    try:
+        return os.path.samefile(source, target)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,7 @@ class Fix:
             "by_hand": what a person does where nothing offers to apply it; for fixes of extensions. What is missing
             there is taken in English.
         functions: what its `Call`s call, by name.
+        of_results: whether it is about the result of what ended well, and offered for that.
     """
 
     id: str
@@ -182,6 +183,7 @@ class Fix:
     fits: Callable[[Case], bool] = lambda case: True
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
+    of_results: bool = False
 
     def case_of(self, data: RecoveryData, tools: Tools, given: Mapping[str, Any]) -> Case:
         """The case with what is given for the parameters, checked.

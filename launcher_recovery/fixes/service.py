@@ -225,10 +225,10 @@ class Fixes:
         return [known[name] for name in dict.fromkeys(ids) if name in known]
 
     def _fitting_now(self, data: RecoveryData, case: Case) -> Iterator[Fix]:
-        """Those that do fit; none when there is nothing to mend."""
-        if data.state is RecoveryState.SUCCESS:
-            return
+        """Those that do fit; of what ended well those that are about its result."""
         for fix in self._fitting(data):
+            if data.state is RecoveryState.SUCCESS and not fix.of_results:
+                continue
             try:
                 fits = fix.id == data.fix or fix.fits(case)
             except Exception:

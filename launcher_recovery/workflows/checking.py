@@ -112,7 +112,7 @@ class _Places:
         self.nodes = _paths(nodes) if nodes is not None or root is None else [root / NODES]
         self.extra: list[ModelFolder] = []
         roots = [*([] if root is None else [root]), *(folder.parent for folder in self.nodes or ())]
-        usual = [file for folder in dict.fromkeys(roots) if (file := folder / FILE_NAME).is_file()]
+        usual = [file for folder in dict.fromkeys(roots) if os.path.isfile(file := folder / FILE_NAME)]
         for file in (*usual, *(_paths(model_paths) or ())):
             try:
                 found = read_model_paths(file)

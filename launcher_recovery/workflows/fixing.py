@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher_recovery.workflows.problems import Change, Pointer, Problem
+from launcher_recovery.workflows.problems import Change, Pointer, Problem, name_of_number
+from launcher_recovery.workflows.reading import dump, read_workflow
 from launcher_recovery.workflows.report import Report
 
 
@@ -44,27 +45,46 @@ def apply_fixes(report: Report, choose: Callable[[Problem], bool] = is_safe, *, 
     source = report.workflow if workflow is None else workflow
     if source is None:
         raise ValueError("there is no workflow to mend: what was checked could not be read")
+    chosen = [problem for problem in report.problems if problem.fix and problem.fix.changes and choose(problem)]
+    content, done = _applied(source, [problem.fix.changes for problem in chosen if problem.fix])
+    applied = tuple(problem for problem, is_done in zip(chosen, done, strict=True) if is_done)
+    skipped = tuple(problem for problem, is_done in zip(chosen, done, strict=True) if not is_done)
+    return Fixed(content, applied, skipped)
+
+
+def amended_workflow(workflow: Any, groups: Sequence[Sequence[Change]]) -> Any:
+    """A copy of a workflow, with each group of changes done whose places look as they did.
+
+    Args:
+        workflow: as a launcher has it: what JSON is read as, its text, or bytes; the copy is of the same form, but for
+            an image, of which it is the text.
+
+    Raises:
+        WorkflowError: it is text that cannot be read.
+    """
+    if isinstance(workflow, (str, bytes)):
+        document = read_workflow(workflow)
+        text = dump(_applied(document.content, groups)[0], document.text)
+        return text if isinstance(workflow, str) else text.encode()
+    return _applied(workflow, groups)[0]
+
+
+def _applied(source: Any, groups: Sequence[Sequence[Change]]) -> tuple[Any, list[bool]]:
+    """The copy, and for each group whether it was done."""
     content = _copy(source)
-    applied: list[Problem] = []
-    skipped: list[Problem] = []
+    done: list[bool] = []
     removals: dict[Pointer, None] = {}
-    for problem in report.problems:
-        if problem.fix is None or not problem.fix.changes or not choose(problem):
-            continue
-        changes = problem.fix.changes
-        if not all(_is_as_before(content, change) for change in changes):
-            skipped.append(problem)
-            continue
-        for change in changes:
+    for changes in groups:
+        done.append(all(_is_as_before(content, change) for change in changes))
+        for change in changes if done[-1] else ():
             if change.removes:
                 removals[change.pointer] = None
             else:
                 _put(content, change.pointer, change.after)
-        applied.append(problem)
     # From the back, so that what comes later in a list is taken out before what it is counted from.
     for pointer in sorted(removals, key=_order, reverse=True):
         del _holder(content, pointer)[pointer[-1]]
-    return Fixed(content, tuple(applied), tuple(skipped))
+    return content, done
 
 
 def _is_as_before(content: Any, change: Change) -> bool:
@@ -72,8 +92,8 @@ def _is_as_before(content: Any, change: Change) -> bool:
         found = _holder(content, change.pointer)[change.pointer[-1]]
     except (LookupError, TypeError):
         return False
-    both = (found, change.before)
-    return found == change.before or all(isinstance(value, float) and value != value for value in both)
+    name = name_of_number(found)
+    return found == change.before or (name is not None and name in (change.before, name_of_number(change.before)))
 
 
 def _put(content: Any, pointer: Pointer, value: Any) -> None:

@@ -177,7 +177,7 @@ def _declared(path: str) -> Declared:
     return _read(path, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=20_000)  # as many as one check reads; of most there is nothing to keep
 def _read(path: str, number: int, changed_at: int, size: int) -> Declared:
     """What a file declares; asked for again only when it is another one, or was changed."""
     if size > _LARGEST:

@@ -174,8 +174,10 @@ class _UiLinks:
         pointer = (*node.pointer, side, number, *rest)
         fix = Fix("fix_workflow", changes=(Change(pointer, link, removes=removes),), safe=True)
         name = f"{short(str(slot.get('name', number)), 40)} of {node.name}"
+        # What runs asks inputs where they get it from; what an output mentions besides is of no account.
+        more: dict[str, Any] = {"severity": Severity.NOTICE} if side == "outputs" else {}
         self._findings.add(
-            "dangling_link", node=node, pointer=pointer, fix=fix, slot_name=name, link=short(str(link), 30)
+            "dangling_link", node=node, pointer=pointer, fix=fix, slot_name=name, link=short(str(link), 30), **more
         )
 
 

@@ -190,7 +190,8 @@ class Matcher:
             else:
                 code, details["place"] = "model_elsewhere", use.folder or "its folder"
                 to = _destination(use, None)
-                fix = Fix("use_found_model", {**parameters, "found": found.file.place, "destination": to})
+                at = {"found": found.file.place, "path": found.file.path, "destination": to}
+                fix = Fix("use_found_model", {**parameters, **at})
         self._findings.add(code, node=use.node, pointer=use.pointer, fix=fix, **details)
 
 

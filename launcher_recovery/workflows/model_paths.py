@@ -87,6 +87,8 @@ def _folders(section: Any, beside: Path) -> Iterator[ModelFolder]:
             continue
         folder = _PLACES.get(name, main_folder(name))
         for line in filter(None, paths.value.split("\n")):
+            if "\0" in root + line:
+                raise ValueError("a path in it has a character that no path has")
             yield ModelFolder(folder, os.path.normpath(os.path.join(root, line)), is_default)
 
 

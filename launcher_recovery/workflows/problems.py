@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -74,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
     "link_from_missing_node": Kind(
         _E, "fix_workflow", "{input_name} is linked to the node {origin}, which does not exist."
     ),
-    "link_to_missing_node": Kind(_W, "fix_workflow", "A link leads to the node {target}, which does not exist."),
+    "link_to_missing_node": Kind(_N, "fix_workflow", "A link leads to the node {target}, which does not exist."),
     "link_slot": Kind(
         _E, "fix_workflow", "The link {link} is fastened to {side} {slot} of {node_name}, which has {count}."
     ),
@@ -130,6 +131,23 @@ class Change:
     before: Any
     after: Any = None
     removes: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; of numbers that JSON does not have their names."""
+        rest = {"removes": True} if self.removes else {"after": self.after}
+        return {"pointer": list(self.pointer), "before": name_of_number(self.before) or self.before, **rest}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Change:
+        """The change that `to_dict` gave this for."""
+        return cls(tuple(told["pointer"]), told["before"], told.get("after"), told.get("removes") is True)
+
+
+def name_of_number(value: Any) -> str | None:
+    """The name of a number that JSON does not have; None: it has that."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return None
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 @dataclass(frozen=True)
@@ -197,6 +215,7 @@ class Problem:
             "fix": verdict.fix,
             "parameters": dict(self.fix.parameters) if self.fix is not None else {},
             "fixable": self.fix is not None and self.fix.safe,
+            "changes": [change.to_dict() for change in self.fix.changes] if self.fix is not None else [],
             **{name: value for name, value in self.details.items() if name in ("model", "line", "column")},
         }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO, Union
 from launcher_recovery.workflows import exif, png
 from launcher_recovery.workflows.errors import refusal
 from launcher_recovery.workflows.limits import DEFAULT_LIMITS, Limits
-from launcher_recovery.workflows.problems import Change, Fix, Pointer, Problem, problem, short
+from launcher_recovery.workflows.problems import Change, Fix, Pointer, Problem, name_of_number, problem, short
 from launcher_recovery.workflows.streams import ImageStream
 
 Source = Union["os.PathLike[str]", str, bytes, Mapping[str, Any]]
@@ -203,8 +202,8 @@ class _Walk:
                 self.enter(inner, depth + 1)
                 self._path.pop()
         elif isinstance(value, float):
-            if not math.isfinite(value):
-                name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+            name = name_of_number(value)
+            if name is not None:
                 self._add("not_a_number", (Change(tuple(self._path), value, None),), value=name)
         elif isinstance(value, str):
             self._letters += len(value)

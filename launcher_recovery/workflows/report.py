@@ -52,6 +52,7 @@ class Report:
         return {
             "valid": self.is_valid,
             "format": self.format,
+            "fixable": len(self.fixable),
             "problems": [problem.to_dict() for problem in self.problems],
             "models": [model.to_dict() for model in self.models],
             "missing_nodes": [missing.to_dict() for missing in self.missing_nodes],

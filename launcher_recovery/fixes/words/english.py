@@ -76,6 +76,11 @@ TEXTS: Mapping[str, str] = {
     "mark_safe_directory.text": "git does nothing in a folder of another user unless it is told to trust it. "
     "Do so only if you know who made it.",
     "mark_safe_directory.path": "Folder",
+    "mend_workflow.title": "Mend the workflow",
+    "mend_workflow.text": "What cannot make anything worse is changed: how the names of models are written, models that "
+    "were moved, links that lead nowhere. The workflow that was given stays as it is.",
+    "mend_workflow.by_hand": "Correct in the workflow what the messages name, or write a mended copy of it: "
+    "launcher-recovery check-workflow workflow.json --models models --fix mended.json",
     "pin_comfyui.title": "Use a ComfyUI that works",
     "pin_comfyui.text": "The import takes this commit of ComfyUI in place of the newest one.",
     "pin_comfyui.commit": "Commit",
@@ -124,6 +129,9 @@ TEXTS: Mapping[str, str] = {
     "start_service.text": "A service that the launcher needs does not answer. Start it, then retry.",
     "restart_worker.title": "Restart the worker",
     "restart_worker.text": "The worker that does the launcher's jobs has stopped. Start it again, then retry.",
+    "update_comfyui.title": "Update ComfyUI",
+    "update_comfyui.text": "The workflow was made with another version of ComfyUI or of a node. Update it, then check the "
+    "workflow again.",
     "update_url.title": "Give another address",
     "update_url.text": "Look for the address at which the file or repository is now, and put it in here. What arrived is "
     "kept if it is the same.",
@@ -133,6 +141,12 @@ TEXTS: Mapping[str, str] = {
     "use_ca_bundle.text": "Where a company looks into connections, its certificate has to be known. Name the file that "
     "has it (PEM); servers are still checked.",
     "use_ca_bundle.path": "File of certificates",
+    "use_found_model.title": "Use the models that were found",
+    "use_found_model.text": "Models are there, but under another name or in another folder. The workflow gets their "
+    "names; where no name leads to a file, it is linked to where the node looks, which takes no room.",
+    "use_found_model.by_hand": "Choose the model in the workflow that the message names, or put the file into the folder in "
+    "which the node looks for it.",
+    "use_found_model.model": "Model (empty: all)",
     "use_other_disk.title": "Use another disk",
     "use_other_disk.text": "Choose a folder on another disk than {folder}, one with room that takes large files "
     "(exFAT, NTFS, ext4 and others do).",
@@ -167,11 +181,14 @@ TEXTS: Mapping[str, str] = {
     "address.new": "The next attempt asks {url}.",
     "do.call": "Calls {function}.",
     "do.git_setting": "Adds {name} = {value} to git's settings of this user.",
+    "do.link": "Has {path} at {target} as well, without a second copy.",
     "do.move": "Moves {path} to {target} ({size}).",
     "do.remove": "Deletes {path} ({size}).",
     "do.restore": "Puts back: {packages}. Removes: {removed}.",
+    "do.rewrite": "Changes {count} places of the workflow.",
     "do.secret": "Keeps what was given for {place} in a file that only this user can read.",
     "do.set": "Sets for the next attempts: {setting}.",
+    "flow.renamed": "{model} becomes {found}.",
     "how.undo": "It can be undone.",
     "long.registry": "On Windows, other programs need it too. As administrator: reg add "
     "HKLM\\SYSTEM\\CurrentControlSet\\Control\\FileSystem /v LongPathsEnabled /t REG_DWORD /d 1 /f",
@@ -186,6 +203,7 @@ TEXTS: Mapping[str, str] = {
     "space.no_cache": "pip keeps nothing.",
     "space.nothing": "There is nothing that can be deleted without harm.",
     "space.offer": "{size} can be freed.",
+    "then.check_again": "Check the workflow again afterwards.",
     "then.fetch_again": "The next attempt fetches it again.",
     "token.no_tls": "The address is not https: the token is not sent there.",
     "token.only": "The token is for {host} only.",
@@ -194,6 +212,7 @@ TEXTS: Mapping[str, str] = {
     "cannot.changed": "{path} is not as it was shown any more. Look again.",
     "cannot.git": "git said: {output}",
     "cannot.gone": "The operation is not known any more.",
+    "cannot.link": "{path} cannot be linked: {why}.",
     "cannot.running": "It runs at the moment. Pause or cancel it first.",
     "cannot.set_since": "{setting} has been changed since. Undo that first.",
     "cannot.stale": "What was shown is not what is there any more. Look again.",
@@ -220,11 +239,14 @@ TEXTS: Mapping[str, str] = {
     "wrong.not_applied": "There is no such fix that was applied.",
     "wrong.not_ours": "{path} does not belong to this one, or lies outside the allowed folders.",
     "wrong.not_there": "There is nothing at {path}.",
+    "wrong.nothing_to_mend": "Nothing was found that could be changed.",
+    "wrong.no_place": "It is not known where {path} belongs.",
     "wrong.one_folder": "Exactly one folder can be trusted: its path must have no * in it.",
     "wrong.path": "{name} must be a whole path, from the root of the disk.",
     "wrong.proxy": "{value} is not a proxy: it must look like http://proxy:3128.",
     "wrong.proxy_login": "Put the name and password of the proxy into the fields for them, not into the address.",
     "wrong.refused": "It cannot be used: {why}",
+    "wrong.taken": "There is something else at {path}.",
     "wrong.text": "{name} must be one line of text.",
     "wrong.tls": "Servers are always checked: this cannot be switched off. Name the certificate that is missing.",
     "wrong.token": "A token is one word of plain letters, digits and signs; this one was not copied right.",

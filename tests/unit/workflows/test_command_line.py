@@ -93,3 +93,16 @@ def test_what_cannot_be_done_is_one_sentence(
     assert main(["check-workflow", "w.json", "--fix", "out.json", *arguments]) == 1
     assert sentence in capsys.readouterr().err
     assert not (folder / "out.json").exists()
+
+
+def test_comfyui_is_looked_at_as_a_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = write(folder, node(1, "VAELoader", "x/a.pt"), node(2, "Mine"), node(3, "LoraLoader", "b.pt"))
+    put(folder, "custom_nodes/mine.py", content=b"NODE_CLASS_MAPPINGS = {'Mine': Mine}")
+    put(folder, "more/b.pt")
+    (folder / "paths.yaml").write_text("a: {loras: more}")
+    assert main(["check-workflow", name, "--comfyui", "."]) == 1
+    assert capsys.readouterr().out == "error: The model b.pt is missing in loras.\n"
+    assert main(["check-workflow", name, "--comfyui", ".", "--model-paths", "paths.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["check-workflow", name, "--comfyui", "nowhere"]) == 1
+    assert "nowhere is not there, or no folder" in capsys.readouterr().err

@@ -181,7 +181,7 @@ def test_a_report_is_json() -> None:
         "code": "missing_model", "severity": "error", "message": "The model a.pt is missing in vae.", "node_id": 1,
         "node_type": "VAELoader", "path": [], "pointer": ["nodes", 0, "widgets_values", 0], "category": "validation",
         "retry": "after_fix", "fix": "download_missing_model", "parameters": {"model": "a.pt", "folder": "vae"},
-        "fixable": False, "model": "a.pt",
+        "fixable": False, "changes": [], "model": "a.pt",
     }  # fmt: skip
     assert told["models"] == [
         {"name": "a.pt", "folder": "vae", "state": "missing", "path": None, "nodes": [1], "sources": []}

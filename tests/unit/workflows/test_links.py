@@ -63,7 +63,7 @@ def test_a_link_to_a_node_that_is_not_there_is_taken_away() -> None:
     del workflow["nodes"][1]
     report = check_workflow(workflow)
     found = only(report)
-    assert (found.code, found.severity) == ("link_to_missing_node", Severity.WARNING)
+    assert (found.code, found.severity) == ("link_to_missing_node", Severity.NOTICE)
     fixed = apply_fixes(report).workflow
     assert (fixed["links"], fixed["nodes"][0]["outputs"][0]["links"]) == ([], [])
     assert codes(check_workflow(fixed)) == []
@@ -75,6 +75,7 @@ def test_slots_that_name_links_that_are_not_there_forget_them() -> None:
     workflow["nodes"][0]["outputs"][0]["links"] = [3, 7, 4]
     report = check_workflow(workflow)
     assert codes(report) == ["dangling_link"] * 4
+    assert [found.severity for found in report.problems] == [Severity.NOTICE] * 3 + [Severity.WARNING]
     fixed = apply_fixes(report).workflow
     assert fixed["nodes"][0]["outputs"][0]["links"] == []
     assert fixed["nodes"][1]["inputs"][0]["link"] is None
@@ -179,3 +180,15 @@ def test_a_circle_that_runs() -> None:
     found = only(check_workflow(api(n1=("A", {"x": ["2", 0]}), n2=("A", {"x": ["1", 0]}), n3=("A", {"x": ["1", 0]}))))
     assert (found.code, found.details["nodes"]) == ("cycle", "1, 2")
     assert only(check_workflow(api(n1=("A", {"x": ["1", 0]})))).code == "cycle"
+
+
+def test_a_link_that_was_left_over_when_an_input_of_a_subgraph_was_taken_away() -> None:
+    """As in a blueprint that ComfyUI publishes: the link counts by its slot, at which there is another input by now."""
+    inner = subgraph(
+        "s", node(1, "Sampler", inputs=[("seed", "INT", 1)]), node(2, "Switch", inputs=[("bypass", "BOOLEAN", 2)]),
+        links=[link(1, -10, 0, 1, 0, "INT"), link(2, -10, 0, 2, 0, "BOOLEAN")],
+        inputs=[{"name": "seed", "type": "INT", "linkIds": [1]}],
+    )  # fmt: skip
+    found = only(check_workflow(ui(node(1, "s"), **nested(inner))))
+    assert (found.code, found.severity) == ("link_type_mismatch", Severity.WARNING)
+    assert found.message == "Bypass of Switch (node 2) takes BOOLEAN, but what is linked to it gives INT."

@@ -82,6 +82,7 @@ def test_entries_may_be_taken_over_and_odd_ones_are_left_out(tmp_path: Path) -> 
         ("a: text", "a must have names of folders and their paths below it"),
         ("a:\n  vae: |\n" + "    v\n" * 1001, "more than 1000 folders"),
         ("#" * 70_000, "more than 65536 letters"),
+        ('a: {base_path: "x\\0", vae: v}', "a character that no path has"),
         ("[" * 5000, "nested too deeply"),
         ("a: !!python/object/apply:os.system [exit]", "a must have names"),
     ],
