@@ -93,33 +93,40 @@ def _is_mapping(value: ast.expr) -> bool:
 
 def _keys(value: ast.expr) -> tuple[set[str], bool]:
     """The keys of a mapping, and whether they are all."""
-    if isinstance(value, ast.Dict):
-        found: set[str] = set()
-        is_whole = True
-        for key, inner in zip(value.keys, value.values, strict=True):
+    found: set[str] = set()
+    is_whole = True
+    for part in _operands(value):
+        if not isinstance(part, ast.Dict):
+            is_whole &= _is_mapping(part)
+            continue
+        for key, inner in zip(part.keys, part.values, strict=True):
             if key is None:  # **other, which is looked at where it is made
                 is_whole &= _is_mapping(inner)
             elif isinstance(key, ast.Constant) and isinstance(key.value, str):
                 found.add(key.value)
             else:
                 is_whole = False
-        return found, is_whole
-    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
-        left, right = _keys(value.left), _keys(value.right)
-        return left[0] | right[0], left[1] and right[1]
-    return set(), _is_mapping(value)
+    return found, is_whole
 
 
 def _classes(value: ast.expr) -> Iterator[tuple[str, str | None]]:
     """The names of the classes in a mapping that is written out."""
-    if isinstance(value, ast.BinOp):
-        yield from _classes(value.left)
-        yield from _classes(value.right)
-    elif isinstance(value, ast.Dict):
-        for key, inner in zip(value.keys, value.values, strict=True):
+    for part in _operands(value):
+        for key, inner in zip(part.keys, part.values, strict=True) if isinstance(part, ast.Dict) else ():
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 name = inner.id if isinstance(inner, ast.Name) else None
                 yield key.value, inner.attr if isinstance(inner, ast.Attribute) else name
+
+
+def _operands(value: ast.expr) -> Iterator[ast.expr]:
+    """What a mapping is put together from with `|`, from left to right, however many there are."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.BitOr):
+            waiting += (part.right, part.left)
+        else:
+            yield part
 
 
 def _ids(call: ast.Call) -> Iterator[str]:

@@ -140,6 +140,8 @@ def test_a_package_that_may_provide_it_makes_it_a_warning(tmp_path: Path) -> Non
         ("NODE_CLASS_MAPPINGS = {'A'", set(), True),
         ("x = 1", set(), False),
         ("NODE_CLASS_MAPPINGS = " + "(" * 5000, set(), True),
+        ("NODE_CLASS_MAPPINGS = " + " | ".join(["{'A': A}"] * 1500), {"A"}, False),
+        ("NODE_CLASS_MAPPINGS = {'A': 1} - {'B': 2}", set(), True),
     ],
 )
 def test_what_source_declares(source: str, types: set[str], is_opaque: bool) -> None:
