@@ -74,7 +74,7 @@ class RecoveryConfig:
         reuse: how a file with the same content that was downloaded before may serve instead of a download: "reflink",
             "hardlink", "copy", "auto" (the first of these that can be done), or "off".
         workflow_tables: files that tell which repository provides a node type, and where models are, in the forms of
-            ComfyUI-Manager: custom-node-list.json, extension-node-map.json, model-list.json. Read when recovery starts.
+            ComfyUI-Manager: custom-node-list.json, extension-node-map.json, model-list.json. Changes of them count.
         sources: where each setting that is not a default came from.
 
     Raises:
