@@ -7,10 +7,10 @@ from launcher_recovery.classification.verdict import ErrorCategory as C
 from launcher_recovery.classification.verdict import Retry as R
 
 _TOOLS = "A package has to be built here, and the tools for that (compiler, headers) are not installed."
-_BUILDING = any_of(r"^[ \t│]{0,12}\[end of output\]", r"\bFailed (building wheel for|to build) ", r"^ERROR: Command errored out with exit status \d+:",
+_BUILDING = any_of(lines(r"\[end of output\]"), r"\bFailed (building wheel for|to build) ", r"^ERROR: Command errored out with exit status \d+:",
                    r"^[ \t]{0,8}error: (subprocess-exited-with-error|metadata-generation-failed)")  # fmt: skip
 _AUTHOR = "A package has to be built here, and does not fit the versions of what is installed."
-_COMPILERS = r"(?:\S{0,200}[/\\])?(?:\S{0,40}-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cl(?:\.exe)?|gfortran|nvcc|rustc|cargo|swig|cmake|ninja|make|link\.exe)(?:-\d+)?"
+_COMPILERS = r"(?:[^'\n]{0,300}[/\\])?(?:\S{0,40}-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cl(?:\.exe)?|gfortran|nvcc|rustc|cargo|swig|cmake|ninja|make|link\.exe)(?:-\d+)?"
 
 MEMORY: tuple[Rule, ...] = (
     Rule("build-memory", C.RESOURCE, R.AFTER_FIX, "The memory ran out while a package was built.", "GCC, Linux Out of Memory Management",

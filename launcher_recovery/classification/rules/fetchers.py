@@ -36,7 +36,7 @@ RULES: tuple[Rule, ...] = (
              rf"{_curl(60, 51, 35)}.{{0,200}}certificate (has expired|is not yet valid)", r"^[ \t]{0,24}Issued certificate (has expired|not yet valid)",
              r"^ERROR: cannot verify .{1,300}(.|\n){0,300}(has expired|not yet (valid|activated))", r"^ERROR: The certificate of .{1,300} (has expired|is not yet activated)")),
     Rule("fetch-tls", C.NETWORK, R.AFTER_FIX, _UNTRUSTED, "libcurl, wget, aria2", fix="check_proxy", output=any_of(
-        _curl(51, 58, 60, 77, 83, 90, 91), r"^ERROR: cannot verify ", r"^ERROR: (The certificate of|no certificate subject alternative name|certificate common name)",
+        _curl(51, 58, 60, 77, 83, 90, 91), r"(?<!URLError: )<urlopen error \[SSL: CERTIFICATE_VERIFY_FAILED\]", r"^ERROR: cannot verify ", r"^ERROR: (The certificate of|no certificate subject alternative name|certificate common name)",
         r"SSL/TLS handshake failure: .{0,80}(certificate|not signed by known authorities|issuer is not known)", r"^To connect to \S{1,300} insecurely, use `--no-check-certificate'")),
     Rule("fetch-proxy-login", C.PERMISSION, R.AFTER_FIX, "The proxy wants a user name and password.", "libcurl, wget", fix="check_proxy",
          output=r"^curl: \(\d+\) .{0,120}\b(HTTP code 407 from proxy|response 407)|^Proxy tunneling failed: .{0,60}(Proxy Authentication Required|407)|\b407 Proxy Authentication Required"),
@@ -54,7 +54,7 @@ RULES: tuple[Rule, ...] = (
     Rule("fetch-range", C.INTEGRITY, R.ONCE, "The rest of the file cannot be fetched by itself; it is fetched from the start.", "libcurl, aria2", fix="redownload",
          output=any_of(_curl(33, 36, 31), _aria(8))),
     Rule("fetch-timeout", C.TIMEOUT, R.YES, _SLOW, "libcurl, wget, aria2", fix="check_connection", output=any_of(
-        _curl(28), _aria(2, 5), r"^(Connecting to .{1,300}|HTTP request sent, awaiting response|.{0,80}Read error at byte .{1,60}).{0,60}(Connection |Operation )?timed out",
+        _curl(28), _aria(2, 5), r"(?<!URLError: )<urlopen error (timed out|_ssl\.c:\d+: .{0,60}timed out|\[(Errno 110|WinError 10060)\])", r"^(Connecting to .{1,300}|HTTP request sent, awaiting response|.{0,80}Read error at byte .{1,60}).{0,60}(Connection |Operation )?timed out",
         r"^(Read error|Unable to establish SSL connection).{0,120}timed out", r"^failed: Connection timed out\.")),
     Rule("fetch-no-url", C.VALIDATION, R.AFTER_FIX, _NO_URL, "libcurl, wget", fix="update_url", output=any_of(
         _curl(1, 3, 47), r"^\S{0,600}: (Unsupported scheme|Invalid (URL|host name|port number)|Scheme missing)", r"^\d+ redirections exceeded\.", _aria(23), r"\bUnrecognized URI or unsupported protocol")),
@@ -63,6 +63,7 @@ RULES: tuple[Rule, ...] = (
         _curl(67, 9), _aria(24), r"^Username/Password Authentication Failed\.")),
     Rule("fetch-overloaded", C.NETWORK, R.YES, "{host} has a problem of its own at the moment.", _ARIA_DOCS, fix="wait_and_retry", output=any_of(_aria(29))),
     Rule("fetch-network", C.NETWORK, R.YES, _BROKE, "libcurl, wget, aria2", fix="check_connection", output=any_of(
+        r"(?<!URLError: )<urlopen error \[(Errno (-[23]|101|104|111|113|11001)|WinError 100(51|53|54|61|65))\]",
         _curl(2, 4, 6, 7, 8, 12, 16, 18, 26, 34, 35, 52, 55, 56, 65, 80, 92, 95, 96), _aria(6, 19), r"^wget: unable to resolve host address ", r"^failed: (Connection refused|Network is unreachable|No route to host|Name or service not known|Temporary failure)",
         r"^Connecting to .{1,300}failed: (?!.{0,40}timed out)", r"^Read error at (byte|headers)|^Read error \(", r"^No data received\.", r"^Unable to establish SSL connection\.", r"^Giving up\.",
         r"errorCode=1 (Failed to establish connection|Network problem has occurred|SSL/TLS handshake failure|Name resolution)", r"\bretrying in \d+ seconds?\b", r"^Resolving .{1,300}failed: ", r"Connection closed at byte \d+\. Giving up")),

@@ -44,7 +44,7 @@ RULES: tuple[Rule, ...] = (
              r"fatal: detected dubious ownership in repository at ", r"fatal: unsafe repository \('.{1,400}' is owned by someone else\)")),
     Rule("git-lock", C.RESOURCE, R.ONCE, "Another git is at work in the folder, or one was ended and left its lock file there.",
          "git lockfile.c", fix="remove_stale_lock", output=lines(
-             r"(fatal|error): (.{0,300}: )?[Uu]nable to create '.{1,600}\.lock': File exists", r"error: could not lock config file .{1,600}: File exists",
+             r"(fatal|error): (.{0,300}: )?[Uu]nable to create '.{1,600}\.lock': File exists", r"error: could not lock config file .{1,600}: File exists", r"error: cannot lock ref '.{1,300}': is at \w{40,64} but expected ",
              r"fatal: Unable to create '.{1,600}\.lock'\.?$")),
     Rule("pip-no-space", C.RESOURCE, R.AFTER_FIX, "The disk is full.", "pip, git", fix="free_disk_space",
          output=lines(rf"(ERROR|OSError|fatal|error): {_BEFORE}No space left on device{_AFTER}",

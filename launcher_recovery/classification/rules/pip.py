@@ -12,9 +12,9 @@ _INSTALL = "pip _internal/commands/install.py"
 _UV = "uv crates/uv, uv-client"
 # What comes after the retries: the index had no answer, so that pip knows of no version at all (pip 20.3 leaves it out).
 _NOTHING = r"\(from versions: none\)|^[ \t]{0,24}ERROR: Could not find a version that satisfies the requirement [^()\n]{1,300}( \(from .{1,300}\))?$"
-_RETRYING = r"WARNING: Retrying \(Retry\(total=\d+.{0,200}after connection broken by ['\"]"
+_RETRYING = r"(?:WARNING: )?Retrying \(Retry\(total=\d+.{0,200}after connection broken by ['\"]"
 # The second as launcher_recovery.nodes.pip_log has it.
-_OSERROR = r"ERROR: Could not (?:install packages due to an (?:OSError|EnvironmentError): |fetch URL \S{1,600}: (?:connection error: )?)"
+_OSERROR = r"(?:ERROR: )?Could not (?:install packages due to an (?:OSError|EnvironmentError): |fetch URL \S{1,600}: (?:connection error: )?)"
 _TLS = r"(SSLError\(|SSLCertVerificationError|certificate verify failed|CERTIFICATE_VERIFY_FAILED)"
 _UNTRUSTED = (
     "The identity of the package index could not be verified: something such as a company's proxy may be in between."
@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pip-tls-index", C.NETWORK, R.AFTER_FIX, _UNTRUSTED, "OpenSSL verify(1)", fix="check_proxy", output=lines(rf"{_RETRYING}{_TLS}"),
          beside=_NOTHING),
     Rule("pip-proxy", C.NETWORK, R.AFTER_FIX, _NO_PROXY, "pip _vendor/urllib3", fix="check_proxy", output=lines(
-        rf"{_OSERROR}.{{0,900}}ProxyError\(", r"error: proxy-connection-failed",
+        rf"{_OSERROR}.{{0,900}}ProxyError\(", r"error: proxy-connection-failed", r"(\S{0,80}\.)?ProxyError: HTTPS?ConnectionPool",
         r"ERROR: .{0,900}(InvalidProxyURL|Missing dependencies for SOCKS support|Please check proxy URL)")),
     Rule("pip-proxy-timeout", C.TIMEOUT, R.YES, "The proxy did not answer in time.", "pip _vendor/urllib3", fix="check_proxy",
          output=lines(rf"{_RETRYING}ProxyError\(.{{0,300}}(timed out|Timeout)"), beside=_NOTHING),
