@@ -33,7 +33,7 @@ def run(argv: Sequence[str], folder: Path | None = None) -> str:
     Raises CommandFailedError when it cannot be started or ends with another code than 0.
     """
     process = subprocess.Popen(
-        [sys.executable, "-I", guard.__file__, *argv],
+        [sys.executable, "-IS", guard.__file__, *argv],
         cwd=folder,
         # Neither git nor pip may wait for a person.
         env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "PIP_NO_INPUT": "1"},

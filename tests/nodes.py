@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+import shutil
 import ssl
 import subprocess
 import threading
@@ -81,12 +82,15 @@ def files(folder: Path) -> set[str]:
 # -- repositories -------------------------------------------------------------------------------------
 
 _IDENTITY = {f"GIT_{role}_{what}": "a@b.invalid" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+# After each commit and push another process would look whether there is something to tidy up.
+_UNTIDY = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "maintenance.auto", "GIT_CONFIG_KEY_1": "receive.autogc",
+    "GIT_CONFIG_VALUE_0": "false", "GIT_CONFIG_VALUE_1": "false"}  # fmt: skip
 
 
 def _git_environment() -> dict[str, str]:
     """That of a git which knows nothing of the machine, nor of what a test sets for the code that it tests."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return {**own, **_IDENTITY, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    return {**own, **_IDENTITY, **_UNTIDY, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 def run_git(folder: Path, *words: str) -> str:
@@ -98,12 +102,15 @@ def run_git(folder: Path, *words: str) -> str:
 
 
 class Source:
-    """A repository that is worked in."""
+    """A repository that is worked in: an empty one, or a copy of `like`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, like: Source | None = None) -> None:
         self.folder = folder
+        if like is not None:
+            shutil.copytree(like.folder, folder, symlinks=True)
+            return
         folder.mkdir(parents=True)
-        run_git(folder, "init", "--quiet", "--initial-branch=main")
+        run_git(folder, "init", "--quiet", "--initial-branch=main", "--template=")  # without samples of hooks
 
     def commit(self, content: Mapping[str, str | bytes], message: str = "x") -> str:
         """Commit these files, beside those that are there; the commit's name."""
@@ -275,8 +282,9 @@ class Far:
         """Serve what a repository has now; its address."""
         bare = self.folder / name
         if not bare.exists():
-            run_git(self.folder, "clone", "--quiet", "--bare", str(source.folder), str(bare))
-        run_git(source.folder, "push", "--quiet", "--mirror", str(bare))
+            run_git(self.folder, "clone", "--quiet", "--mirror", "--template=", str(source.folder), str(bare))
+        else:
+            run_git(source.folder, "push", "--quiet", "--mirror", str(bare))
         if self.is_dumb:
             run_git(bare, "repack", "-a", "-d", "--quiet")
             run_git(bare, "update-server-info")

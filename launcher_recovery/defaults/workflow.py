@@ -35,6 +35,8 @@ def recovery_operations() -> Sequence[OperationKind]:
             key=_workflow_key,
             title=lambda arguments: f"workflow of {arguments.get('project_id') or 'no project'}",
             enrich=_with_checks,
+            # What was missing may be there by now.
+            still_there=lambda data: isinstance(data.result, Mapping) and data.result.get("valid") is True,
         ),
     ]
 

@@ -83,7 +83,8 @@ def run_command(
     if program is None:
         raise FileNotFoundError(errno.ENOENT, "there is no such program", argv[0])
     process = subprocess.Popen(
-        [sys.executable, "-I", guard.__file__, program, *argv[1:]],
+        # Without the installed packages, of which the guard needs none: to look for them is half of its start.
+        [sys.executable, "-IS", guard.__file__, program, *argv[1:]],
         cwd=cwd,
         env=_environment(env or {}),
         stdin=subprocess.PIPE,  # held open as long as this process lives

@@ -12,6 +12,7 @@ from typing import Any
 
 from launcher_recovery.errors import OperationCancelled, ProjectIncompleteError, RecoveryError, text_of
 from launcher_recovery.fixes import known_good
+from launcher_recovery.fixes.effects import amended
 from launcher_recovery.kinds import Arguments, Launcher
 from launcher_recovery.nodes.installing import COMMIT
 from launcher_recovery.operation import Operation
@@ -27,6 +28,8 @@ logger = logging.getLogger("launcher_recovery")
 WORKFLOW = "workflow.json"
 
 _LOOK_S = 0.2
+# Each is another workflow, which is checked, and may be mended again.
+_MOST_FIXED = 10
 # How long parts take as a rule, which is all that is known before they begin.
 _ENVIRONMENT_S, _COMFYUI_S, _NODE_S, _MODEL_S, _WORKFLOW_S = 10.0, 120.0, 30.0, 60.0, 2.0
 
@@ -210,13 +213,27 @@ class _Project:
         }
 
         def run() -> None:
-            found = self._launcher.run("validate_workflow", arguments)
+            fixed = self._fixed(arguments)
+            found = self._launcher.run("validate_workflow", fixed)
             problems = [problem for problem in found["problems"] if not self._was_left_out(problem)]
             if problems:
                 raise RecoveryError(" ".join(str(problem["message"]) for problem in problems))
-            _write(self._folder / WORKFLOW, workflow)
+            _write(self._folder / WORKFLOW, fixed["workflow"])
 
-        return self._part("workflow", WORKFLOW, _WORKFLOW_S, "validate_workflow", arguments, run=run)
+        def record() -> RecoveryData | None:
+            return self._launcher.record("validate_workflow", self._fixed(arguments))
+
+        return Part("workflow", WORKFLOW, _WORKFLOW_S, run, record)
+
+    def _fixed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of the check, with the workflow as fixes have changed it after earlier checks."""
+        for _ in range(_MOST_FIXED):
+            checked = self._launcher.record("validate_workflow", arguments)
+            fixed = arguments if checked is None else amended(checked, arguments)
+            if fixed == arguments:
+                break
+            arguments = fixed
+        return arguments
 
     def _was_left_out(self, problem: Mapping[str, Any]) -> bool:
         """Whether it is about nodes that are not there because a person has said that it goes on without one."""

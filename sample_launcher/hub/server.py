@@ -97,7 +97,7 @@ class Hub:
     def start(self) -> Hub:
         """Serve from a thread of its own; returns the hub."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="hub", daemon=True)
+            self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="hub", daemon=True)
             self._thread.start()
         return self
 

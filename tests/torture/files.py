@@ -20,5 +20,7 @@ def _empty() -> bytes:
 def database(path: Path) -> Path:
     """`path`, at which there is an empty store now, if there was none."""
     if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         path.write_bytes(_empty())
     return path

@@ -45,8 +45,6 @@ class InOneThread(Lifecycle):
 
 def _on_server(_: Path) -> tuple[Store, Store]:
     """In a schema that others use when both are closed."""
-    if not postgres.URL:
-        pytest.skip("no PostgreSQL server is named by RECOVERY_TEST_POSTGRES_URL")
     schema = postgres.empty_store()
     url = schema.__enter__()
     stores = PostgresPersistence(url), PostgresPersistence(url)
@@ -76,3 +74,6 @@ KINDS: dict[str, Callable[[Path], tuple[Store, Store]]] = {
     ),
     "postgres": _on_server,
 }
+
+# As parameters of tests; where there is no server, what needs one is left out before anything is made for it.
+EACH_KIND = [pytest.param(kind, marks=postgres.needs_server if kind == "postgres" else ()) for kind in KINDS]

@@ -26,7 +26,7 @@ from launcher_recovery.policy import Policy
 from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.testing import VirtualClock
-from tests.torture.kinds import KINDS, InOneThread
+from tests.torture.kinds import EACH_KIND, KINDS, InOneThread
 from tests.torture.model import Walks
 
 S = RecoveryState
@@ -267,13 +267,13 @@ def run(kind: str, examples: int) -> None:
     any_script()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_any_script(kind: str) -> None:
     run(kind, EXAMPLES[kind])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_any_of_many_scripts(kind: str) -> None:
     run(kind, 200 * EXAMPLES[kind])

@@ -21,14 +21,14 @@ from launcher_recovery.policy import Policy
 from launcher_recovery.records import FINAL, RUNNABLE, RecoveryData, RecoveryState
 from launcher_recovery.strategies import FixedDelayStrategy
 from tests.support import wait_for
+from tests.torture.kinds import EACH_KIND, KINDS
 from tests.torture.model import Walks
-from tests.torture.test_state_machine import KINDS
 
 S = RecoveryState
 RACERS, OPERATIONS, CALLERS = 64, 4, 2
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(params=EACH_KIND)
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, Store]]:
     """As two processes have them open."""
     made = KINDS[request.param](tmp_path)

@@ -31,7 +31,7 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import Owner, Store
 from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.testing import VirtualClock
-from tests.torture.kinds import KINDS, InOneThread, run_examples
+from tests.torture.kinds import EACH_KIND, KINDS, InOneThread, run_examples
 from tests.torture.model import Expected, Model, Walks, is_runnable, may
 
 S = RecoveryState
@@ -535,7 +535,7 @@ def run(kind: str, examples: int, steps: int, *phases: Phase) -> None:
     run_examples(machine, examples, steps, *phases)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_any_sequence_of_calls(kind: str) -> None:
     """A seeded sample of sequences, the same in every run."""
     run(kind, EXAMPLES[kind], 40, Phase.generate)
@@ -543,6 +543,6 @@ def test_any_sequence_of_calls(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_any_long_sequence_of_calls(kind: str) -> None:
     run(kind, 25 * EXAMPLES[kind], 100, Phase.generate, Phase.shrink)

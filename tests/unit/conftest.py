@@ -13,6 +13,7 @@ from launcher_recovery.persistence.base import Store
 from launcher_recovery.signals import circuit_breaker_updated, recovery_completed, recovery_updated
 from tests import postgres
 from tests.support import forget_threads, let_go
+from tests.torture.files import database
 from tests.unit.kit import Kit
 
 
@@ -35,7 +36,7 @@ def kit() -> Kit:
 @pytest.fixture
 def disk(path: Path) -> Iterator[SQLitePersistence]:
     """A store in the file at `path`, a fixture of the module that asks for this one."""
-    made = SQLitePersistence(path)
+    made = SQLitePersistence(database(path))
     yield made
     made.close()
 
@@ -61,7 +62,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "memory":
         made = MemoryPersistence()
     elif request.param == "sqlite":
-        made = SQLitePersistence(tmp_path / "recovery.db")
+        made = SQLitePersistence(database(tmp_path / "recovery.db"))
     else:
         made = PostgresPersistence(request.getfixturevalue("postgres_store_url"))
     yield made

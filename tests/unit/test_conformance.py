@@ -23,6 +23,7 @@ from launcher_recovery.persistence.encryption import Cipher
 from launcher_recovery.testing import conformance
 from launcher_recovery.testing.conformance import PersistenceConformance, StoreConformance
 from launcher_recovery.testing.conformance.samples import VALUES, ending_after
+from tests.torture.files import database
 from tests.unit import wrong_stores
 from tests.unit.folder_store import FolderStore
 from tests.unit.wrong_stores import WRONG, WrongStore
@@ -56,7 +57,7 @@ class TestResilient(StoreConformance):
 
     @pytest.fixture
     def persistence(self, tmp_path: Path) -> Iterator[Store]:
-        store = ResilientPersistence(SQLitePersistence(tmp_path / "recovery.db"))
+        store = ResilientPersistence(SQLitePersistence(database(tmp_path / "recovery.db")))
         yield store
         store.close()
 
@@ -74,7 +75,7 @@ class TestEncrypted(StoreConformance):
     @pytest.fixture
     def persistence(self, tmp_path: Path) -> Iterator[Store]:
         self.cipher = Cipher(Fernet.generate_key().decode())
-        store = SQLitePersistence(tmp_path / "recovery.db", self.cipher)
+        store = SQLitePersistence(database(tmp_path / "recovery.db"), self.cipher)
         yield store
         store.close()
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from launcher_recovery.persistence import SQLitePersistence
+from tests.torture.files import database
 from tests.unit.fixes.failed import Failed
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SQLitePersistence]:
-    made = SQLitePersistence(tmp_path / "data" / "recovery.db")
+    made = SQLitePersistence(database(tmp_path / "data" / "recovery.db"))
     yield made
     made.close()
 

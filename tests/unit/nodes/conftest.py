@@ -27,16 +27,21 @@ def far(tmp_path: Path) -> Iterator[Far]:
         yield running
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    """A repository whose default branch has a file `one`, a branch `two`, a tag `v0`, and no requirements."""
-    made = Source(tmp_path / "source")
+@pytest.fixture(scope="session")
+def _first_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    made = Source(tmp_path_factory.mktemp("first") / "source")
     made.commit({})
     made.git("tag", "--annotate", "--message=x", "v0")
     for branch, name in (("two", "two"), ("main", "one")):
         made.git("checkout", "--quiet", "-B", branch, "v0")
         made.commit({name: name})
     return made
+
+
+@pytest.fixture
+def source(tmp_path: Path, _first_source: Source) -> Source:
+    """A repository whose default branch has a file `one`, a branch `two`, a tag `v0`, and no requirements."""
+    return Source(tmp_path / "source", like=_first_source)
 
 
 @pytest.fixture
