@@ -312,6 +312,30 @@ def test_a_workflow_with_problems_is_not_put_in_place(creator: Creator) -> None:
     assert creator.whole.attempt == 1
 
 
+def test_a_workflow_is_checked_again_when_what_was_missing_may_be_there(creator: Creator) -> None:
+    creator.problems = [{"code": "odd", "message": "Something is odd."}]
+    with pytest.raises(ProjectIncompleteError):
+        creator.create(workflow=WORKFLOW)
+    creator.problems = []
+    assert creator.create(workflow=WORKFLOW)["state"] == "ready"
+    assert creator.calls == ["workflow", "workflow"]
+
+
+def test_a_workflow_that_was_mended_is_put_in_place_as_it_was_mended(creator: Creator) -> None:
+    workflow = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "VAE.pt"}}}
+    wanted = {"models": [model("vae.pt", path="vae/vae.pt")], "workflow": workflow}
+    with pytest.raises(ProjectIncompleteError, match=r"the workflow \(.*VAE\.pt"):
+        creator.create(**wanted)
+    (check,) = creator.host.operations("validate_workflow")
+    fixed = creator.host.integrator.fix_workflow(check.operation_id)
+    assert fixed["1"]["inputs"]["vae_name"] == "vae.pt"
+    assert creator.create(**wanted)["state"] == "ready"
+    assert json.loads((creator.folder / "workflow.json").read_text()) == fixed
+    assert creator.stages()["workflow.json"] == "done"
+    part = next(part for part in creator.whole.metadata["parts"] if part["what"] == "workflow")
+    assert part["operation_id"] == creator.host.operations("validate_workflow")[-1].operation_id != check.operation_id
+
+
 def test_another_workflow_that_was_there_is_kept_beside_it(creator: Creator) -> None:
     creator.folder.mkdir()
     (creator.folder / "workflow.json").write_text("mine")
