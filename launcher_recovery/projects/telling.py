@@ -34,7 +34,9 @@ class Telling:
         self._arguments = arguments
         self._launcher = launcher
         self._parts = parts
-        self._percent = 0
+        before = operation.data.progress
+        # It does not go back when a restart or a retry looks again at what is done.
+        self._percent = 0 if before is None or before.unit != "percent" else min(99, int(before.done))
         self._last: object = None
         self._told: list[dict[str, Any]] = []
 
@@ -47,9 +49,7 @@ class Telling:
         self._operation.check()
         running = [part.doing for part in self._parts if part.stage is Stage.RUNNING]
         message = _sentence(running) if running else None
-        # What is known of sizes changes; what has been told stays.
-        done, total = (sum(numbers) for numbers in zip(*(part.share() for part in self._parts), strict=True))
-        self._percent = max(self._percent, min(99, int(100 * done / total)))
+        self._reckon()
         self._keep()
         if self._last != (running, self._percent):
             self._last = (running, self._percent)
@@ -65,8 +65,15 @@ class Telling:
 
     def is_incomplete(self, message: str) -> None:
         """Something is missing for good."""
+        self._reckon()
         self._keep()
         self._tell(FAILED, message)
+        self._operation.progress(self._percent, 100, "percent", None)
+
+    def _reckon(self) -> None:
+        # What is known of sizes changes; what has been told stays.
+        done, total = (sum(numbers) for numbers in zip(*(part.share() for part in self._parts), strict=True))
+        self._percent = max(self._percent, min(99, int(100 * done / total)))
 
     def _keep(self) -> None:
         told = [part.told() for part in self._parts]

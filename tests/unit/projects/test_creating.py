@@ -126,7 +126,10 @@ def test_a_retry_does_what_is_missing_and_nothing_else(creator: Creator) -> None
         creator.create(**wanted)
     creator.doing.clear()
     creator.calls.clear()
+    assert creator.told[-1]["progress"] > 0
     assert creator.create(**wanted)["state"] == "ready"
+    percents = [one["progress"] for one in creator.told]
+    assert percents == sorted(percents)
     assert sorted(creator.calls) == ["b.pt", "workflow", "x"]
     assert creator.whole.state is S.SUCCESS
     assert creator.whole.attempt == 2
