@@ -152,6 +152,29 @@ def test_without_the_proxy_that_was_undone_nothing_goes_through_it(
         assert (asked > 0, len(proxy.asked)) == (True, asked)
 
 
+def test_addresses_that_are_to_be_asked_directly_are(
+    host: Attached,
+    far: Far,
+    source: Source,
+    authority: Authority,
+    python: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    source.commit({"requirements.txt": far.requirements("b")})
+    far.offer(wheel("b", "1.0"))
+    url = far.serve(source)
+    with Proxy() as proxy:
+        with pytest.raises(CommandError, match="certificate"):
+            host.install(url=url, python=str(python))
+        data = host.failed("install_node")
+        host.fix(data, "use_ca_bundle", path=str(authority.bundle))
+        host.fix(data, "use_proxy", proxy=proxy.url)
+        host.install(url=url, python=str(python))
+        assert proxy.asked == []
+    assert versions(python.parents[1]) == {"numpy": "2.0", "b": "1.0"}
+
+
 # -- a token ------------------------------------------------------------------------------------------
 
 
