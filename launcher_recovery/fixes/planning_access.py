@@ -38,11 +38,10 @@ def asking(case: Case) -> list[RecoveryData]:
     """The operation if it asks an address, else those inside it that do and are not done, the latest first."""
     if "url" in case.data.kwargs:
         return [case.data]
-    store, found, around = case.tools.lifecycle.store, [], [case.data]
-    while around:
-        parts = store.find(parent_id=around.pop().operation_id, limit=-1)
-        found += [part for part in parts if "url" in part.kwargs and part.state is not RecoveryState.SUCCESS]
-        around += parts
+    parts = case.tools.lifecycle.store.find(
+        parent_id=case.data.operation_id, states=set(RecoveryState) - {RecoveryState.SUCCESS}, limit=-1
+    )
+    found = [part for part in parts if "url" in part.kwargs]
     return sorted(found, key=lambda part: part.updated_at, reverse=True)
 
 

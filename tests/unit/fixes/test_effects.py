@@ -152,6 +152,29 @@ def test_without_the_proxy_that_was_undone_nothing_goes_through_it(
         assert (asked > 0, len(proxy.asked)) == (True, asked)
 
 
+def test_addresses_that_are_to_be_asked_directly_are(
+    host: Attached,
+    far: Far,
+    source: Source,
+    authority: Authority,
+    python: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    source.commit({"requirements.txt": far.requirements("b")})
+    far.offer(wheel("b", "1.0"))
+    url = far.serve(source)
+    with Proxy() as proxy:
+        with pytest.raises(CommandError, match="certificate"):
+            host.install(url=url, python=str(python))
+        data = host.failed("install_node")
+        host.fix(data, "use_ca_bundle", path=str(authority.bundle))
+        host.fix(data, "use_proxy", proxy=proxy.url)
+        host.install(url=url, python=str(python))
+        assert proxy.asked == []
+    assert versions(python.parents[1]) == {"numpy": "2.0", "b": "1.0"}
+
+
 # -- a token ------------------------------------------------------------------------------------------
 
 
@@ -331,45 +354,38 @@ def test_git_works_in_the_folder_that_it_was_told_to_trust(
 # -- pip ----------------------------------------------------------------------------------------------
 
 
-def test_pip_prefers_what_is_ready_made_until_that_is_undone(
-    host: Attached, far: Far, source: Source, python: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority
-) -> None:
-    monkeypatch.setenv("GIT_SSL_CAINFO", str(authority.bundle))
+@pytest.fixture
+def _pip_knows(_known: None, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+
+
+@pytest.mark.usefixtures("_pip_knows")
+def test_pip_prefers_what_is_ready_made(host: Attached, far: Far, source: Source, python: Path) -> None:
     source.commit({"requirements.txt": far.requirements("b")})
     far.offer(wheel("b", "1.0"), ("b-2.0.tar.gz", b"no archive"))
     url = far.serve(source)
     with pytest.raises(CommandError, match="pip"):
         host.install(url=url, python=str(python))
-    data = host.failed("install_node")
-    applied = host.fix(data, "prefer_binary")
-    host.undo(data, applied)
-    with pytest.raises(CommandError, match="pip"):
-        host.install(url=url, python=str(python))
-    host.fix(data, "prefer_binary")
+    host.fix(host.failed("install_node"), "prefer_binary")
     host.install(url=url, python=str(python))
     assert versions(python.parents[1]) == {"numpy": "2.0", "b": "1.0"}
 
 
-@pytest.mark.parametrize("is_purged", [True, False])
-def test_what_pip_keeps_is_fetched_again_once_it_was_purged(
-    host: Attached, far: Far, source: Source, authority: Authority, python: Path, is_purged: bool
+@pytest.mark.usefixtures("_pip_knows")
+def test_what_pip_keeps_is_fetched_again_only_once_it_was_purged(
+    host: Attached, far: Far, source: Source, python: Path
 ) -> None:
     source.commit({"requirements.txt": far.requirements("b", "missing")})
     far.offer(wheel("b", "1.0"))
     url = far.serve(source)
-    with pytest.raises(CommandError):
-        host.install(url=url, python=str(python))
-    data = host.failed("install_node")
-    host.fix(data, "use_ca_bundle", path=str(authority.bundle))
-    with pytest.raises(CommandError, match="pip"):
-        host.install(url=url, python=str(python))
-    assert far.count("/files/b-1.0") == 1
+    for _ in range(2):
+        with pytest.raises(CommandError, match="pip"):
+            host.install(url=url, python=str(python))
+        assert far.count("/files/b-1.0") == 1
     far.offer(wheel("missing", "1.0"))
-    if is_purged:
-        host.fix(data, "purge_pip_cache")
+    host.fix(host.failed("install_node"), "purge_pip_cache")
     host.install(url=url, python=str(python))
-    assert far.count("/files/b-1.0") == 1 + is_purged
+    assert far.count("/files/b-1.0") == 2
     assert versions(python.parents[1]) == {"numpy": "2.0", "b": "1.0", "missing": "1.0"}
 
 
