@@ -490,7 +490,9 @@ ROWS: dict[str, Row] = {
     ),
     "pip: a wheel is not there": Row(
         lambda at: pip_fails(at, *[_404] * _FOR_EVER, path="/files/"),
-        _failed("not_found", "The address of a package is not there any more.", "update_url"),
+        _failed(
+            "not_found", "A package is not there any more at the address that is named for it.", "fix_requirements"
+        ),
     ),
     "install.py fails": Row(
         script_fails, _failed("dependency", "A Python package that is needed is not installed.", "install_dependency")

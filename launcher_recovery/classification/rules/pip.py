@@ -138,8 +138,8 @@ RULES: tuple[Rule, ...] = (
         r"^hint: An index .{1,600} (returned a|lack of valid authentication credentials).{0,40}\b40[13] (Forbidden|Unauthorized)")),
     Rule("pip-login-index", C.PERMISSION, R.AFTER_FIX, _LOGIN, "pip _internal/network/auth.py", fix="add_token",
          output=lines(r"WARNING: 40[13] Error, Credentials not correct for "), beside=_NOTHING),
-    Rule("pip-gone", C.NOT_FOUND, R.AFTER_FIX, "The address of a package is not there any more.", "pip _internal/operations/prepare.py",
-         fix="update_url", output=lines(r"ERROR: (HTTP error 4(04|10) while|.{0,600}because of HTTP error 4(04|10))",
+    Rule("pip-gone", C.NOT_FOUND, R.AFTER_FIX, "A package is not there any more at the address that is named for it.", "pip _internal/operations/prepare.py",
+         fix="fix_requirements", output=lines(r"ERROR: (HTTP error 4(04|10) while|.{0,600}because of HTTP error 4(04|10))",
                                        r"ERROR: .{0,300}\b4(04|10) Client Error: ", r".{0,80}HTTP status client error \(4(04|10) ")),
     Rule("pip-network", C.NETWORK, R.YES, _BROKE, "pip, uv", fix="check_connection", output=lines(
         r"(pip\._vendor\.)?(urllib3|requests)\.exceptions\.(ProtocolError|IncompleteRead|ConnectionError|ChunkedEncodingError|SSLError)",

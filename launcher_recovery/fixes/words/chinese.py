@@ -30,7 +30,7 @@ TEXTS: Mapping[str, str] = {
     "fix_permissions.title": "授予启动器写入权限",
     "fix_permissions.text": "启动器必须能够写入 {folder}。请授予其用户该权限，或选择其他文件夹，然后重试。",
     "fix_requirements.title": "修正依赖列表",
-    "fix_requirements.text": "该节点的 requirements.txt 中有一行无法读取。请告知作者、改正这一行，或跳过该节点。",
+    "fix_requirements.text": "该节点的 requirements.txt 中有一行无法读取，或其中所指的内容不存在。请告知作者、改正这一行，或跳过该节点。",
     "fix_settings.title": "更正设置",
     "fix_settings.text": "请更正消息中提到的设置，然后重试。",
     "fix_workflow.title": "检查工作流",

@@ -39,8 +39,8 @@ TEXTS: Mapping[str, str] = {
     "fix_permissions.text": "The launcher must be able to write to {folder}. Give its user that right, or choose another "
     "folder; then retry.",
     "fix_requirements.title": "Mend the requirements",
-    "fix_requirements.text": "A line in the node's requirements.txt cannot be read. Tell its author, correct the line, or "
-    "leave the node out.",
+    "fix_requirements.text": "A line in the node's requirements.txt cannot be read, or names what is not there. Tell its "
+    "author, correct the line, or leave the node out.",
     "fix_settings.title": "Correct the settings",
     "fix_settings.text": "Correct the setting that the message names, then retry.",
     "fix_workflow.title": "Check the workflow",

@@ -242,7 +242,11 @@ def test_requirements_that_cannot_go_together_are_named_with_who_asks_for_what(
         "node asks for numpy>=2.1, plain 1.0 asks for numpy<2 and other-node asks for NumPy==2.0."
     )
     verdict = ErrorClassifier().classify(raised.value)
-    assert (verdict.category.value, verdict.rule) == ("dependency", "pip-conflict-told")
+    assert (verdict.category.value, verdict.fix) == ("dependency", "pin_dependency")
+    assert verdict.explanation == (
+        "Packages do not fit together: "
+        "node asks for numpy>=2.1, plain 1.0 asks for numpy<2 and other-node asks for NumPy==2.0."
+    )
     assert attempts.metadata["conflicts"] == [
         {
             "name": "numpy",
