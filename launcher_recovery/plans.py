@@ -104,7 +104,7 @@ def read(import_json: Any) -> Plan | None:
     """
     if import_json is None:
         return Plan()
-    if not isinstance(import_json, Mapping) or not ({"nodes", "models", "comfyui"} & set(import_json)):
+    if not isinstance(import_json, Mapping) or not ({"nodes", "models", "comfyui", "workflow"} & set(import_json)):
         return None
     try:
         comfyui = import_json.get("comfyui")

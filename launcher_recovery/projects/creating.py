@@ -22,6 +22,7 @@ from launcher_recovery.projects.lanes import Lanes
 from launcher_recovery.projects.part import MISSING, Part, Stage, seconds_of
 from launcher_recovery.projects.telling import Telling
 from launcher_recovery.records import RecoveryData
+from launcher_recovery.workflows.model_paths import FILE_NAME, write_model_paths
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -155,24 +156,27 @@ class _Project:
         )
         parts = [environment]
         if plan.comfyui is not None:
-            place = self._folder / plan.comfyui.name
-            parts.append(
-                self._part(
-                    "comfyui",
-                    plan.comfyui.name,
-                    _COMFYUI_S,
-                    "install_comfyui",
-                    self._repository(plan.comfyui, place),
-                    place.is_dir,
-                    needs=tuple(parts),
-                )
-            )
+            parts.append(self._comfyui(plan.comfyui, needs=tuple(parts)))
         needs = tuple(parts)
         for node in plan.nodes:
             place = self._nodes / node.name
             arguments = self._repository(node, place)
             parts.append(self._part("node", node.name, _NODE_S, "install_node", arguments, place.is_dir, needs=needs))
         return parts
+
+    def _comfyui(self, comfyui: Repository, needs: Sequence[Part]) -> Part:
+        place = self._folder / comfyui.name
+        arguments = self._repository(comfyui, place)
+
+        def run() -> None:
+            self._launcher.run("install_comfyui", arguments)
+            # A launcher may have linked the folder of models itself.
+            if place.is_dir() and not (place / "models").is_symlink():
+                folders = {PurePosixPath(model.path).parts[0] for model in self._plan.models if "/" in model.path}
+                write_model_paths(place / FILE_NAME, self._models, folders)
+
+        kind = "install_comfyui"
+        return self._part("comfyui", comfyui.name, _COMFYUI_S, kind, arguments, place.is_dir, needs=needs, run=run)
 
     def _repository(self, repository: Repository, place: Path) -> dict[str, Any]:
         return {

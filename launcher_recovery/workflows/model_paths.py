@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery.workflows.loaders import main_folder
+from launcher_recovery.workflows.loaders import ALIASES, main_folder
 
 FILE_NAME = "extra_model_paths.yaml"
 """The name of the file beside ComfyUI's main.py."""
@@ -16,6 +18,16 @@ FILE_NAME = "extra_model_paths.yaml"
 NODES = "custom_nodes"
 """Under this name folders of custom nodes are listed in the same file."""
 
+_OURS = "# Written by launcher-recovery for the models that all projects share. Without this line it is left alone."
+_SECTION = "launcher"
+# `folder_names_and_paths` of ComfyUI.
+_OF_COMFYUI = frozenset(
+    {
+        *("audio_encoders", "checkpoints", "classifiers", "clip_vision", "configs", "controlnet", "diffusers"),
+        *("diffusion_models", "embeddings", "gligen", "hypernetworks", "latent_upscale_models", "loras"),
+        *("model_patches", "photomaker", "style_models", "text_encoders", "upscale_models", "vae", "vae_approx"),
+    }
+)
 _LARGEST = 64 << 10
 _MOST = 1000
 _TAG = "tag:yaml.org,2002:"
@@ -44,20 +56,23 @@ def read_model_paths(file: os.PathLike[str]) -> list[ModelFolder]:
     Raises:
         ValueError: it cannot be read, in a few words.
     """
-    try:
-        import yaml  # only those need it who have such a file
-    except ImportError:
-        raise ValueError("that takes PyYAML: pip install 'launcher-recovery[workflows]'") from None
     path = Path(file)
     try:
         with path.open(encoding="utf-8") as opened:
             text = opened.read(_LARGEST + 1)
-        if len(text) > _LARGEST:
-            raise ValueError(f"it has more than {_LARGEST} letters")
-        # Its nodes are looked at, not made into objects: there, aliases of aliases can grow without end.
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
+    if len(text) > _LARGEST:
+        raise ValueError(f"it has more than {_LARGEST} letters")
+    if text.startswith(_OURS):
+        return _written(text)
+    try:
+        import yaml  # only those need it who have such a file of their own
+    except ImportError:
+        raise ValueError("that takes PyYAML: pip install 'launcher-recovery[workflows]'") from None
+    try:
+        # Its nodes are looked at, not made into objects: there, aliases of aliases can grow without end.
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except yaml.YAMLError as error:
@@ -71,6 +86,46 @@ def read_model_paths(file: os.PathLike[str]) -> list[ModelFolder]:
         if len(found) > _MOST:
             raise ValueError(f"it lists more than {_MOST} folders")
     return found
+
+
+def write_model_paths(file: os.PathLike[str], models: os.PathLike[str], folders: Iterable[str] = ()) -> None:
+    """Have a ComfyUI find the models below `models`, before its own; a file that somebody else wrote stays as it is.
+
+    Args:
+        file: `FILE_NAME` beside its main.py.
+        folders: names of folders that it is to know, beside those that ComfyUI has itself.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    path, root = Path(file), os.path.abspath(models)
+    with suppress(FileNotFoundError):
+        if not path.read_text(encoding="utf-8", errors="replace").startswith(_OURS):
+            return
+    # Paths by themselves: in a `base_path` ComfyUI would expand what looks like a variable.
+    lines = {
+        name: "\n".join(os.path.join(root, part) for part in ALIASES.get(name, (name,)))
+        for name in sorted({*_OF_COMFYUI, *folders} - {NODES})
+    }
+    section = {"is_default": True, **lines}
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # JSON is YAML as well.
+        text = json.dumps({_SECTION: section}, indent=1, ensure_ascii=False)
+        fresh.write_text(f"{_OURS}\n{text}\n", encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _written(text: str) -> list[ModelFolder]:
+    """What a file of `write_model_paths` lists."""
+    try:
+        section = json.loads(text.partition("\n")[2])[_SECTION]
+        lines = [(name, line) for name, paths in section.items() if name != "is_default" for line in paths.split("\n")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("it was changed by hand, and is not as it was written any more") from None
+    return [ModelFolder(main_folder(name), os.path.normpath(line), is_default=True) for name, line in lines]
 
 
 def _folders(section: Any, beside: Path) -> Iterator[ModelFolder]:

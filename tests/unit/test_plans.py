@@ -39,6 +39,7 @@ def test_a_whole_import_is_read() -> None:
 def test_nothing_is_an_empty_project() -> None:
     assert read(None) == Plan()
     assert read({"nodes": [], "models": None}) == Plan()
+    assert read({"workflow": {"1": {}}}) == Plan(workflow={"1": {}})
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,7 @@ def test_nothing_is_an_empty_project() -> None:
         {"format": "comfyui_launcher", "snapshot_json": {}, "files": []},
         {"nodes": [{"name": "no address"}]},
         {"nodes": ["https://h/a"]},
+        {"nodes": [{"id": 1, "type": "KSampler"}], "links": []},
         {"nodes": [{"url": 7}]},
         {"nodes": [{"url": "https://h/a", "ref": 7}]},
         {"nodes": 7},

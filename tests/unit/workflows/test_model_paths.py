@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery.workflows import Report, Severity, check_workflow
-from launcher_recovery.workflows.model_paths import ModelFolder, read_model_paths
+from launcher_recovery.workflows.model_paths import ModelFolder, read_model_paths, write_model_paths
 from tests.unit.workflows.samples import checked, codes, loads, only, put
 
 LORA = loads("LoraLoader", "sub/a.safetensors")
@@ -208,3 +208,38 @@ def test_links_that_multiply_end(tmp_path: Path) -> None:
             (folder / name).symlink_to(tmp_path / f"f{number + 1}", target_is_directory=True)
     models = linked(tmp_path, loras="f0")
     assert names(checked(loads("LoraLoader", "b.pt"), models)) == ["missing"]
+
+
+def test_what_is_written_for_shared_models_is_read_with_yaml_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yaml = pytest.importorskip("yaml")
+    file, models = tmp_path / "extra_model_paths.yaml", tmp_path / "the $HOME ~: of 'models' é"
+    write_model_paths(file, models, ["ultralytics", "loras", "custom_nodes"])
+    section = yaml.safe_load(file.read_text(encoding="utf-8"))["launcher"]
+    assert section["is_default"] is True
+    assert section["loras"] == str(models / "loras")
+    assert section["diffusion_models"].split("\n") == [str(models / "diffusion_models"), str(models / "unet")]
+    assert "ultralytics" in section
+    assert "custom_nodes" not in section
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    found = read_model_paths(file)
+    assert ModelFolder("loras", str(models / "loras"), is_default=True) in found
+    assert ModelFolder("diffusion_models", str(models / "unet"), is_default=True) in found
+    assert len(found) == sum(len(paths.split("\n")) for name, paths in section.items() if name != "is_default")
+
+
+def test_a_file_of_somebody_else_stays_and_an_own_one_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "extra_model_paths.yaml"
+    file.write_text("mine: {vae: /x}\n")
+    write_model_paths(file, tmp_path / "models")
+    assert file.read_text() == "mine: {vae: /x}\n"
+    file.unlink()
+    write_model_paths(file, tmp_path / "models")
+    write_model_paths(file, tmp_path / "others")
+    assert str(tmp_path / "others" / "vae") in file.read_text()
+    assert str(tmp_path / "models") not in file.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    file.write_text(file.read_text().replace("{", "[", 1))
+    with pytest.raises(ValueError, match="changed by hand"):
+        read_model_paths(file)
