@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sample_launcher.hub import Hub
+from tests.nodes import make_environment
 
 ROOT = Path(__file__).parents[2]
 MIRRORS = ROOT / "hooks" / "mirrors"
@@ -57,8 +57,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The interpreter of a new environment that has the wheel and the extension installed by pip."""
     folder = tmp_path_factory.mktemp("stranger")
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = make_environment(folder / "venv")
     # Built outside of the checkout, so that nothing is left in it.
     copy = folder / "mirrors"
     copy.mkdir()
