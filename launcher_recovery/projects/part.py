@@ -10,7 +10,7 @@ from typing import Any
 from launcher_recovery.classification.verdict import ErrorCategory
 from launcher_recovery.errors import OperationCancelled, text_of
 from launcher_recovery.fixes.effects import is_skipped
-from launcher_recovery.records import RecoveryData
+from launcher_recovery.records import FINAL, RecoveryData, RecoveryState
 
 _RATE = 10e6  # bytes a second, for the share that a download has of the whole
 
@@ -61,6 +61,8 @@ class Part:
     stage: Stage = Stage.WAITING
     reason: str | None = None
     error: Exception | None = field(default=None, repr=False)
+    seen: RecoveryData | None = field(default=None, repr=False)
+    """The operation that it is, as `look` saw it last."""
 
     @property
     def label(self) -> str:
@@ -69,8 +71,23 @@ class Part:
 
     @property
     def doing(self) -> str:
-        """What is being done while it runs."""
-        return _DOING[self.what].format(name=self.name)
+        """What is being done while it runs, or what it waits for."""
+        if self.seen is not None and self.seen.state is RecoveryState.PAUSED:
+            return f"{self.label} is paused"
+        doing = _DOING[self.what].format(name=self.name)
+        return doing if self.waits_for is None else f"{doing} ({self.waits_for})"
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why its next attempt has not begun; None: it runs."""
+        is_waiting = self.seen is not None and self.seen.state is RecoveryState.RECOVERING
+        return _clause(self.seen.explanation or "it waits") if is_waiting and self.seen is not None else None
+
+    def look(self) -> None:
+        """See how its operation is."""
+        is_over = self.seen is not None and self.seen.state in FINAL and self.stage is not Stage.RUNNING
+        if self.stage is not Stage.WAITING and not is_over:
+            self.seen = self.record()
 
     def do(self) -> None:
         """Have it done, unless it cannot be; whatever it raises is kept in it."""
@@ -96,9 +113,8 @@ class Part:
         self.stage = Stage.FAILED
 
     def share(self) -> tuple[float, float]:
-        """Seconds of it that are done, and that it takes in all, as far as that is known."""
-        record = self.record() if self.stage is Stage.RUNNING else None
-        progress = None if record is None else record.progress
+        """Seconds of it that are done, and that it takes in all, as far as that was known when it was looked at."""
+        progress = self.seen.progress if self.stage is Stage.RUNNING and self.seen is not None else None
         if progress is None or not progress.total:
             return (self.seconds if self.stage in (Stage.DONE, Stage.LEFT_OUT) else 0.0), self.seconds
         if progress.unit == "bytes":
@@ -107,12 +123,12 @@ class Part:
 
     def told(self) -> dict[str, Any]:
         """The part as JSON values: "what", "name", "state", and "reason" and "operation_id" where there are any."""
-        record = None if self.stage is Stage.WAITING else self.record()
         found = {"what": self.what, "name": self.name, "state": self.stage.value}
-        if self.reason is not None:
-            found["reason"] = self.reason
-        if record is not None:
-            found["operation_id"] = record.operation_id
+        reason = self.waits_for if self.stage is Stage.RUNNING else self.reason
+        if reason is not None:
+            found["reason"] = reason
+        if self.seen is not None:
+            found["operation_id"] = self.seen.operation_id
         return found
 
 

@@ -47,10 +47,9 @@ class Telling:
             OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
         """
         self._operation.check()
+        self._look()
         running = [part.doing for part in self._parts if part.stage is Stage.RUNNING]
         message = _sentence(running) if running else None
-        self._reckon()
-        self._keep()
         if self._last != (running, self._percent):
             self._last = (running, self._percent)
             self._tell(SETTING_UP, message or "Setting up")
@@ -58,24 +57,23 @@ class Telling:
 
     def is_ready(self, message: str) -> None:
         """All of it is there."""
+        self._look()
         self._percent = 100
-        self._keep()
         self._tell(READY, message)
         self._operation.progress(100, 100, "percent", None)
 
     def is_incomplete(self, message: str) -> None:
         """Something is missing for good."""
-        self._reckon()
-        self._keep()
+        self._look()
         self._tell(FAILED, message)
         self._operation.progress(self._percent, 100, "percent", None)
 
-    def _reckon(self) -> None:
+    def _look(self) -> None:
+        for part in self._parts:
+            part.look()
         # What is known of sizes changes; what has been told stays.
         done, total = (sum(numbers) for numbers in zip(*(part.share() for part in self._parts), strict=True))
         self._percent = max(self._percent, min(99, int(100 * done / total)))
-
-    def _keep(self) -> None:
         told = [part.told() for part in self._parts]
         if told != self._told:
             self._told = told

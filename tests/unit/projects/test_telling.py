@@ -9,7 +9,7 @@ import pytest
 
 from launcher_recovery.projects.part import Part, Stage
 from launcher_recovery.projects.telling import Telling
-from launcher_recovery.records import Progress
+from launcher_recovery.records import Progress, RecoveryData, RecoveryState
 from tests.nodes import Attempts
 
 
@@ -35,6 +35,39 @@ def test_a_later_attempt_begins_where_the_last_one_was(before: Progress | None, 
     telling.now()
     percents = [call.args[1]["details"]["progress"] for call in launcher.tell.call_args_list]
     assert percents == [told, *([50] if told < 50 else [])]
+
+
+@pytest.mark.parametrize(
+    ("state", "explanation", "message", "reason"),
+    [
+        ("in_progress", None, "Downloading a.pt", None),
+        ("recovering", "127.0.0.1 is busy.", "Downloading a.pt (127.0.0.1 is busy)", "127.0.0.1 is busy"),
+        ("recovering", None, "Downloading a.pt (it waits)", "it waits"),
+        ("paused", None, "The model a.pt is paused", None),
+    ],
+)
+def test_what_a_part_waits_for_is_told(state: str, explanation: str | None, message: str, reason: str | None) -> None:
+    launcher = Mock()
+    record = RecoveryData("1", "f", state=RecoveryState(state), explanation=explanation)
+    part = Part("model", "a.pt", 50, run=lambda: None, record=lambda: record, stage=Stage.RUNNING)
+    Telling(Attempts().next(), {"project_id": "p", "project_folder": "/p"}, launcher, [part]).now()
+    told = launcher.tell.call_args.args[1]
+    assert told["status_message"] == message
+    assert told["details"]["parts"][0].get("reason") == reason
+
+
+def test_what_is_over_is_not_looked_at_again() -> None:
+    looked = []
+
+    def record() -> RecoveryData:
+        looked.append(1)
+        return RecoveryData("1", "f", state=RecoveryState.SUCCESS)
+
+    part = Part("model", "a.pt", 50, run=lambda: None, record=record, stage=Stage.DONE)
+    part.look()
+    part.look()
+    assert part.seen is not None
+    assert len(looked) == 1
 
 
 def test_no_more_than_three_are_named() -> None:
