@@ -367,3 +367,10 @@ def test_a_login_that_git_asks_for_is_that_of_the_host_it_names(failed: Failed) 
 def test_of_an_address_that_is_none_no_host_is_known(failed: Failed, url: str) -> None:
     offer = failed.fixes.for_operation(failed.node("add_token", url=url).operation_id)[0]
     assert offer.parameters[0].default is None
+
+
+def test_a_node_of_an_import_has_no_other_source(failed: Failed) -> None:
+    failed.sources = ["https://mirror.example/model.safetensors"]
+    whole = failed.operation("create_project", {"project_id": "p"}, "update_url")
+    failed.node("update_url", parent_id=whole.operation_id)
+    assert "choose_mirror" not in [offer.id for offer in failed.fixes.for_operation(whole.operation_id)]
