@@ -167,6 +167,41 @@ def test_a_fix_of_an_operation_counts_for_the_downloads_that_its_code_makes(
     assert (tmp_path / "m.bin").read_bytes() == FILE.content()
 
 
+def test_a_fix_of_a_download_counts_for_a_handler_that_knows_nothing_of_it(
+    tmp_path: Path, origin: Origin, authority: Authority
+) -> None:
+    """But for what the handler has chosen itself."""
+    (tmp_path / "other").mkdir()
+    own: list[str | bool] = [True]
+
+    class Naive:
+        @hookimpl
+        def launcher_download(self, url: str, destination: str) -> str:
+            Path(destination).write_bytes(requests.get(url, verify=own[-1]).content)
+            return destination
+
+    host = Host(tmp_path, max_retries=0, persistence_path=str(tmp_path / "data" / "recovery.db"))
+    url = origin.add(FILE)
+    host.manager.register(Naive())
+    host.attach()
+    try:
+        with pytest.raises(requests.exceptions.SSLError):
+            host.download(url=url)
+        (data,) = host.operations("download")
+        with Proxy(LOGIN) as proxy:
+            fix(host.integrator, data.operation_id, "use_ca_bundle", path=str(authority.bundle))
+            fix(host.integrator, data.operation_id, "use_proxy", proxy=proxy.url, user="ann", password="secret of ann")
+            own.append(str(Authority(tmp_path / "other").bundle))
+            with pytest.raises(requests.exceptions.SSLError):
+                host.download(url=url)
+            own.append(True)
+            assert host.download(url=url) == str(tmp_path / "m.pt")
+            assert len(proxy.asked) == 2
+    finally:
+        host.detach()
+    assert (tmp_path / "m.pt").read_bytes() == FILE.content()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

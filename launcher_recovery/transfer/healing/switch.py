@@ -19,6 +19,9 @@ A server that has asked somebody in this process to be left alone, by Retry-Afte
 before it is asked, and for a longer one the handler gets the error on which its operation waits. What a server asks of
 a handler holds for downloads as well.
 
+Such a request goes through the proxy, and checks the server by the certificates, that a guided fix has set for the
+operation.
+
 The progress that is shown is left to the handler. But an attempt in which the kept part of a body grew has moved,
 whatever its handler reports (`Operation.has_moved`): its failure begins the count of failed attempts anew.
 """
@@ -34,12 +37,14 @@ from typing import Any
 
 import requests
 
+from launcher_recovery.fixes.effects import ca_bundle_of, proxy_of
 from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.records import OBSERVED, RecoveryState
 from launcher_recovery.signals import Event, recovery_completed
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
 from launcher_recovery.transfer.healing.healed_request import HealedRequest, is_ours, ours
 from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+from launcher_recovery.transfer.http.session import in_a_way
 
 __all__ = ["Healing", "default_folder", "install", "ours", "uninstall"]
 
@@ -130,8 +135,10 @@ class _Sending:
             if operation is None:
                 return original(session, request, **kwargs)
             kept, backoff = installed[-1].kept, installed[-1].backoff
+            proxy, bundle = proxy_of(operation.data), ca_bundle_of(operation.data)
+            fixed = in_a_way(kwargs, str(request.url), proxy, bundle)
             with ours():  # redirects, and what hooks send
-                return HealedRequest(original, session, request, kwargs, operation, kept, backoff).send()
+                return HealedRequest(original, session, request, fixed, operation, kept, backoff).send()
 
         setattr(send, "healed", self)
         self.function: Callable[..., requests.Response] = send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -58,6 +58,20 @@ def usable_bundle(path: object) -> str | None:
 def is_own(new_session: NewSession) -> bool:
     """Whether the sessions are each for one connection; one that a caller gives may serve others as well."""
     return new_session is requests.Session or getattr(new_session, "func", None) is OwnWay
+
+
+def in_a_way(kwargs: Mapping[str, Any], url: str, proxy: str | None, ca_bundle: str | None) -> dict[str, Any]:
+    """The arguments of `requests.Session.send`, so that it goes that way; see `OwnWay`.
+
+    Certificates that somebody has chosen stay, if they are others than those of the environment.
+    """
+    found = dict(kwargs)
+    if proxy is not None and not should_bypass_proxies(url, None):
+        found["proxies"] = {**(found.get("proxies") or {}), "http": proxy, "https": proxy}
+    usual = (None, True, *map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")))
+    if ca_bundle is not None and found.get("verify") in usual:
+        found["verify"] = ca_bundle
+    return found
 
 
 class OwnWay(requests.Session):

@@ -15,7 +15,7 @@ from launcher_recovery.fixes import FixRefusedError, effects, vault
 from launcher_recovery.fixes.vault import Vault
 from launcher_recovery.persistence import SQLitePersistence
 from launcher_recovery.records import RecoveryState
-from launcher_recovery.transfer.http.session import OwnWay
+from launcher_recovery.transfer.http.session import OwnWay, in_a_way
 from launcher_recovery.transfer.sources import hubs
 from tests.origin.tls import Authority
 from tests.unit.fixes.failed import URL, Failed
@@ -367,3 +367,25 @@ def test_a_login_that_git_asks_for_is_that_of_the_host_it_names(failed: Failed) 
 def test_of_an_address_that_is_none_no_host_is_known(failed: Failed, url: str) -> None:
     offer = failed.fixes.for_operation(failed.node("add_token", url=url).operation_id)[0]
     assert offer.parameters[0].default is None
+
+
+def test_a_node_of_an_import_has_no_other_source(failed: Failed) -> None:
+    failed.sources = ["https://mirror.example/model.safetensors"]
+    whole = failed.operation("create_project", {"project_id": "p"}, "update_url")
+    failed.node("update_url", parent_id=whole.operation_id)
+    assert "choose_mirror" not in [offer.id for offer in failed.fixes.for_operation(whole.operation_id)]
+
+
+def test_a_request_of_others_goes_another_way_where_nobody_has_chosen_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    url, given = "https://files.example/m", {"stream": True, "verify": True, "proxies": {"no": "localhost"}}
+    assert in_a_way(given, url, None, None) == given
+    way = {"no": "localhost", "http": "http://proxy", "https": "http://proxy"}
+    assert in_a_way(given, url, "http://proxy", "/b.pem") == {"stream": True, "verify": "/b.pem", "proxies": way}
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/usual.pem")
+    assert in_a_way({"verify": "/usual.pem"}, url, None, "/b.pem") == {"verify": "/b.pem"}
+    for chosen in ("/own.pem", False):
+        assert in_a_way({"verify": chosen}, url, None, "/b.pem") == {"verify": chosen}
+    monkeypatch.setenv("NO_PROXY", "files.example")
+    assert in_a_way({}, url, "http://proxy", None) == {}

@@ -14,6 +14,7 @@ from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes import known_good, vault
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.nodes import comfyui
 from launcher_recovery.nodes.comfyui import install_comfyui, is_as_wanted
 from launcher_recovery.records import RecoveryState
 from tests.nodes import NODE, Far, Fault, Source, files, make_environment, run_git, versions, wheel
@@ -221,3 +222,10 @@ def test_a_note_that_cannot_be_written_is_logged_and_harms_nothing(
             known_good.note_worked("main")
     finally:
         vault.use(None)
+
+
+def test_the_place_itself_is_never_removed_whatever_is_found_in_it(tmp_path: Path) -> None:
+    """As a staging folder is that was begun for something else."""
+    (tmp_path / "custom_nodes").mkdir()
+    comfyui._InPlace(tmp_path, "https://h/ComfyUI").discard()
+    assert files(tmp_path) == {"custom_nodes"}
