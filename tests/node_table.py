@@ -362,7 +362,7 @@ def cancelled(at: Bench, step: str) -> Seen:
                 wait_for((staging(at.nodes / "node") / "begun").exists, PATIENCE_S)
             host.integrator.cancel(at.record().operation_id)
             goes_on.set()
-        assert not children(at.nodes)
+        wait_for(lambda: not children(at.nodes), PATIENCE_S)
         return at.seen()
 
 
@@ -544,7 +544,7 @@ def as_markdown(name: str, seen: Seen, offered: tuple[str, str] | None) -> str:
     said += [f"“{seen.explanation}”"] if seen.explanation else []
     said += [f"fix: *{offered[0]}*: {offered[1]}"] if offered and seen.explanation else []
     packages = ", ".join(f"{package} {version}" for package, version in sorted(seen.environment.items()))
-    end = [f"node {seen.node}", *(["what was fetched is kept"] if seen.is_kept else []), f"packages: {packages}"]
+    end = [f"node {seen.node}", *(["its folder is kept"] if seen.is_kept else []), f"packages: {packages}"]
     return f"| {name} | {'<br>'.join(said)} | {'; '.join(end)} |"
 
 
