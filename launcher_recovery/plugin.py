@@ -200,11 +200,12 @@ class LauncherPlugin:
             self._fail_unresumable(data)
             return None
         try:
-            kind.check(amended(data, data.kwargs), self.integrator.config.allowed_roots)
+            arguments = amended(data, data.kwargs, find=self.integrator.lifecycle.current)
+            kind.check(arguments, self.integrator.config.allowed_roots)
         except RefusedError as error:
             self._fail(data, error, "It is not allowed any more; the settings have changed since.", None)
             return None
-        rules = self._rules(kind, data, amended(data, data.kwargs))
+        rules = self._rules(kind, data, arguments)
         return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:

@@ -9,14 +9,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from launcher_recovery.errors import CommandError, OperationPaused
+from launcher_recovery.errors import CommandError, NoSpaceError, OperationPaused
 from launcher_recovery.operation import Operation
 from launcher_recovery.programs.running import Silence, run_command
+from launcher_recovery.room import free_bytes
 
 # Among the metadata of an operation: the folder is made by it, and not whole yet.
 MAKING = "making_environment"
 _SILENT_LIMIT_S = 900.0
 _LOOK_LIMIT_S = 120.0
+# Bytes: what is as good as nothing, and what an environment takes of Python 3.11, with some room.
+_FULL = 2 << 20
+_WITH_PIP, _WITHOUT_PIP = 40 << 20, 1 << 20
 
 
 def interpreter_of(folder: Path) -> Path:
@@ -32,6 +36,7 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
 
     Raises:
         CommandError: it could not be made, such as for want of `ensurepip`.
+        NoSpaceError: the disk is full.
         OSError: the disk failed.
         OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
     """
@@ -60,10 +65,14 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
         run(_look(python, with_pip), _LOOK_LIMIT_S)
     except OperationPaused:
         raise
-    except Exception:
+    except Exception as error:
+        is_full = isinstance(error, CommandError) and free_bytes(folder) < _FULL
         if metadata.get(MAKING):
             with suppress(OSError):  # the next attempt does it
                 _remove(folder)
+        if is_full:  # which venv does not say: it keeps to itself what its pip printed
+            needed = _WITH_PIP if with_pip else _WITHOUT_PIP
+            raise NoSpaceError(str(folder.parent), needed, free_bytes(folder)) from error
         raise
     if metadata.pop(MAKING, False):
         operation.save_metadata()

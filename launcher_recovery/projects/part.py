@@ -80,8 +80,10 @@ class Part:
     @property
     def waits_for(self) -> str | None:
         """Why its next attempt has not begun; None: it runs."""
-        is_waiting = self.seen is not None and self.seen.state is RecoveryState.RECOVERING
-        return _clause(self.seen.explanation or "it waits") if is_waiting and self.seen is not None else None
+        if self.seen is None or self.seen.state is not RecoveryState.RECOVERING:
+            return None
+        # What follows is what is done about it, which all waits have in common.
+        return _clause((self.seen.explanation or "it waits").partition(". ")[0])
 
     def look(self) -> None:
         """See how its operation is."""

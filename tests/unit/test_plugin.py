@@ -728,6 +728,21 @@ def test_an_install_that_is_not_safe_is_refused(make: Callable[..., Host], more:
     refused(host, lambda: host.install(**more), words)
 
 
+def test_a_part_that_runs_again_by_itself_has_the_address_that_was_set_for_the_whole(make: Callable[..., Host]) -> None:
+    host, url = make(), "http://127.0.0.1:9/m.pt"
+    lifecycle = host.integrator.lifecycle
+    whole = lifecycle.open("launcher_create_project", (), {}, kind="create_project", title="P")
+    address = {"from": url, "to": "ftp://127.0.0.1/m.pt"}
+    lifecycle.amend(whole.operation_id, {"fix_settings": {"addresses": [address]}})
+    arguments = {"url": url, "destination": str(host.folder / "m.pt")}
+    part = lifecycle.open(
+        "launcher_download", (), arguments, kind="download", parent_id=whole.operation_id, title="m.pt"
+    )
+    host.plugin.rerun(part)
+    (kept,) = host.operations("download")
+    assert kept.explanation == "It is not allowed any more; the settings have changed since."
+
+
 def test_a_workflow_that_is_no_json_is_checked_all_the_same(make: Callable[..., Host]) -> None:
     circle: dict[Any, Any] = {1: "mixed", "keys": {1}}
     circle["self"] = circle

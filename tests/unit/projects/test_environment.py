@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher_recovery.errors import CommandError, OperationCancelled, OperationPaused
+from launcher_recovery.errors import CommandError, NoSpaceError, OperationCancelled, OperationPaused
 from launcher_recovery.operation import Operation
 from launcher_recovery.projects import environment
 from launcher_recovery.projects.environment import MAKING, interpreter_of, make_environment
@@ -92,6 +92,19 @@ def test_a_failure_leaves_nothing(attempts: Attempts, folder: Path, monkeypatch:
     monkeypatch.undo()
     make_environment(attempts.next(), folder, with_pip=False)
     assert works(folder)
+
+
+@pytest.mark.parametrize(("with_pip", "needed"), [(True, 40 << 20), (False, 1 << 20)])
+def test_a_full_disk_is_told_from_a_python_that_has_no_pip(
+    attempts: Attempts, folder: Path, monkeypatch: pytest.MonkeyPatch, with_pip: bool, needed: int
+) -> None:
+    free = iter([100_000, 500_000])
+    monkeypatch.setattr(sys, "executable", str(_broken_python(folder.parent)))
+    monkeypatch.setattr(environment, "free_bytes", lambda place: next(free))
+    with pytest.raises(NoSpaceError) as raised:
+        make_environment(attempts.next(), folder, with_pip=with_pip)
+    assert (raised.value.folder, raised.value.needed, raised.value.free) == (str(folder.parent), needed, 500_000)
+    assert not folder.exists()
 
 
 def _broken_python(folder: Path) -> Path:

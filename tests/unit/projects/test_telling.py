@@ -41,7 +41,12 @@ def test_a_later_attempt_begins_where_the_last_one_was(before: Progress | None, 
     ("state", "explanation", "message", "reason"),
     [
         ("in_progress", None, "Downloading a.pt", None),
-        ("recovering", "127.0.0.1 is busy.", "Downloading a.pt (127.0.0.1 is busy)", "127.0.0.1 is busy"),
+        (
+            "recovering",
+            "127.0.0.1 is busy. It goes on by itself.",
+            "Downloading a.pt (127.0.0.1 is busy)",
+            "127.0.0.1 is busy",
+        ),
         ("recovering", None, "Downloading a.pt (it waits)", "it waits"),
         ("paused", None, "The model a.pt is paused", None),
     ],
