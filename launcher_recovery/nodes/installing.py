@@ -146,7 +146,13 @@ class Install:
 
             def install() -> dict[str, str]:
                 self._touch()
-                requirements.install(before)
+                try:
+                    requirements.install(before)
+                finally:
+                    if requirements.is_as_before:
+                        # What another node installs until the next attempt is to be among what was there before that.
+                        self._operation.metadata.pop(TOUCHED)
+                        self._operation.save_metadata()
                 return key
 
             self._operation.step("requirements", install, still_valid=lambda made: is_touched and made == key)

@@ -56,6 +56,8 @@ class Requirements:
         self._interpreter = interpreter
         self._folder = folder
         self._known: Environment | None = None
+        self.is_as_before = False
+        """Whether pip failed, and left the environment as it was or had it put back."""
         self._files = {**conflicts.beside(destination), telling.name: folder / "requirements.txt"}
 
     @property
@@ -152,6 +154,7 @@ class Requirements:
             if environment.changes(before["packages"], environment.lines_of(self._mended(before))):
                 self._telling.say("putting the Python environment back")
                 put_back(self._interpreter, before["packages"], None, lambda line: None)
+            self.is_as_before = True
         except OperationInterrupted:
             raise
         except (CommandError, OSError) as error:

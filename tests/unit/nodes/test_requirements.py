@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +125,25 @@ def half(environment: Path, name: str, packages: Path | None = None) -> Path:
 
 
 def test_what_a_killed_pip_left_half_installed_is_not_taken_for_installed(
-    attempts: Attempts, far: Far, source: Source, destination: Path, python: Path, environment: Path
+    attempts: Attempts,
+    far: Far,
+    source: Source,
+    destination: Path,
+    python: Path,
+    environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def killed(*given: object, **how: object) -> None:
+        half(environment, "plain")
+        raise KeyboardInterrupt
+
     was_half_before = half(environment, "other")
     far.offer(wheel("plain", "1.0"))
     url = needing(far, source, "plain")
-    far.fail("/simple/plain", Fault(status=503))
-    with pytest.raises(CommandError):
-        install(attempts.next(), url, destination, None, python)
-    half(environment, "plain")
+    with monkeypatch.context() as patch:
+        patch.setattr(interpreter.Interpreter, "pip", killed)
+        with pytest.raises(KeyboardInterrupt):
+            install(attempts.next(), url, destination, None, python)
     install(attempts.next(), url, destination, None, python)
     assert (packages_of(environment) / "plain" / "__init__.py").is_file()
     assert (packages_of(environment) / "plain-1.0.dist-info" / "RECORD").is_file()
@@ -227,6 +239,23 @@ def test_a_package_that_is_not_what_the_index_says(
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in raised.value.output
     assert versions(environment) == BEFORE
     assert not destination.exists()
+
+
+def test_what_another_node_installed_between_two_attempts_stays(
+    attempts: Attempts, far: Far, source: Source, destination: Path, python: Path, environment: Path
+) -> None:
+    """It is not among what was there before the first attempt, but no attempt of this node has brought it."""
+    far.offer(wheel("plain", "1.0"))
+    url = needing(far, source, "plain")
+    far.fail("/simple/plain", Fault(status=503), Fault(status=503))
+    with pytest.raises(CommandError):
+        install(attempts.next(), url, destination, None, python)
+    _, other = wheel("other", "1.0")
+    with zipfile.ZipFile(io.BytesIO(other)) as archive:
+        archive.extractall(packages_of(environment))
+    with pytest.raises(CommandError):
+        install(attempts.next(), url, destination, None, python)
+    assert versions(environment) == {**BEFORE, "other": "1.0"}
 
 
 def test_requirements_that_cannot_go_together_are_named_with_who_asks_for_what(
