@@ -93,7 +93,7 @@ class RecoveryIntegrator:
         self.redactor = Redactor()
         self.classifier = ErrorClassifier(now=self.clock.time)
         self.lifecycle = Lifecycle(self.persistence, clock=self.clock, redactor=self.redactor)
-        self.engine = Engine(self.lifecycle, self.clock, self.extensions.observe)
+        self.engine = Engine(self.lifecycle, self.clock, self._observe)
         self.kinds: dict[str, OperationKind] = {}
         self.tail = OutboxTail(self.persistence)
         self.metrics = RecoveryMetrics()
@@ -119,6 +119,15 @@ class RecoveryIntegrator:
             sources=self.extensions.sources,
             environments=Restoring(self.restore_environment),
         )
+
+    def _observe(self, event: str, data: RecoveryData, error: Exception | None) -> None:
+        self.extensions.observe(event, data, error)
+        kind = self.kinds.get(data.kind) if event == "settled" and error is not None else None
+        if kind is not None and kind.gave_up is not None:
+            try:
+                kind.gave_up(data, self.lifecycle)
+            except Exception:
+                logger.exception("what %s left could not be undone", data.title)
 
     def _data_folder(self) -> Path:
         """The folder of the launcher's own data: that of the database, also where a server has that."""

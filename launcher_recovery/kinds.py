@@ -54,6 +54,8 @@ class OperationKind:
             what these are run by. Its attempts have no time limit. None: it does not.
         stopped: called when an operation of it was paused, or ended otherwise than well, whoever did that, in the
             process that the pages are of; with its record, and what `compose` gets.
+        gave_up: called when an operation of it failed for good, before its callers are told, with its record and the
+            `Lifecycle` that keeps it: the place to undo what is of no use any more.
         scope: from the arguments to what a circuit breaker guards, such as a host name; None: no breaker.
         place: from the arguments to what operations of this kind crowd when too many run at a time, such as a Python
             environment; None: its `scope`.
@@ -72,6 +74,7 @@ class OperationKind:
     title: Callable[[Arguments], str]
     handler: Callable[[Operation, Arguments, Sources], Any] | None = None
     compose: Callable[[Operation, Arguments, Launcher], Any] | None = None
+    gave_up: Callable[[RecoveryData, Any], object] | None = None
     stopped: Callable[[RecoveryData, Launcher], object] | None = None
     scope: Callable[[Arguments], str | None] = lambda arguments: None
     place: Callable[[Arguments], str | None] | None = None

@@ -15,6 +15,7 @@ from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
 from launcher_recovery.nodes.repository import SCHEMES, SCP_LIKE, host_of
 from launcher_recovery.operation import Operation
+from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
 
 
@@ -32,6 +33,7 @@ def recovery_operations() -> Sequence[OperationKind]:
             # Not resolved: the interpreter of a virtual environment is a link to that of all.
             place=lambda arguments: os.path.abspath(arguments.get("python") or sys.executable),
             check=_check,
+            gave_up=_gave_up,
             still_there=lambda data: Path(data.kwargs["destination"]).is_dir(),
         )
     ]
@@ -56,6 +58,12 @@ def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
     if ref is not None and (not str(ref) or str(ref).startswith("-")):
         raise RefusedError(f"{ref!r} is not a branch, tag or commit")
     confined(str(arguments["destination"]), roots)
+
+
+def _gave_up(data: RecoveryData, lifecycle: Any) -> None:
+    from launcher_recovery.nodes.giving_up import undo_changes
+
+    undo_changes(data, lifecycle)
 
 
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:

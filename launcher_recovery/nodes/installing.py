@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from launcher_recovery.errors import CommandError
 from launcher_recovery.kinds import Arguments
 from launcher_recovery.nodes import environment, lfs, publishing, upkeep, working_tree
 from launcher_recovery.nodes.fetching import Fetched, fetch
@@ -197,5 +198,9 @@ class Install:
         metadata[BEGUN] = commit
         self._touch()
         earlier = requirements.known()
-        run_script(self._telling, self._interpreter, self._staging.folder, self._destination)
+        try:
+            run_script(self._telling, self._interpreter, self._staging.folder, self._destination)
+        except CommandError:
+            requirements.tell_changes(before, earlier)
+            raise
         requirements.tell_changes(before, earlier)

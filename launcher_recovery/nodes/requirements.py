@@ -110,7 +110,11 @@ class Requirements:
         self._telling.forget("changed_package", "conflict", "environment_changed")
         metadata.pop(CONFLICTS, None)
         now = self.look()
-        found = environment.changes(before["packages"], environment.lines_of(now))
+        lines = environment.lines_of(now)
+        # Of others may be what changed between two attempts.
+        own = {change["name"] for change in metadata.get(CHANGES) or ()}
+        own |= {change.name for change in environment.changes(environment.lines_of(earlier), lines)}
+        found = [change for change in environment.changes(before["packages"], lines) if change.name in own]
         metadata[CHANGES] = environment.told(found[:MOST_CHANGES])
         for change in environment.noteworthy(found):
             about = {"package": change.name, "before": change.before, "after": change.after}
@@ -159,11 +163,16 @@ class Requirements:
             raise
         except (CommandError, OSError) as error:
             logger.warning("the environment could not be put back: %s", text_of(error))
-            self._telling.warn(
-                "environment_changed",
-                f"{self._telling.name} was not installed, but it changed the Python environment; restore it.",
-                fix="restore_environment",
-            )
+            self._telling.warn(**not_put_back(self._telling.name))
+
+
+def not_put_back(node: str) -> dict[str, str]:
+    """The warning that an environment is not as it was before a node which is not installed."""
+    return {
+        "code": "environment_changed",
+        "message": f"{node} was not installed, but it changed the Python environment; restore it.",
+        "fix": "restore_environment",
+    }
 
 
 def _fullest(packages: Path) -> Path:
