@@ -10,6 +10,7 @@ import pluggy
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.fixes.fix import Fix
+from launcher_recovery.joinpoints import Host
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
@@ -114,6 +115,17 @@ def recovery_suggest_fix(operation: RecoveryData) -> Sequence[Fix]:
     Called when a person looks at what can be done about the operation, or does it, in the thread of the request. All
     answers are used, those of the extension registered last first; the names of the package's own fixes are taken. A
     verdict of `recovery_classify` may name one as its `fix`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def recovery_join_points() -> Sequence[Host]:
+    """Launchers without a plugin system that recovery can be woven into, and where.
+
+    Called in a process that is being woven, once, before the launcher's own code, in the main thread; and by `doctor`.
+    All answers are used; of two hosts with one name that of the extension registered last counts, and before the
+    package's own. What the module of the extension imports, the launcher imports as well: as little as possible.
     """
     raise NotImplementedError
 

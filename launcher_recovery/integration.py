@@ -492,6 +492,11 @@ def get_recovery_integrator() -> RecoveryIntegrator:
         return _integrator
 
 
+def attached_integrator() -> RecoveryIntegrator | None:
+    """The integrator of this process, if it has one already."""
+    return _integrator
+
+
 def set_recovery_integrator(integrator: RecoveryIntegrator | None) -> None:
     """Make `integrator` the one of this process; None: forget it."""
     global _integrator

@@ -14,6 +14,7 @@ from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.fixes.fix import Fix
+from launcher_recovery.joinpoints import Host
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
@@ -36,6 +37,7 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
     "recovery_model_sources": (True, ModelSource),
     "recovery_loader_folders": (True, LoaderInput),
     "recovery_suggest_fix": (True, Fix),
+    "recovery_join_points": (True, Host),
     "recovery_redactions": (True, Callable),
 }
 
@@ -174,6 +176,10 @@ class Extensions:
     def suggest_fix(self, operation: RecoveryData) -> list[Fix]:
         """Further fixes for an operation, best first."""
         return [fix for answer in self._each("recovery_suggest_fix", operation=operation) for fix in answer]
+
+    def join_points(self) -> list[Host]:
+        """Launchers without a plugin system; of two with one name the one that is first counts."""
+        return [host for answer in self._each("recovery_join_points") for host in answer]
 
     def redactions(self) -> list[Callable[[str], str]]:
         """All functions that take out secrets; one that raises is reported and changes nothing."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -91,6 +92,20 @@ def keep_alive(store: Store) -> None:
             _beating[beneath(store)] = heartbeat
 
 
+def introduce(store: Store, about: str) -> None:
+    """Have this process's row among the owners of `store`, and of others later, tell this of it; forked children, too.
+
+    Args:
+        about: JSON, without secrets.
+
+    Raises:
+        StoreError: it is not told now, but with the next heartbeat.
+    """
+    object.__setattr__(OWNER, "about", about)
+    keep_alive(store)
+    store.heartbeat(OWNER, Clock().time())
+
+
 def let_go(store: Store) -> None:
     """Undo `keep_alive`."""
     with _beating_lock:
@@ -104,7 +119,7 @@ def _become_another() -> None:
     global _beating_lock
     _beating_lock = threading.Lock()
     # In place, since many modules hold the object: each that asks it for the id from now on gets the new one.
-    for name, value in vars(this_process()).items():
+    for name, value in vars(replace(this_process(), about=OWNER.about)).items():
         object.__setattr__(OWNER, name, value)
     stores = [heartbeat.store for heartbeat in _beating.values()]
     _beating.clear()

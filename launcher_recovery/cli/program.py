@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher_recovery import __version__
-from launcher_recovery.cli import check_workflow, download, priority, restore, verify
+from launcher_recovery.cli import check_workflow, doctor, download, priority, restore, run, verify
 from launcher_recovery.cli.command import (
     FAILED,
     Command,
@@ -33,6 +33,8 @@ COMMANDS: tuple[Command, ...] = (
     priority.COMMAND,
     check_workflow.COMMAND,
     restore.COMMAND,
+    run.COMMAND,
+    doctor.COMMAND,
 )
 EXIT_STATUS = """\
 exit status:

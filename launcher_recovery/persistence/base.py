@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -58,12 +58,16 @@ class StatePersistence(abc.ABC):
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that runs operations: a unique id, the machine, the process id and its start time there."""
+    """A process that runs operations: a unique id, the machine, the process id and its start time there.
+
+    `about` is what the process tells of itself, as JSON; None: it has told nothing.
+    """
 
     owner_id: str
     host: str
     pid: int
     started: str
+    about: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

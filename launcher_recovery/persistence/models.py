@@ -108,6 +108,7 @@ class OwnerTableRow(peewee.Model):
     pid = peewee.IntegerField()
     started = peewee.TextField()
     heartbeat_at = peewee.DoubleField()
+    about = peewee.TextField(null=True)
 
     class Meta:
         table_name = "recovery_owners"

@@ -44,7 +44,7 @@ class Upkeep(DatabaseAccess):
 
     def owners(self) -> list[OwnerRow]:
         return [
-            OwnerRow(Owner(row["owner_id"], row["host"], row["pid"], row["started"]), row["heartbeat_at"])
+            OwnerRow(Owner(row["owner_id"], row["host"], row["pid"], row["started"], row["about"]), row["heartbeat_at"])
             for row in self._rows(OwnerTableRow.select())
         ]
 

@@ -43,7 +43,7 @@ LAYERS = (
         "config_values",
         "workflows",
     ),
-    ("plans", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
+    ("plans", "joinpoints", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
@@ -75,7 +75,7 @@ LAYERS = (
         "testing",
     ),
     ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
-    ("parts", "plugin", "web"),
+    ("parts", "plugin", "web", "weave"),
     ("cli", "__main__"),
 )
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -132,6 +132,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own == "celery" or "celery" not in packages
     assert own == "cli" or "rich" not in packages
+    assert own == "weave" or not packages & {"wrapt", "click"}
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}
 
 

@@ -17,6 +17,7 @@ from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
+from launcher_recovery.joinpoints import Host, JoinPoint
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.manager import Extensions
 from launcher_recovery.plans import Model, Plan
@@ -197,6 +198,10 @@ class Good:
         self.told.append(("settings", config))
 
     @hookimpl
+    def recovery_join_points(self) -> list[Host]:
+        return [HOST]
+
+    @hookimpl
     def recovery_redactions(self) -> list[Callable[[str], str]]:
         return [lambda text: text.replace("moose", "***")]
 
@@ -227,6 +232,7 @@ def test_the_good_extension_of_these_tests_has_every_hook() -> None:
 ERROR = OSError("something")
 CHANGED = RecoveryConfig(max_retries=9)
 FIX = Fix("call_the_author")
+HOST = Host("my launcher", (JoinPoint("utils", "fetch", "download"),))
 PLAN = Plan(models=(Model("https://h/a", "a.pt"),))
 
 
@@ -246,6 +252,7 @@ def use_everything(extensions: Extensions, good: Good) -> None:
         assert extensions.model_sources("a.pt", "loras") == [ModelSource("a.pt", "https://h/m", "loras")]
         assert extensions.loader_inputs("Type") == [LoaderInput("name", "folder of Type")]
         assert extensions.suggest_fix(DATA) == [FIX]
+        assert extensions.join_points() == [HOST]
         extensions.follow(CHANGED)
         redactor = Redactor()
         redactor.rules.extend(extensions.redactions())
@@ -306,6 +313,7 @@ def test_one_that_raises_harms_nothing_and_is_reported_once_whatever_the_order(k
         ("recovery_model_sources", "https://h", "it returned 'https://h', but a list of ModelSource is needed"),
         ("recovery_loader_folders", ["loras"], "it returned ['loras'], but a list of LoaderInput is needed"),
         ("recovery_suggest_fix", ["moose"], "it returned ['moose'], but a list of Fix is needed"),
+        ("recovery_join_points", ["utils"], "it returned ['utils'], but a list of Host is needed"),
         ("recovery_redactions", ["moose"], "it returned ['moose'], but a list of Callable is needed"),
     ],
 )

@@ -1,0 +1,145 @@
+"""Join points as data: which functions of a launcher without a plugin system recovery stands around, and how."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from launcher_recovery.errors import RecoveryConfigError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a woven function, as its advice gets it.
+
+    Args:
+        point: where it is.
+        original: the launcher's function; of a method, already bound to its object.
+        args, kwargs: what it was called with.
+        integrator: this process's `RecoveryIntegrator`, loaded and started.
+    """
+
+    point: JoinPoint
+    original: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    integrator: Any
+
+    def proceed(self) -> Any:
+        """Call the launcher's function with what it was called with; any number of times."""
+        return self.original(*self.args, **self.kwargs)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was called with, by the names of the parameters, with the defaults of those left out.
+
+        Raises:
+            TypeError: it cannot be called so; the launcher's function would raise the same.
+        """
+        bound = inspect.signature(self.original).bind(*self.args, **self.kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+
+Advice = Callable[[Call], Any]
+"""What is done around a call: it returns what the caller gets, or raises."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a function looks like.
+
+    Args:
+        parameters: their names, in order, with `*` before those for the rest and `/`, `*` where the source has them.
+        code: hash of its source without comments, docstrings and layout (`fingerprint_of`).
+    """
+
+    parameters: tuple[str, ...]
+    code: str
+
+
+@dataclass(frozen=True)
+class JoinPoint:
+    """A function of a launcher, and what is done around its calls.
+
+    Args:
+        module: full name of the module that has it.
+        function: its dotted name within the module, such as `fetch` or `Projects.create`.
+        kind: the kind of operation that a call is.
+        advice: what is done around a call; None: it is run as an operation of `kind`.
+        key: from a call to what makes it the same operation; None: each call is one of its own.
+        arguments: from a call to what is kept of it, and what the kind's own rules go by; None: those of the call.
+        title: from a call to a few words for people; None: the name of the function.
+        fingerprints: what the function looks like in the versions that are known.
+        tolerant: weave it also where its code is another, provided that its parameters are those of one that is known;
+            without any fingerprint, whatever it looks like.
+        neighbours: files or folders beside the module's own file, by which it is told apart from others of that name;
+            None: those of the host.
+        task: it is the function of a Celery task, which is woven below the task.
+
+    Raises:
+        RecoveryConfigError: a name cannot be one.
+    """
+
+    module: str
+    function: str
+    kind: str
+    advice: Advice | None = None
+    key: Callable[[Call], str] | None = None
+    arguments: Callable[[Call], Mapping[str, Any]] | None = None
+    title: Callable[[Call], str] | None = None
+    fingerprints: tuple[Fingerprint, ...] = ()
+    tolerant: bool = False
+    neighbours: tuple[str, ...] | None = None
+    task: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (self.module, self.function):
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise RecoveryConfigError(f"the join point {self.name} needs dotted names, not {name!r}")
+        if self.module == "__main__":
+            raise RecoveryConfigError(f"the join point {self.name} cannot be: __main__ is not imported")
+        _check_neighbours(self.name, self.neighbours or ())
+
+    @property
+    def name(self) -> str:
+        """Such as `utils:fetch`."""
+        return f"{self.module}:{self.function}"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A launcher that recovery can be woven into.
+
+    Args:
+        name: what it is called in messages; each host has another.
+        join_points: where recovery stands.
+        neighbours: as of `JoinPoint`, for all those that have none of their own.
+
+    Raises:
+        RecoveryConfigError: two join points are the same, or a neighbour is no path within a folder.
+    """
+
+    name: str
+    join_points: tuple[JoinPoint, ...]
+    neighbours: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [point.name for point in self.join_points]
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            raise RecoveryConfigError(f"the host {self.name} has two join points {doubles[0]}")
+        _check_neighbours(f"of the host {self.name}", self.neighbours)
+
+    def neighbours_of(self, point: JoinPoint) -> tuple[str, ...]:
+        """The files beside the module of one of its join points."""
+        return self.neighbours if point.neighbours is None else point.neighbours
+
+
+def _check_neighbours(whose: str, neighbours: tuple[str, ...]) -> None:
+    for path in map(PurePosixPath, neighbours):
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise RecoveryConfigError(f"the neighbours {whose} must be paths within a folder, not {str(path)!r}")

@@ -1,0 +1,69 @@
+"""Throw-away launchers: a folder with modules that other tests do not know, and this process as it was afterwards."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from launcher_recovery.joinpoints import Call
+from launcher_recovery.weave import process
+from launcher_recovery.weave.weaver import Weaver
+
+FETCH = '''
+def fetch(url, *, retries=3):
+    """Get it."""
+    return "got " + url  # at once
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A launcher's folder, from which modules can be imported during the test."""
+    place = tmp_path / "host"
+    place.mkdir()
+    (place / "wv_server.py").write_text("")
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield place
+    for name in set(sys.modules) - before:
+        if name.startswith("wv_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[..., None]:
+    def put(**sources: str) -> None:
+        for name, source in sources.items():
+            (folder / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+
+    return put
+
+
+def load(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def weaver() -> Iterator[Weaver]:
+    """One whose calls get the integrator "integrator", and say so."""
+    made = Weaver(lambda: "integrator", advised)
+    yield made
+    made.unweave()
+
+
+def advised(call: Call) -> Any:
+    return f"advised by {call.integrator}: {call.proceed()}"
+
+
+@pytest.fixture
+def this_process() -> Iterator[None]:
+    yield
+    process.unweave()
