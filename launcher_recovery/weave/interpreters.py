@@ -118,7 +118,7 @@ def _same_file_and_folder(one: str, other: str) -> bool:
 
 def _prefix(interpreter: str) -> str | None:
     """Where the packages of an interpreter are, as it says itself: it may be a script that looks for another one."""
-    command = [interpreter, "-I", "-S", "-c", "import sys; sys.stdout.write(sys.prefix)"]
+    command = [interpreter, "-I", "-c", "import sys; sys.stdout.write(sys.prefix)"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):

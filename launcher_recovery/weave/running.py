@@ -92,7 +92,8 @@ def _script(path: str) -> None:
         _new_main()
         _as_main("__main__", False)
         return
-    path = os.path.abspath(path)
+    # Python leaves a `./` where it is.
+    path = os.path.abspath(path) if sys.platform == "win32" else os.path.join(os.getcwd(), path)
     loader = SourceFileLoader("__main__", path)
     names = _new_main(__file__=path, __loader__=loader, __cached__=None)
     with open(path, "rb") as file:
@@ -114,7 +115,7 @@ def _code(source: str) -> None:
 
 
 def _stdin(_: str) -> None:
-    names = _new_main(__loader__=_builtin_loader())
+    names = _new_main(__file__="<stdin>", __cached__=None, __loader__=_builtin_loader())
     exec(compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True), names)
 
 

@@ -140,7 +140,7 @@ class Weaver:
             _, _, found = wrapping.place_of(module, point.function)
             if isinstance(found, wrapping.Woven):
                 if place.standing.state != LIVE:
-                    self._stand(place, OFF, "it is woven already, by another host or process-wide weaver")
+                    self._stand(place, OFF, "another host has woven it already")
                 return
             original, undo = wrapping.put(module, point.function, functools.partial(self._around, place))
         except wrapping.NotThere as error:

@@ -6,20 +6,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from launcher_recovery.joinpoints import Call
 from launcher_recovery.weave import process
 from launcher_recovery.weave.weaver import Weaver
-
-FETCH = '''
-def fetch(url, *, retries=3):
-    """Get it."""
-    return "got " + url  # at once
-'''
+from tests.woven import advised
 
 
 @pytest.fixture
@@ -47,20 +39,12 @@ def write(folder: Path) -> Callable[..., None]:
     return put
 
 
-def load(name: str) -> ModuleType:
-    return importlib.import_module(name)
-
-
 @pytest.fixture
 def weaver() -> Iterator[Weaver]:
     """One whose calls get the integrator "integrator", and say so."""
     made = Weaver(lambda: "integrator", advised)
     yield made
     made.unweave()
-
-
-def advised(call: Call) -> Any:
-    return f"advised by {call.integrator}: {call.proceed()}"
 
 
 @pytest.fixture

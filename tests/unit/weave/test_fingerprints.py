@@ -77,7 +77,8 @@ def test_methods_branches_and_parameters(tmp_path: Path) -> None:
 
 
 def test_the_file_is_not_run() -> None:
-    code = "from launcher_recovery.weave.fingerprints import fingerprint_of as f; f('import sys; sys.exit(3)\\ndef g(): 1', 'g')"
+    read = "fingerprint_of('import sys; sys.exit(3)\\ndef g(): 1', 'g')"
+    code = f"from launcher_recovery.weave.fingerprints import fingerprint_of; {read}"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
     with pytest.raises(KeyError):
         fingerprint_of("def g(): 1", "f")

@@ -18,7 +18,7 @@ from launcher_recovery.weave.process import weave
 @click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
 def recovery(as_json: bool) -> None:
     """Tell whether launcher-recovery is in order here, and which workers are woven."""
-    from launcher_recovery.cli import main  # further out: it is the same program
+    from launcher_recovery.cli import main
 
     sys.exit(main(["doctor", "--json"] if as_json else ["doctor"]))
 
