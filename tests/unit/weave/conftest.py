@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from launcher_recovery.weave import process
+from launcher_recovery import integration, owners
+from launcher_recovery.weave import unweave
 from launcher_recovery.weave.weaver import Weaver
 from tests.woven import advised
 
@@ -47,7 +49,18 @@ def weaver() -> Iterator[Weaver]:
     made.unweave()
 
 
-@pytest.fixture
-def this_process() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Settings and state are of the test alone, and nothing is left behind."""
+    for name in list(os.environ):
+        if name.startswith("RECOVERY_") and not name.startswith("RECOVERY_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "recovery.db"))
+    integration.set_recovery_integrator(None)
     yield
-    process.unweave()
+    unweave()
+    made = integration.attached_integrator()
+    integration.set_recovery_integrator(None)
+    if made is not None:
+        made.stop()
+    object.__setattr__(owners.OWNER, "about", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,23 +34,6 @@ Write = Callable[..., None]
 POINT = JoinPoint("wv_utils", "fetch", "download", advice=lambda call: f"woven {call.proceed()}", tolerant=True)
 HOST = Host("mine", (POINT,), ("wv_server.py",))
 TOLD = About("worker", ("celery", "worker"), (Standing("mine", "a:b", "live"),), "1.0")
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Settings and state are of the test alone, and nothing is left behind."""
-    for name in list(os.environ):
-        if name.startswith("RECOVERY_") and not name.startswith("RECOVERY_TEST_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("RECOVERY_PERSISTENCE_PATH", str(tmp_path / "recovery.db"))
-    integration.set_recovery_integrator(None)
-    yield
-    unweave()
-    made = integration.attached_integrator()
-    integration.set_recovery_integrator(None)
-    if made is not None:
-        made.stop()
-    object.__setattr__(owners.OWNER, "about", None)
 
 
 # -- whether it is on -------------------------------------------------------------------------------
