@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from launcher_recovery.errors import StoreError
@@ -49,6 +50,14 @@ def _kind(call: Call, arguments: Arguments) -> OperationKind:
         hook=point.name,
         key=lambda _: key,
         title=lambda _: title,
-        scope=(lambda _: None) if known is None else known.scope,
-        place=None if known is None else known.place,
+        scope=lambda given: None if known is None else _asked(known.scope, given),
+        place=None if known is None or known.place is None else lambda given: _asked(known.place, given),
     )
+
+
+def _asked(rule: Callable[[Arguments], str | None] | None, arguments: Arguments) -> str | None:
+    """What a rule of the kind says; None when this launcher's arguments are not those that it knows."""
+    try:
+        return None if rule is None else rule(arguments)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None

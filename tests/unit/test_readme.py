@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_the_extension_of_the_readme_is_accepted_and_chooses_its_strategy() -> N
     strategy = extensions.choose_strategy(RecoveryData("1", "function"))
     assert isinstance(strategy, FixedDelayStrategy)
     assert strategy.decides
+    assert extensions.problems == []
+
+
+def test_the_launcher_of_the_readme_is_one_that_can_be_woven() -> None:
+    names: dict[str, object] = {}
+    exec(block("recovery_join_points"), names)
+    plugin = types.SimpleNamespace(recovery_join_points=names["recovery_join_points"])
+    extensions = Extensions(DEFAULT_CONFIG)
+    extensions.register(plugin, "mine")
+    (host,) = extensions.join_points()
+    assert [point.name for point in host.join_points] == ["utils:fetch"]
     assert extensions.problems == []
 
 

@@ -248,6 +248,20 @@ def test_a_call_is_an_operation_with_the_key_and_title_that_the_join_point_reads
         made.stop()
 
 
+def test_arguments_that_the_kind_does_not_know_give_no_scope_and_no_place() -> None:
+    made = integrator()
+    try:
+        made.kinds["mine"] = OperationKind(
+            "mine", "h", key=str, title=str, scope=lambda given: given["host"], place=lambda given: given["folder"]
+        )
+        where = JoinPoint("utils", "fetch", "mine", arguments=lambda call: {"folder": 5} if call.kwargs else {})
+        for kwargs in ({}, {"times": 2}):
+            assert as_operation(Call(where, Flaky(1), ("u",), kwargs, made)) == "got u"
+        assert made.guards.breakers() == []
+    finally:
+        made.stop()
+
+
 def test_what_it_gives_up_with_is_the_launchers_own_error() -> None:
     made = integrator()
     try:
