@@ -99,6 +99,9 @@ def _weave(anyway: bool) -> None:
     """Weave this process; CommandLineError when a launcher is there of which a part is not known."""
     from launcher_recovery.weave import hosts, preflight, process
 
+    missing = process.what_is_missing()
+    if missing:
+        raise CommandLineError(missing, WRONG_USAGE)
     known, problems = hosts.known_hosts()
     for problem in problems:
         print_error(_PROGRAM, problem)

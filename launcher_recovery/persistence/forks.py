@@ -31,11 +31,18 @@ _known: weakref.WeakValueDictionary[int, Forkable] = weakref.WeakValueDictionary
 _numbers = itertools.count()
 _forking: list[Forkable] = []
 _in_child: list[Callable[[], None]] = []
+_waited_for: list[Callable[[], object]] = []
 
 
 def register(item: Forkable) -> None:
     """Call the two methods around every fork while `item` lives."""
     _known[next(_numbers)] = item
+
+
+def wait_first(function: Callable[[], object]) -> None:
+    """Call `function` before every fork while all is still in use: it waits for a thread that needs that to end."""
+    with _lock:
+        _waited_for.append(function)
 
 
 def in_child(function: Callable[[], None]) -> None:
@@ -44,6 +51,8 @@ def in_child(function: Callable[[], None]) -> None:
 
 
 def _before() -> None:
+    for function in list(_waited_for):
+        function()
     _lock.acquire()
     # Kept for `_after`: what was made in the meantime was not stopped. The references, since others may register now.
     _forking[:] = [item for known in _known.valuerefs() if (item := known()) is not None]

@@ -74,6 +74,10 @@ class Presence:
             return self._ready
 
     def _start(self) -> RecoveryIntegrator:
+        from launcher_recovery.persistence import forks
+
+        # From here on stores are put away before a fork, which must not be done before this is over. It is asked first.
+        forks.wait_first(self.settle)
         from launcher_recovery import integration
         from launcher_recovery.config import load_config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import threading
@@ -43,6 +44,13 @@ def is_on(*, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
     return config.enabled if config.is_explicit("enabled") else default
 
 
+def what_is_missing() -> str:
+    """What has to be installed before anything can be woven, as a sentence; empty: nothing."""
+    if importlib.util.find_spec("wrapt") is not None:
+        return ""
+    return "weaving needs wrapt, which is not installed: pip install 'launcher-recovery[weave]'"
+
+
 def weave(hosts: Iterable[Host] | None = None, *, default: bool = False) -> bool:
     """Weave this process, if recovery is on; what goes wrong is logged, and leaves the process as it is.
 
@@ -56,6 +64,10 @@ def weave(hosts: Iterable[Host] | None = None, *, default: bool = False) -> bool
     global _woven
     try:
         if not is_on(default=default):
+            return False
+        missing = what_is_missing()
+        if missing:
+            logger.error("this process is not woven: %s", missing)
             return False
         from launcher_recovery.weave.hosts import known_hosts
         from launcher_recovery.weave.operations import as_operation

@@ -24,7 +24,7 @@ class Running:
 def running(hosts: Iterable[Host], proc: Path = Path("/proc")) -> list[Running]:
     """The processes of the hosts that can be told by their neighbours; none where there is no /proc."""
     known = [host for host in hosts if host.neighbours]
-    if not known or not sys.platform.startswith("linux"):
+    if not known or not sys.platform.startswith("linux") or not proc.is_dir():
         return []
     return [found for pid in _ids(proc) if pid != os.getpid() for found in _of(known, proc / str(pid), pid)]
 

@@ -59,6 +59,7 @@ class Weaver:
         self._lock = threading.RLock()
         self._without: set[str] = set()
         self._tasks: dict[Any, Any] = {}
+        self._undo_celery: Callable[[], None] = lambda: None
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -94,9 +95,7 @@ class Weaver:
             self._places.clear()
             self._wanted.clear()
             self._tasks.clear()
-        celery_app = sys.modules.get(CELERY_APP)
-        if celery_app is not None and hasattr(celery_app, "__launcher_recovery__"):
-            celery_app.__launcher_recovery__()
+        self._undo_celery()
 
     # -- weaving ------------------------------------------------------------------------------------
 
@@ -171,8 +170,7 @@ class Weaver:
         found = vars(module.Celery).get("_task_from_fun")
         if isinstance(found, wrapping.Woven):
             return
-        _, undo = wrapping.put(module, "Celery._task_from_fun", around)
-        module.__launcher_recovery__ = undo  # type: ignore[attr-defined]
+        _, self._undo_celery = wrapping.put(module, "Celery._task_from_fun", around)
 
     def _task_function(self, function: Any) -> Any:
         """The function that a task is to be made of: a woven one, if it is that of a join point."""

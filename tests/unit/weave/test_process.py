@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from launcher_recovery.errors import RecoveryConfigError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call, Host, JoinPoint
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence
+from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, forks
 from launcher_recovery.persistence.base import Owner
 from launcher_recovery.records import RecoveryState
 from launcher_recovery.weave import hosts as hosts_module
@@ -155,6 +156,30 @@ def test_what_cannot_be_told_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: 
     presence.tell()
     presence.settle()
     assert caplog.messages == ["this process could not be entered among those that are woven: no disk"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_what_is_told_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before stores are put away, which that still needs."""
+    presence = Presence(lambda: (), enabled=True)
+    presence.integrator()
+    begun, may_end, order = threading.Event(), threading.Event(), list[str]()
+
+    def enter(made: RecoveryIntegrator) -> None:
+        begun.set()
+        may_end.wait(30)
+        made.persistence.owners()
+        order.append("told")
+
+    monkeypatch.setattr(presence, "_enter", enter)
+    presence.tell()
+    begun.wait(30)
+    monkeypatch.setattr(forks, "_waited_for", [may_end.set, *forks._waited_for])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if order == ["told"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_what_is_told_stands_in_every_heartbeat_and_in_that_of_a_child(tmp_path: Path) -> None:
@@ -359,6 +384,24 @@ def test_doctor_says_why_the_store_cannot_be_used(tmp_path: Path, capsys: pytest
     shown = json.loads(captured.out)
     assert shown["store"]["problem"] == shown["problems"][0]
     assert "recovery.db" in captured.err
+
+
+def test_doctor_says_what_a_store_says_that_is_there_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the password that may be in it."""
+    closed: list[str] = []
+
+    class Failing(MemoryPersistence):
+        def check(self) -> None:
+            raise StoreError("postgresql://me:secret-word@host/db is not there")
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    (tmp_path / "recovery.db").touch()
+    monkeypatch.setattr(report, "open_store", lambda config, clock, say: Failing())
+    found = report.examine(tmp_path / "proc")
+    assert found.problems == ["postgresql://host/db is not there"]
+    assert closed == ["closed"]
 
 
 def test_doctor_tells_living_processes_from_dead_ones_and_woven_from_others(

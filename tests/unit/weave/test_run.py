@@ -16,7 +16,7 @@ from launcher_recovery.cli import main
 from launcher_recovery.cli import run as run_module
 from launcher_recovery.joinpoints import Host, JoinPoint
 from launcher_recovery.weave import hosts as hosts_module
-from launcher_recovery.weave import injecting, running, standings
+from launcher_recovery.weave import injecting, process, running, standings
 from launcher_recovery.weave.fingerprints import fingerprint_of
 from launcher_recovery.weave.hosts import by_name, known_hosts
 from launcher_recovery.weave.interpreters import Program
@@ -178,6 +178,17 @@ def test_an_unknown_shape_is_refused_unless_it_is_said(
     assert "(and 1 more); --anyway runs it without what is not known." in captured.err
     assert run(str(folder / "wv_app.py"), options=["--anyway"]) == 0
     assert capsys.readouterr().out == "it runs\n"
+
+
+def test_without_wrapt_it_is_said_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: None)
+    missing = "weaving needs wrapt, which is not installed: pip install 'launcher-recovery[weave]'"
+    assert run(str(folder / "wv_server.py")) == 2
+    assert capsys.readouterr().err == f"launcher-recovery run: {missing}.\n"
+    assert process.weave([HOST], default=True) is False
+    assert caplog.messages == [f"this process is not woven: {missing}"]
 
 
 def test_an_error_is_printed_as_python_would(folder: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
