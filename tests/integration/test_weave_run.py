@@ -281,7 +281,8 @@ def work(url):
     return fetch(url)
 
 app = Celery("wv", broker="filesystem://", backend="file://{results}")
-app.conf.broker_transport_options = {{"data_folder_in": "{queue}", "data_folder_out": "{queue}"}}
+folders = {{"data_folder_in": "{queue}", "data_folder_out": "{queue}"}}
+app.conf.broker_transport_options = {{**folders, "polling_interval": 0.05}}
 app.set_default()
 """
 
