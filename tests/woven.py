@@ -35,7 +35,7 @@ def woven(call):
 @hookimpl
 def recovery_join_points():
     points = (JoinPoint("wv_utils", "fetch", "download", advice=woven, fingerprints=(KNOWN,)),)
-    return [Host("my launcher", points, ("wv_server.py",))]
+    return [Host("my launcher", points, ("wv_server.py", "{mark}"))]
 """
 
 
@@ -49,10 +49,15 @@ def advised(call: Call) -> Any:
     return f"advised by {call.integrator}: {call.proceed()}"
 
 
-def install(folder: Path, code: str) -> None:
-    """Put an extension that knows the launcher of these tests into a folder, as pip would."""
+def install(folder: Path, code: str, mark: str) -> None:
+    """Put an extension that knows the launcher of these tests into a folder, as pip would.
+
+    Args:
+        code: of the fingerprint of its function.
+        mark: a file beside its modules, by which it is told from the launchers of tests that run at the same time.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "wv_extension.py").write_text(EXTENSION.format(code=code))
+    (folder / "wv_extension.py").write_text(EXTENSION.format(code=code, mark=mark))
     info = folder / "wv_extension-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wv_extension\nVersion: 1.0\n")

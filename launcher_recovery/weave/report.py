@@ -172,6 +172,6 @@ def _add_unwoven(report: Report, other: Running) -> None:
     role = "worker" if "worker" in other.argv else "launcher"
     report.processes.append(Process(other.pid, "", role, tuple(argv), False, hosts=(other.host,)))
     report.problems.append(
-        f"Process {other.pid} of {other.host} ({' '.join(argv)[:120]}) runs without recovery: "
-        "start it with launcher-recovery run -- in front"
+        f"Process {other.pid} of {other.host} ({' '.join(argv)[:120]}) runs without recovery, or keeps its state in "
+        "another place: start it with launcher-recovery run -- in front, and with the same settings"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -71,7 +72,9 @@ def place(tmp_path: Path) -> Path:
     (folder / "wv_server.py").write_text(PROGRAM)
     (folder / "wv_utils.py").write_text(FETCH)
     (folder / "wv_app.py").write_text("from wv_utils import fetch\nprint(fetch('u'), __name__)\n")
-    install(tmp_path / "site", KNOWN)
+    mark = f"wv_{hashlib.sha256(str(tmp_path).encode()).hexdigest()}"
+    (folder / mark).write_text("")
+    install(tmp_path / "site", KNOWN, mark)
     return folder
 
 

@@ -468,8 +468,8 @@ def test_processes_of_a_known_launcher_are_found_and_told_when_they_are_not_wove
         *((10, "launcher", False), (11, "launcher", False), (12, "worker", False)),
     ]
     assert told.problems[0] == (
-        "Process 10 of mine (/v/bin/python wv_server.py --key=***) runs without recovery: "
-        "start it with launcher-recovery run -- in front"
+        "Process 10 of mine (/v/bin/python wv_server.py --key=***) runs without recovery, or keeps its state in "
+        "another place: start it with launcher-recovery run -- in front, and with the same settings"
     )
 
 

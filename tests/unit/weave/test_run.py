@@ -52,7 +52,7 @@ def test_the_hosts_of_extensions_come_before_those_of_the_package(
     before, problems = known_hosts()
     assert (before, problems) == ([own, other], [])
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "wv_extension.py").write_text(EXTENSION.format(code="x"))
+    (tmp_path / "wv_extension.py").write_text(EXTENSION.format(code="x", mark="x"))
     (tmp_path / "wv_bad.py").write_text("1 / 0\n")
     info = tmp_path / "wv_extension-1.0.dist-info"
     info.mkdir()
