@@ -30,11 +30,18 @@ PATIENCE_S = 90.0
 _ANSWER_S = 30.0
 _LOOK_S = 0.05
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".celery", "control", "projects", "models", "test-workflows")
-# Makes an environment for tests that are not about how it is made: with the pip of this one, in no time.
+# Words that the host's shell looks for. An environment of a project comes before these when it is active.
+_PYTHON = """#!/bin/sh
+exec {python} "$@"
+"""
+_NO_PIP = """#!/bin/sh
+echo "no environment is active: this would go into the one of the tests" >&2
+exit 1
+"""
+# The same for tests that are not about how environments are made: links to the pip of this one, in no time.
 _QUICK_PYTHON = """#!/bin/sh
 if [ "$1 $2" = "-m venv" ]; then
-    PYTHONPATH={root} exec {python} -c \
-'import pathlib, sys; from tests.nodes import make_environment; make_environment(pathlib.Path(sys.argv[1]))' "$3"
+    cd {root} && exec {tests} -m tests.standin.environment "$3"
 fi
 exec {python} "$@"
 """
@@ -48,9 +55,9 @@ class StandIn:
         environment: variables beside those of this process, of which it gets none that is about recovery, git or pip.
         host: what is copied: the stand-in, or a checkout of the real one, of which only `server` and `web/dist` are.
             That listens at all addresses of the machine.
-        python: the interpreter that has what the host needs; its folder has `celery`, and goes first in PATH.
+        python: the interpreter that has what the host needs, with `celery` beside it.
         prefix: words before each of both commands, such as `launcher-recovery run --`.
-        is_quick: environments of projects are links to the pip of this interpreter, instead of what `venv` makes.
+        is_quick: environments of projects are made of links to the pip of the tests, instead of by `venv`.
     """
 
     def __init__(
@@ -74,10 +81,10 @@ class StandIn:
         if not self._server.exists():
             shutil.copytree(host / "server", self._server, ignore=_LEFT_OUT)
             shutil.copytree(host / "web" / "dist", folder / "launcher" / "web" / "dist")
-        places = [str(self._quick_python())] if is_quick else []
+        self._write_words(_QUICK_PYTHON if is_quick else _PYTHON)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not re.match("RECOVERY_|GIT_|PIP_", name)},
-            "PATH": os.pathsep.join([*places, str(self._python.parent), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
             "PYTHONUNBUFFERED": "1",
             "PROJECTS_DIR": str(self.projects),
             "MODELS_DIR": str(self.models),
@@ -88,12 +95,12 @@ class StandIn:
             **environment,
         }
 
-    def _quick_python(self) -> Path:
+    def _write_words(self, python: str) -> None:
         folder = self.folder / "bin"
         folder.mkdir(exist_ok=True)
-        (folder / "python").write_text(_QUICK_PYTHON.format(root=ROOT, python=self._python))
-        (folder / "python").chmod(0o755)
-        return folder
+        for name, text in {"python": python, "pip": _NO_PIP}.items():
+            (folder / name).write_text(text.format(root=ROOT, tests=sys.executable, python=self._python))
+            (folder / name).chmod(0o755)
 
     # -- the processes ------------------------------------------------------------------------------
 

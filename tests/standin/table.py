@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.nodes import Fault
 from tests.origin import Answer, Behaviour, End, File, Request
 from tests.origin.behaviours import drop, flip, refuse, script, slow, stall, when
-from tests.standin.processes import HOST, WEB, WORKER, StandIn
+from tests.standin.processes import HOST, PATIENCE_S, WEB, WORKER, StandIn
 from tests.standin.world import MODEL, MODEL_FOLDER, PACKAGE, World
 
 MIB = 1 << 20
@@ -89,14 +89,14 @@ class Trial:
     def __init__(self, world: World, host: StandIn, how: How) -> None:
         self.world, self.host, self.how = world, host, how
 
-    def run(self, name: str = "Project", until: Callable[[], bool] = lambda: False, **of_file: object) -> Seen:
-        """One import, to its end or to `until`."""
+    def run(self, name: str = "Project", **of_file: object) -> Seen:
+        """One import, to its end."""
         began = time.monotonic()
         project_id = self.host.import_project(name, self.world.launcher_json(**of_file))
-        return self.watch(project_id, began, until)
+        return self.watch(project_id, began)
 
-    def watch(self, project_id: str, began: float, until: Callable[[], bool] = lambda: False) -> Seen:
-        """What is seen of a project from now on."""
+    def watch(self, project_id: str, began: float, until: Callable[[], bool] | None = None) -> Seen:
+        """What is seen of a project from now on, to its end; with `until`, to that."""
         moved_at = time.monotonic()
         moved = -1
 
@@ -108,7 +108,8 @@ class Trial:
             return now
 
         states = []
-        kept = self.host.follow(project_id, self.how.patience_s, moves, until)
+        patience_s = self.how.patience_s if until is None else PATIENCE_S
+        kept = self.host.follow(project_id, patience_s, moves, until or (lambda: False))
         for state in kept:
             name = state.get("state", "")
             if name not in states[-1:]:
