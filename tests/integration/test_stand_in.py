@@ -141,7 +141,7 @@ _STUCK = {
 def test_the_host_as_it_is_ends_badly(name: str) -> None:
     seen = table.observe(name, _QUICK)
     assert (seen.state, seen.is_stuck, seen.models) == _CARELESS[name]
-    assert seen.message == ("Ready" if seen.state else "")
+    assert (seen.message == "Ready") is (seen.state == "ready")
 
 
 @pytest.mark.slow
@@ -158,6 +158,39 @@ def test_a_second_import_goes_around_what_a_killed_one_left() -> None:
     assert seen.state == "ready"
     assert sorted(seen.models) == ["model (1).safetensors", MODEL]
     assert (seen.models["model (1).safetensors"], seen.models[MODEL].endswith("% of the size")) == ("whole", True)
+
+
+def test_the_table_runs_the_rows_and_hosts_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, table.How]] = []
+
+    def observe(name: str, how: table.How) -> table.Seen:
+        asked.append((name, how))
+        return table.Seen("download_files", "Downloading", True, (), 3, 2, 4.4, {MODEL: "50 % of the size"})
+
+    monkeypatch.setattr(table, "observe", observe)
+    table.main(["--row", "404", "--row", "503 eight"])
+    head, line, *rows = capsys.readouterr().out.splitlines()
+    assert rows == [
+        f"| {name} | **stuck** in download_files, model 50 % of the size | 1.50 | 4, then no end | “Downloading” "
+        f"| {MODEL}: 50 % of the size |"
+        for name in ("model 404 for ever", "index 503 eight times")
+    ]
+    assert {text.count("|") for text in (head, line, *rows)} == {7}
+    assert asked[0][1] == table.How()
+
+    table.main(["--row", "none", "--plugin", "--set", "A=b=c", "--host", "/x", "--python", "/y/python", "--size", "1"])
+    assert asked[-1][1] == table.How(
+        size=1 << 20,
+        patience_s=600.0,
+        environment={"RECOVERY_ENABLED": "true", "A": "b=c"},
+        host=Path("/x"),
+        python="/y/python",
+        prefix=("/y/launcher-recovery", "run", "--"),
+    )
+    table.main(["--row", "none", "--prefix", "nice -n 5", "--patience", "7"])
+    assert asked[-1][1] == table.How(patience_s=7.0, prefix=("nice", "-n", "5"))
 
 
 # -- one function -------------------------------------------------------------------------------------

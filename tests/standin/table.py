@@ -64,7 +64,7 @@ class Seen:
 
     Args:
         state: in which the project is in the end, "" when there is none any more.
-        message: the host's own status message, as it is shown.
+        message: the host's own status message, as it is shown; of a project that is gone the last one.
         is_stuck: nothing happened any more for as long as one was willing to wait.
         states: of the project one after the other, without repetitions.
         sent: bytes of the model's body.
@@ -117,7 +117,7 @@ class Trial:
         is_over = states[-1] in ("", "ready", "failed")
         return Seen(
             state=states[-1],
-            message=kept[-1].get("status_message", ""),
+            message=next((state["status_message"] for state in reversed(kept) if state), ""),
             is_stuck=not is_over,
             states=tuple(states),
             sent=self.sent,
@@ -256,7 +256,8 @@ def worker_killed_alone(at: Trial) -> Seen:
 
 def _busy_child(pid: int) -> int:
     """The child with the most processor time."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    # Each thread has its own: the first were started by the main one, later ones by one that watches over them.
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
 
     def ticks(child: str) -> int:
         fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
@@ -353,7 +354,7 @@ def as_markdown(name: str, seen: Seen) -> str:
     """A row of the table."""
     model = seen.models.get(MODEL, "missing")
     if not seen.state:
-        end, said = "**project deleted**", f"no project in the list (the last it said was {seen.states[-2:-1]})"
+        end, said = "**project deleted**", f"“{seen.message}”, then no such project"
     else:
         end = f"{'**stuck** in ' if seen.is_stuck else ''}{seen.state}, model {'there' if model == 'whole' else model}"
         said = f"“{seen.message}”"

@@ -52,6 +52,7 @@ class World:
     def __init__(self, folder: Path, size: int = 1 << 20) -> None:
         self.folder = folder
         self.file = File(size, name=MODEL)
+        self._sha256 = self.file.sha256
         (folder / "git").mkdir(parents=True)
         self.far = Far(folder / "git")
         self.far.released = _UntilReleased()
@@ -115,7 +116,7 @@ class World:
         file = {
             "download_url": self.model_url,
             "dest_relative_path": f"models/{MODEL_FOLDER}/{MODEL}",
-            "sha256_checksum": self.file.sha256,
+            "sha256_checksum": self._sha256,
             **of_file,
         }
         loader = {"id": 1, "type": "CheckpointLoaderSimple", "widgets_values": [MODEL]}
