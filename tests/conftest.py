@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ def _integrators_stop_soon() -> Iterator[None]:
 def _nothing_stays_on_the_server() -> Iterator[None]:
     yield
     postgres.drop_schemas()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_a_module_leaves_open_is_found_in_it() -> Iterator[None]:
+    """Warnings of what was not closed come when it is collected, which else is in the middle of tests to come."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
