@@ -134,7 +134,7 @@ def _serve(live: Operation, do: str, given: list[Any]) -> Any:
         kept = live.kept_step(*given)
         return None if kept is None else [kept.result]
     elif do == "finish_step":
-        live.finish_step(*given)
+        live.finish_step(*given, is_again=live.kept_step(given[0]) is not None)
     elif do == "kept_transfer":
         transfer = live.kept_transfer(*given)
         return None if transfer is None else vars(transfer)

@@ -249,10 +249,16 @@ class Operation:
         """The step, if it has finished before; see `step`."""
         return self._keeper.kept_step(self.operation_id, name)
 
-    def finish_step(self, name: str, result: Any) -> None:
-        """Keep that a step is done; see `step`."""
+    def finish_step(self, name: str, result: Any, *, is_again: bool = False) -> None:
+        """Keep that a step is done; see `step`.
+
+        Args:
+            is_again: it was done before, so that nothing is won by it: an operation that does a step anew in each of
+                its attempts would have attempts without end.
+        """
         self._keeper.finish_step(self, name, result)
-        self.has_moved()
+        if not is_again:
+            self.has_moved()
 
     def kept_transfer(self, destination: str) -> Transfer | None:
         """What is kept of the file that is to be at `destination` (absolute, with links resolved); None also when the

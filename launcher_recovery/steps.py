@@ -26,9 +26,10 @@ def run_step(operation: Operation, name: str, function: Callable[[], Any], still
         return _given(kept.result[_AWAITED]) if _is_awaited(kept) else kept.result
     operation.check()
     result = function()
+    is_again = kept is not None
     if inspect.isawaitable(result):
-        return _finish(operation, name, result)
-    operation.finish_step(name, result)
+        return _finish(operation, name, result, is_again)
+    operation.finish_step(name, result, is_again=is_again)
     return result
 
 
@@ -40,13 +41,14 @@ async def _run(
         return _result(kept)
     await written(operation.check)
     result = await function()
-    await written(lambda: operation.finish_step(name, result))
+    is_again = kept is not None
+    await written(lambda: operation.finish_step(name, result, is_again=is_again))
     return result
 
 
-async def _finish(operation: Operation, name: str, awaitable: Awaitable[Any]) -> Any:
+async def _finish(operation: Operation, name: str, awaitable: Awaitable[Any], is_again: bool) -> Any:
     result = await awaitable
-    await written(lambda: operation.finish_step(name, {_AWAITED: result}))
+    await written(lambda: operation.finish_step(name, {_AWAITED: result}, is_again=is_again))
     return result
 
 

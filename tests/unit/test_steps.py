@@ -136,6 +136,31 @@ def test_awaited_step_that_was_cancelled_is_not_done(kit: Kit, way: str) -> None
     assert not live.moved
 
 
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_a_step_that_is_done_anew_brings_nothing(kit: Kit, is_awaited: bool) -> None:
+    """An operation that does one again in each attempt, and then fails, does not have attempts without end."""
+    live = started(kit)
+
+    async def work() -> int:
+        return 1
+
+    def run() -> None:
+        step = live.step("work", work if is_awaited else lambda: 1, still_valid=lambda result: False)
+        if is_awaited:
+            asyncio.run(_given(step))
+
+    run()
+    assert live.moved
+    live.moved = False
+    run()
+    assert not live.moved
+    assert [step.name for step in kit.store.steps(live.operation_id)] == ["work"]
+
+
+async def _given(step: Awaitable[Any]) -> Any:
+    return await step
+
+
 begun: asyncio.Event
 
 

@@ -42,10 +42,15 @@ def _apps() -> Iterator[None]:
     from celery import _state
 
     before = set(_state._on_app_finalizers), _state.default_app, _state._tls.current_app
-    apps = set(_state._get_active_apps())
+    # One that other tests have made takes shared tasks as well.
+    apps = {made: set(made._tasks) for made in _state._get_active_apps()}
     yield
-    for made in set(_state._get_active_apps()) - apps:
-        _state._deregister_app(made)
+    for made in set(_state._get_active_apps()):
+        if made not in apps:
+            _state._deregister_app(made)
+            continue
+        for name in set(made._tasks) - apps[made]:
+            del made._tasks[name]
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before[0])
     _state.default_app, _state._tls.current_app = before[1:]
