@@ -33,32 +33,8 @@ BASIC = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of this machine's own network is known."""
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            monkeypatch.delenv(name)
+def _alone(no_network_of_the_machine: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     alone_with_pip(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Attached]:
-    made = Attached(tmp_path)
-    made.attach()
-    yield made
-    made.detach()
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def far(tmp_path: Path, authority: Authority) -> Iterator[Far]:
-    """A server whose certificate nobody knows here."""
-    with far_away(tmp_path / "far", context=authority.context()) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes import FixRefusedError, effects
 from launcher_recovery.records import RecoveryData, RecoveryState
 from sample_launcher.hub import Hub
-from tests.nodes import Far, Source, far_away, files
+from tests.nodes import Far, Source, files
 from tests.origin.tls import Authority
 from tests.proxy import Proxy
 from tests.support import wait_for
@@ -23,32 +21,7 @@ from tests.unit.fixes.failed import URL, Failed
 DEAD = "http://127.0.0.1:9/m.pt"
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine's own network is known."""
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Attached]:
-    made = Attached(tmp_path)
-    made.attach()
-    yield made
-    made.detach()
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def far(tmp_path: Path, authority: Authority) -> Iterator[Far]:
-    """A server whose certificate nobody knows here."""
-    with far_away(tmp_path / "far", context=authority.context()) as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("no_network_of_the_machine")
 
 
 @pytest.fixture

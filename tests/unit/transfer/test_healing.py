@@ -74,6 +74,10 @@ def rest(body: bytes, start: int, stop: int | None = None, **headers: object) ->
     return part(f"bytes {start}-{end - 1}/{len(body)}", body[start:end], **headers)
 
 
+# Handlers here close nothing, as those of others do: what they were in the middle of when they failed is collected later.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
 def naively(url: str, **kwargs: Any) -> bytes:
     """As handlers do it that know nothing of recovery."""
     with requests.get(url, stream=True, **kwargs) as response:
