@@ -74,7 +74,7 @@ def rest(body: bytes, start: int, stop: int | None = None, **headers: object) ->
     return part(f"bytes {start}-{end - 1}/{len(body)}", body[start:end], **headers)
 
 
-# Handlers here close nothing, as those of others do: what they were in the middle of when they failed is collected later.
+# Handlers here close nothing, as those of others do: what they were at when they failed is collected later.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
