@@ -43,7 +43,6 @@ def recovery_operations() -> Sequence[OperationKind]:
             node,
             name="install_comfyui",
             hook="install_comfyui",
-            key=lambda arguments: f"install_comfyui:{resolved(arguments['destination'])}",
             title=lambda arguments: "ComfyUI",
             handler=_install_comfyui,
             still_there=_is_comfyui_there,

@@ -83,6 +83,14 @@ def test_workflows_and_projects_are_told_apart() -> None:
     assert create.title({"project_id": "p", "name": ""}) == "p"
 
 
+def test_comfyui_is_known_by_its_place_as_a_node_is() -> None:
+    """So upkeep finds whose a staging folder is, and a person restores by the folder."""
+    comfyui = next(kind for kind in projects.recovery_operations() if kind.name == "install_comfyui")
+    arguments = {"url": "https://h/ComfyUI", "destination": "/p/comfyui", "ref": None, "python": None}
+    assert comfyui.key(arguments) == NODE.key(arguments)
+    assert comfyui.title(arguments) == "ComfyUI"
+
+
 # -- downloads ----------------------------------------------------------------------------------------
 
 
