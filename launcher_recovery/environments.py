@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.nodes.environment import Change
-from launcher_recovery.nodes.installing import TOUCHED
+from launcher_recovery.nodes.installing import INSTALLS, TOUCHED, installing_into
 from launcher_recovery.nodes.interpreter import Interpreter
 from launcher_recovery.nodes.requirements import CHANGES, MOST_CHANGES, Speaker
 from launcher_recovery.nodes.restoring import Restored, plan, put_back
 from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.policy import Policy
-from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.records import RecoveryData
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
 
-_INSTALLS = ("install_node", "install_comfyui")
 _IMPORT = "create_project"
 
 
 def restore(integrator: RecoveryIntegrator, operation_id: str, *, dry_run: bool) -> Restored:
     """See `RecoveryIntegrator.restore_environment`."""
     data = integrator.persistence.get(operation_id)
-    if data is None or data.kind not in (*_INSTALLS, _IMPORT):
+    if data is None or data.kind not in (*INSTALLS, _IMPORT):
         raise RecoveryStateError(f"there is no node install and no project import {operation_id}")
     installs, python, before, added = _recorded(integrator, data)
     if dry_run:
@@ -47,7 +44,7 @@ def _recorded(
     installs = [data]
     if data.kind == _IMPORT:
         parts = store.find(parent_id=data.operation_id, limit=-1)
-        installs = sorted((part for part in parts if part.kind in _INSTALLS), key=lambda part: part.created_at)
+        installs = sorted((part for part in parts if part.kind in INSTALLS), key=lambda part: part.created_at)
     steps = [(install, store.load_step(install.operation_id, "environment")) for install in installs]
     recorded = [(install, step.result) for install, step in steps if step is not None]
     if not recorded:
@@ -83,7 +80,7 @@ def _run(
         deadline=integrator.config.deadline,
         unknown_attempts=2,
         wait_for_resources=True,
-        bulkheads=integrator.slots.of(_INSTALLS[0], python),
+        bulkheads=integrator.slots.of(INSTALLS[0], python),
     )
 
     def attempt() -> dict[str, Any]:
@@ -111,12 +108,12 @@ def _added(data: RecoveryData) -> frozenset[str] | None:
 
 def _refuse_if_used(integrator: RecoveryIntegrator, python: str) -> None:
     """Two that change one environment at a time would each undo a part of what the other does."""
-    for other in integrator.persistence.find(states={RecoveryState.IN_PROGRESS}, limit=-1):
-        if other.kind in _INSTALLS and os.path.abspath(other.kwargs.get("python") or sys.executable) == python:
-            raise RecoveryStateError(
-                f"{other.title} is being installed into this Python environment; wait for that, or cancel it",
-                state=other.state.value,
-            )
+    other = installing_into(integrator.persistence, python)
+    if other is not None:
+        raise RecoveryStateError(
+            f"{other.title} is being installed into this Python environment; wait for that, or cancel it",
+            state=other.state.value,
+        )
 
 
 def _changes(told: list[dict[str, Any]]) -> tuple[Change, ...]:

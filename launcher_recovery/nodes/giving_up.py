@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from typing import Any
 
 from launcher_recovery.errors import CommandError, RecoveryError, text_of
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.nodes import environment
-from launcher_recovery.nodes.installing import TOUCHED
+from launcher_recovery.nodes.installing import TOUCHED, installing_into
 from launcher_recovery.nodes.interpreter import Interpreter
 from launcher_recovery.nodes.requirements import CHANGES, MOST_CHANGES, not_put_back
 from launcher_recovery.nodes.restoring import put_back
-from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.records import RecoveryData
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -34,7 +32,7 @@ def undo_changes(data: RecoveryData, lifecycle: Lifecycle) -> None:
     if not data.metadata.get(TOUCHED) or not changed or step is None:
         return
     python = step.result["python"]
-    if any(_uses(other, python) for other in lifecycle.store.find(states={RecoveryState.IN_PROGRESS}, limit=-1)):
+    if installing_into(lifecycle.store, python) is not None:
         logger.info("the environment is not put back while another node is installed there")
         return
     fields: dict[str, Any] = {TOUCHED: False, CHANGES: []}
@@ -47,11 +45,6 @@ def undo_changes(data: RecoveryData, lifecycle: Lifecycle) -> None:
         lifecycle.amend(data.operation_id, fields)
     except RecoveryError as error:  # a person was faster, and retries it already
         logger.info("that the environment was put back is not noted: %s", error)
-
-
-def _uses(other: RecoveryData, python: str) -> bool:
-    """Whether an operation installs a node, or ComfyUI, into the environment."""
-    return "python" in other.kwargs and os.path.abspath(other.kwargs["python"] or sys.executable) == python
 
 
 def _put_back(interpreter: Interpreter, before: list[str], changed: set[str]) -> None:

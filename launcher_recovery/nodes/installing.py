@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,24 @@ from launcher_recovery.nodes.staging import Staging
 from launcher_recovery.nodes.submodules import fetch_submodules
 from launcher_recovery.nodes.telling import Telling
 from launcher_recovery.operation import Operation
+from launcher_recovery.persistence.base import Store
+from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.redaction import redact_url
 
 # Among the metadata of an operation: whether pip may have changed the environment since it was recorded; what is there.
 TOUCHED, COMMIT = "environment_touched", "commit"
+
+INSTALLS = ("install_node", "install_comfyui")
+"""The kinds of operations that install by this."""
+
+
+def installing_into(store: Store, python: str) -> RecoveryData | None:
+    """An operation that installs into the environment of an interpreter (an absolute path) now; None: there is none."""
+    for other in store.find(states={RecoveryState.IN_PROGRESS}, limit=-1):
+        is_install = other.kind in INSTALLS or "python" in other.kwargs
+        if is_install and os.path.abspath(other.kwargs.get("python") or sys.executable) == python:
+            return other
+    return None
 
 
 def install(operation: Operation, arguments: Arguments) -> Any:

@@ -101,13 +101,12 @@ class Part:
         try:
             self.run()
         except Exception as error:
-            self.fail(error)
+            self._fail(error)
             return
         record = self.record()
         self.stage = Stage.LEFT_OUT if record is not None and is_skipped(record) else Stage.DONE
 
-    def fail(self, error: Exception) -> None:
-        """It could not be done because of `error`."""
+    def _fail(self, error: Exception) -> None:
         self.error = error
         record = self.record()
         told = record.explanation if record is not None and record.category != ErrorCategory.UNKNOWN.value else None
