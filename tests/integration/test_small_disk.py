@@ -180,7 +180,7 @@ def test_a_person_ends_the_wait(work: Work, tmp_path: Path) -> None:
 def test_a_disk_that_is_unplugged_is_waited_for(work: Work, tmp_path: Path) -> None:
     """Its folder is not made on the disk below; plugged in again, the operation goes on with what is on it."""
     image, point = tmp_path / "image", tmp_path / "usb"
-    lost = threading.Event()
+    written, lost = threading.Event(), threading.Event()
     with real_disk(point, image, 32 * MIB) as disk:
         destination = disk / "models" / "model.bin"
 
@@ -190,13 +190,13 @@ def test_a_disk_that_is_unplugged_is_waited_for(work: Work, tmp_path: Path) -> N
             if operation.attempt == 1:
                 folder_for(destination, had_before=False)
                 destination.write_bytes(b"x" * MIB)
+                written.set()  # and closed: a disk with an open file is not unmounted
                 lost.wait(30)
                 raise ConnectionError("the network went as well")
             return careful(destination, lambda: True)
 
         work.start(handler, destination)
-        wait_for(destination.exists)
-        wait_for(lambda: destination.stat().st_size == MIB)
+        assert written.wait(30)
         subprocess.run(["umount", str(point)], check=True)
         lost.set()
         waiting = work.until_it_waits(WaitingFor.DISK)
