@@ -82,6 +82,8 @@ class RecoveryIntegrator:
     ) -> None:
         self.config = load_config() if config is None else config
         self.problems: list[dict[str, str]] = []
+        self.launcher: Any = None
+        """The hooks of the launcher that this process is of, once the plugin stands around them."""
         self.clock = clock or Clock()
         self._backoff = ConfiguredBackoff(lambda: self.config, jitter=True, rng=rng)
         self.extensions = Extensions(self.config, builtin_extensions())
@@ -184,6 +186,12 @@ class RecoveryIntegrator:
         self.tail.start()
         if self._resumer is not None:
             self._resumer.start()
+
+    def resume_now(self) -> None:
+        """Look for operations that nobody runs, instead of waiting for the next time that this is done anyway; nothing
+        where this process resumes nothing."""
+        if self._resumer is not None:
+            self._resumer.sweep()
 
     def _heal(self) -> None:
         """Heal what the code of operations gets with requests."""

@@ -79,6 +79,7 @@ class JoinPoint:
         neighbours: files or folders beside the module's own file, by which it is told apart from others of that name;
             None: those of the host.
         task: it is the function of a Celery task, which is woven below the task.
+        queued: of a task, what is done around its `apply_async`, in the process that asks for it; None: nothing.
 
     Raises:
         RecoveryConfigError: a name cannot be one.
@@ -95,6 +96,7 @@ class JoinPoint:
     tolerant: bool = False
     neighbours: tuple[str, ...] | None = None
     task: bool = False
+    queued: Advice | None = None
 
     def __post_init__(self) -> None:
         for name in (self.module, self.function):
@@ -118,6 +120,9 @@ class Host:
         name: what it is called in messages; each host has another.
         join_points: where recovery stands.
         neighbours: as of `JoinPoint`, for all those that have none of their own.
+        plugin: gives an object with what the host has no code for, as implementations of hooks: of the launcher
+            (namespace `comfyui_launcher`), and of extensions (`launcher_recovery`). Asked once, in each process of the
+            host that needs recovery. None: there is none.
 
     Raises:
         RecoveryConfigError: two join points are the same, or a neighbour is no path within a folder.
@@ -126,6 +131,7 @@ class Host:
     name: str
     join_points: tuple[JoinPoint, ...]
     neighbours: tuple[str, ...] = ()
+    plugin: Callable[[], Any] | None = None
 
     def __post_init__(self) -> None:
         names = [point.name for point in self.join_points]

@@ -91,6 +91,7 @@ class LauncherPlugin:
         self._kinds = {kind.hook: kind for kind in self.integrator.kinds.values()}
         # Registered now, when all others are, so that it comes before every other `tryfirst` handler.
         self.manager.register(self, NAME)
+        self.integrator.launcher = self.manager.hook
         self.manager.register(Observer(self.integrator, self._kinds), OBSERVER_NAME)
         self.integrator.tail.subscribe(self._on_event)
         for hook in self._kinds:
@@ -192,6 +193,10 @@ class LauncherPlugin:
     def rerun(self, data: RecoveryData) -> Any:
         """Run an operation again from its record, in the thread of the resumer."""
         kind = self.integrator.kinds[data.kind]
+        if data.function_name != kind.hook:
+            return None  # it is a call of a woven function, which only the code that called it can make again
+        if self._is_run_by_the_launcher(data):
+            return None
         if OBSERVED in data.metadata:
             error = RecoveryStateError("its process ended")
             self._fail(data, error, "Its process ended. It was only observed, so that nothing is done about it.", None)
@@ -207,6 +212,13 @@ class LauncherPlugin:
             return None
         rules = self._rules(kind, data, arguments)
         return self.integrator.engine.run(data, rules, lambda: self._attempt(kind, data.kwargs))
+
+    def _is_run_by_the_launcher(self, data: RecoveryData) -> bool:
+        """Whether the launcher has it done itself, in a process of its own (hook `launcher_run_again`)."""
+        caller = getattr(self.manager.hook, "launcher_run_again", None)
+        if caller is None:
+            return False
+        return bool(caller(operation_id=data.operation_id, kind=data.kind, arguments=data.kwargs))
 
     def _fail_unresumable(self, data: RecoveryData) -> None:
         if isinstance(data.error, UnreadableError):

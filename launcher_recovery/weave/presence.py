@@ -13,6 +13,7 @@ from launcher_recovery.weave.standing import WAITING, About, Standing
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
+    from launcher_recovery.joinpoints import Host
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -29,10 +30,18 @@ class Presence:
     Args:
         standings: gives how the join points stand.
         enabled: whether settings that do not say whether recovery is on mean that it is.
+        hosts: gives the hosts that were found in this process.
     """
 
-    def __init__(self, standings: Callable[[], Sequence[Standing]], *, enabled: bool) -> None:
+    def __init__(
+        self,
+        standings: Callable[[], Sequence[Standing]],
+        *,
+        enabled: bool,
+        hosts: Callable[[], Sequence[Host]] = tuple,
+    ) -> None:
         self._standings = standings
+        self._hosts = hosts
         self._enabled = enabled
         self._lock = threading.RLock()
         self._ready: RecoveryIntegrator | None = None
@@ -89,9 +98,24 @@ class Presence:
             integrator = integration.RecoveryIntegrator(config)
             integration.set_recovery_integrator(integrator)
         if not integrator.kinds:  # else somebody else has attached it already
-            integrator.load()
-            integrator.start()
+            self._attach(integrator)
         return integrator
+
+    def _attach(self, integrator: RecoveryIntegrator) -> None:
+        """Give a launcher that has no hooks those of one that has, with what its host says of them."""
+        import pluggy
+
+        from launcher_recovery.plugin import LauncherPlugin
+        from launcher_recovery.weave import hooks
+
+        manager = pluggy.PluginManager(hooks.NAMESPACE)
+        manager.add_hookspecs(hooks)
+        for host in self._hosts():
+            plugin = None if host.plugin is None else host.plugin()
+            if plugin is not None:
+                manager.register(plugin, host.name)
+                integrator.extensions.register(plugin, host.name)
+        LauncherPlugin(integrator, manager).attach()
 
     def _enter(self, integrator: RecoveryIntegrator) -> None:
         from launcher_recovery.owners import introduce

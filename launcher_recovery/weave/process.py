@@ -77,7 +77,7 @@ def weave(hosts: Iterable[Host] | None = None, *, default: bool = False) -> bool
         found, problems = known_hosts() if hosts is None else (list(hosts), [])
         with _lock:
             if _woven is None:
-                presence = Presence(standings, enabled=default)
+                presence = Presence(standings, enabled=default, hosts=_found_hosts)
                 _woven = Weaver(presence.integrator, as_operation, presence.tell), presence
                 _look_at_forks()
             _woven[0].weave(found)
@@ -102,6 +102,10 @@ def unweave() -> None:
 def standings() -> tuple[Standing, ...]:
     """How the join points of this process stand; none when it is not woven."""
     return () if _woven is None else _woven[0].standings
+
+
+def _found_hosts() -> tuple[Host, ...]:
+    return () if _woven is None else _woven[0].found_hosts
 
 
 def _look_at_forks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from launcher_recovery.joinpoints import Call, Host, JoinPoint
+from launcher_recovery.joinpoints import Advice, Call, Host, JoinPoint
 from launcher_recovery.weave.fingerprints import fingerprints_in
 from launcher_recovery.weave.imports import Watcher
 from launcher_recovery.weave.standing import LIVE, OFF, WAITING, Standing
@@ -65,6 +66,13 @@ class Weaver:
     def standings(self) -> tuple[Standing, ...]:
         """How every join point stands."""
         return tuple(place.standing for place in self._places)
+
+    @property
+    def found_hosts(self) -> tuple[Host, ...]:
+        """The hosts of which a join point is live, or off."""
+        return tuple(
+            {place.host.name: place.host for place in self._places if place.standing.state != WAITING}.values()
+        )
 
     def weave(self, hosts: Iterable[Host]) -> None:
         """Weave the join points of hosts, those of modules that are imported already at once; of hosts that are known,
@@ -170,7 +178,25 @@ class Weaver:
         found = vars(module.Celery).get("_task_from_fun")
         if isinstance(found, wrapping.Woven):
             return
-        _, self._undo_celery = wrapping.put(module, "Celery._task_from_fun", around)
+        _, undo_making = wrapping.put(module, "Celery._task_from_fun", around)
+        tasks = importlib.import_module("celery.app.task")
+        _, undo_queueing = wrapping.put(tasks, "Task.apply_async", self._around_queueing)
+
+        def undo() -> None:
+            undo_queueing()
+            undo_making()
+
+        self._undo_celery = undo
+
+    def _around_queueing(self, publish: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A task is asked for."""
+        kind = type(getattr(publish, "__self__", None))
+        name = (kind.__module__, getattr(kind, "__qualname__", None))
+        for place in self._places:
+            point = place.point
+            if point.queued is not None and place.standing.state == LIVE and name == (point.module, point.function):
+                return self._around(place, publish, args, kwargs, point.queued)
+        return publish(*args, **kwargs)
 
     def _task_function(self, function: Any) -> Any:
         """The function that a task is to be made of: a woven one, if it is that of a join point."""
@@ -217,9 +243,14 @@ class Weaver:
     # -- calls --------------------------------------------------------------------------------------
 
     def _around(
-        self, place: _Place, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        place: _Place,
+        original: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        advice: Advice | None = None,
     ) -> Any:
-        """A call of a woven function."""
+        """A call of a woven function; `advice` goes before that of its join point."""
         point = place.point
         try:
             integrator = self._integrator()
@@ -228,7 +259,7 @@ class Weaver:
                 self._without.add(point.name)
                 logger.exception("%s runs without recovery: %s", point.name, error)
             return original(*args, **kwargs)
-        return (point.advice or self._advise)(Call(point, original, args, kwargs, integrator))
+        return (advice or point.advice or self._advise)(Call(point, original, args, kwargs, integrator))
 
 
 def _restore(before: Callable[[], None], task: type, run: Any) -> None:
