@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from launcher_recovery.known_secrets import without_known
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url
-from launcher_recovery.transfer.sources.hubs import asked_at
+from launcher_recovery.transfer.sources.hubs import asked_at, headers_for
 
 
 @hookimpl
@@ -59,16 +59,41 @@ def _settings(config: RecoveryConfig) -> Arguments:
 
 
 def _handle(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
+    destination = fetch(operation, arguments, sources)
+    operation.metadata["size"] = destination.stat().st_size
+    operation.save_metadata()
+    return arguments["destination"]
+
+
+def fetch(
+    operation: Operation,
+    arguments: Arguments,
+    sources: Sources,
+    authorization: Callable[[str], Mapping[str, str]] | None = None,
+) -> Path:
+    """One attempt to have a file, going on from what earlier ones left; the file.
+
+    Args:
+        arguments: of `launcher_download`, and those that settings say.
+        sources: asks for mirrors of the address.
+        authorization: from an address to the headers by which its server knows who asks; None: as for all downloads.
+
+    Raises:
+        Exception: as `launcher_recovery.transfer.attempt.attempt`.
+    """
     from launcher_recovery.transfer.arguments import wanted_of
     from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
     from launcher_recovery.transfer.http.session import way
 
     new_session = way(proxy_of(operation.data), ca_bundle_of(operation.data))
     mirrors = sources(arguments["url"])
-    destination = attempt(operation, wanted_of(arguments, mirrors=mirrors, new_session=new_session))
-    operation.metadata["size"] = destination.stat().st_size
-    operation.save_metadata()
-    return arguments["destination"]
+    wanted = wanted_of(
+        arguments,
+        mirrors=mirrors,
+        new_session=new_session,
+        authorization=headers_for if authorization is None else authorization,
+    )
+    return attempt(operation, wanted)
 
 
 def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:

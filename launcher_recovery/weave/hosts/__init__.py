@@ -1,4 +1,4 @@
-"""The hosts that this process can be woven into: those that installed extensions declare."""
+"""The hosts that this process can be woven into: those that installed extensions declare, and the package's own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import importlib.metadata
 from collections.abc import Iterable
 
 from launcher_recovery.joinpoints import Host
+from launcher_recovery.weave.hosts import comfyui_launcher
 
-BUILTIN: tuple[Host, ...] = ()
-"""The package's own; none of its files knows a launcher yet."""
+BUILTIN: tuple[Host, ...] = (comfyui_launcher.HOST,)
+"""The package's own, one file each."""
 
 
 def known_hosts() -> tuple[list[Host], list[str]]:

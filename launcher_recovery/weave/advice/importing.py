@@ -1,0 +1,191 @@
+"""The task of ComfyUI Launcher that sets a project up: one operation, of which each part is one of its own.
+
+When all parts are there, the launcher's own function runs over them, once, and finds its work done (`finish`). So what
+can fail fails outside of it: it deletes the project for any error, which is not let happen.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from launcher_recovery.errors import OperationCancelled, RecoveryError
+from launcher_recovery.fixes.effects import is_skipped
+from launcher_recovery.joinpoints import Call
+from launcher_recovery.kinds import Arguments, Sources
+from launcher_recovery.operation import Operation
+from launcher_recovery.projects.environment import interpreter_of
+from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.weave.advice import files, queueing
+from launcher_recovery.weave.advice.asked import Asked
+from launcher_recovery.weave.advice.setup import Setup, Verified, current_setup
+
+logger = logging.getLogger("launcher_recovery")
+
+COMFYUI = "comfyui"
+MODELS = "models/"
+
+running_task: ContextVar[Call | None] = ContextVar("running_task", default=None)
+"""The call of the launcher's task within which this runs."""
+
+_PAGE, _KEPT_PAGE = Path("web", "index.html"), Path("web", "comfyui_index.html")
+
+
+def set_up_project(call: Call) -> None:
+    """Advice around the task.
+
+    What was delivered twice, or too late, is not done again, and a cancel is no failure of the task.
+
+    Raises:
+        ProjectIncompleteError: something is missing; the project stays, and says what.
+        Exception: what else the import gave up with.
+    """
+    asked = Asked.of_task(call.arguments)
+    if not queueing.is_due(call.integrator, asked, _task_id()):
+        logger.info("the project %s does not wait for this task any more", asked.project_id)
+        return
+    token = running_task.set(call)
+    try:
+        call.integrator.launcher.launcher_create_project(**asked.hook_arguments)
+    except OperationCancelled:
+        logger.warning("the project %s is not set up any more: it was cancelled", asked.project_id)
+    finally:
+        running_task.reset(token)
+
+
+def finish(operation: Operation, arguments: Arguments, sources: Sources) -> str:
+    """Have the launcher's own function do what is left to do; "finished".
+
+    Raises:
+        RecoveryError: this process does not run the launcher's task, ComfyUI is too new for the launcher, or files are
+            missing.
+        Exception: what the launcher's function raises.
+    """
+    call = running_task.get()
+    if call is None:
+        raise RecoveryError("the launcher finishes a project only in its own worker: start its worker, and retry")
+    asked = Asked.of_hook(arguments)
+    parts = operation.store.find(parent_id=operation.data.parent_id, limit=-1)
+    make_ready(asked.folder / COMFYUI)
+    token = current_setup.set(_setup(asked, parts))
+    try:
+        with kept(asked.folder, call.original.__globals__):
+            call.original(**{**asked.task_arguments, "launcher_json": _without_left_out(asked.launcher_json, parts)})
+    finally:
+        current_setup.reset(token)
+    return "finished"
+
+
+def make_ready(comfyui: Path) -> None:
+    """Undo what the launcher's function did to ComfyUI when it ran over it before, since it does that only once.
+
+    Raises:
+        RecoveryError: ComfyUI is of a version without the folder that the launcher needs.
+    """
+    models = comfyui / "models"
+    if models.is_symlink():
+        models.unlink()
+    if (comfyui / _KEPT_PAGE).exists():
+        os.replace(comfyui / _KEPT_PAGE, comfyui / _PAGE)
+    if not (comfyui / _PAGE).exists():
+        raise RecoveryError(
+            "this ComfyUI has no web/index.html, which ComfyUI Launcher needs: ComfyUI has been without it since March "
+            "2025. Import the project with a commit of ComfyUI from before that."
+        )
+
+
+@contextmanager
+def kept(folder: Path, names: dict[str, Any]) -> Iterator[None]:
+    """While it is entered, code with these global names does not delete the folder by its `shutil.rmtree`."""
+    module = names["shutil"]
+    names["shutil"] = _Keeping(module, folder)
+    try:
+        yield
+    finally:
+        names["shutil"] = module
+
+
+class _Keeping:
+    """The module `shutil`, which leaves one folder alone."""
+
+    def __init__(self, module: Any, folder: Path) -> None:
+        self._module = module
+        self._folder = os.path.abspath(folder)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def rmtree(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        if os.path.abspath(os.fspath(path)) == self._folder:
+            logger.warning("%s is not deleted, although the launcher would", path)
+            return None
+        return self._module.rmtree(path, *args, **kwargs)
+
+
+def place_in_comfyui(asked: Asked, relative: str) -> Path:
+    """Where a file of an import is put, which the launcher finds below ComfyUI."""
+    relative = relative.replace("\\", "/")
+    if relative.startswith(MODELS):
+        return asked.models / relative.removeprefix(MODELS)
+    return asked.folder / COMFYUI / relative
+
+
+def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
+    comfyui = asked.folder / COMFYUI
+    done = [part for part in parts if part.state is RecoveryState.SUCCESS and not is_skipped(part)]
+    nodes = frozenset(Path(part.kwargs["destination"]) for part in done if part.kind == "install_node")
+    has_requirements = any(part.kind == "install_requirements" for part in done)
+    placed: dict[Path, Path] = {}
+    verified: dict[Path, Verified] = {}
+    left_out: set[Path] = set()
+    downloads = {part.kwargs["destination"]: part for part in parts if part.kind == "download"}
+    entries = [] if asked.launcher_json is None else asked.launcher_json["files"]
+    for one in (choice for entry in entries for choice in entry):
+        relative = str(one["dest_relative_path"]).replace("\\", "/")
+        part = downloads.get(str(place_in_comfyui(asked, relative)))
+        if part is None:
+            continue
+        place = comfyui / relative
+        if is_skipped(part):
+            left_out.add(place)
+        elif part.state is RecoveryState.SUCCESS:
+            actual = place.with_name(files.place_of(part.kwargs["destination"], part.metadata).name)
+            placed[place] = actual
+            found = files.verified_in(part.metadata)
+            if found is not None:
+                verified[actual] = found
+    requirements = frozenset({asked.folder / "requirements.txt"}) if has_requirements else frozenset[Path]()
+    return Setup(
+        folder=asked.folder,
+        comfyui=comfyui,
+        python=interpreter_of(asked.folder / "venv"),
+        nodes=nodes,
+        requirements=requirements,
+        verified=verified,
+        placed=placed,
+        left_out=frozenset(left_out),
+    )
+
+
+def _without_left_out(launcher_json: Mapping[str, Any] | None, parts: list[RecoveryData]) -> Any:
+    """The import without the nodes that a person does without, which the launcher would install."""
+    if launcher_json is None:
+        return None
+    given = copy.deepcopy(dict(launcher_json))
+    skipped = {part.kwargs["url"] for part in parts if part.kind == "install_node" and is_skipped(part)}
+    nodes = given["snapshot_json"]["git_custom_nodes"]
+    given["snapshot_json"]["git_custom_nodes"] = {url: node for url, node in nodes.items() if url not in skipped}
+    return given
+
+
+def _task_id() -> str | None:
+    from celery import current_task
+
+    found: str | None = None if not current_task else current_task.request.id
+    return found

@@ -1,0 +1,149 @@
+"""What ComfyUI Launcher has no code for, as implementations of the hooks of launchers and of extensions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
+from launcher_recovery.integration import RecoveryIntegrator, attached_integrator
+from launcher_recovery.kinds import OperationKind
+from launcher_recovery.operation import current_operation
+from launcher_recovery.plans import Plan, Repository
+from launcher_recovery.projects.launcher_json import read_launcher_json
+from launcher_recovery.records import RecoveryData
+from launcher_recovery.weave import hooks
+from launcher_recovery.weave.advice import files, importing, queueing, status
+from launcher_recovery.weave.advice.asked import FORMAT, Asked
+
+hookimpl = pluggy.HookimplMarker(hooks.NAMESPACE)
+
+CLOSING = "finish_project"
+
+# What it installs into every project, beside what the import asks for.
+_DEFAULT_NODES = (
+    Repository("https://github.com/ltdrdata/ComfyUI-Manager", "ComfyUI-Manager"),
+    Repository("https://github.com/thecooltechguy/ComfyUI-ComfyWorkflows", "ComfyUI-ComfyWorkflows"),
+)
+
+
+# -- the launcher's hooks -----------------------------------------------------------------------------
+
+
+@hookimpl
+def launcher_download(
+    url: str, destination: str, sha256: str | None, size: int | None, project_id: str | None
+) -> str | None:
+    operation, integrator = current_operation(), attached_integrator()
+    if operation is None or integrator is None or operation.data.kind != "download":
+        return None
+    given = {"url": url, "destination": destination, "sha256": sha256, "size": size, "project_id": project_id}
+    arguments = integrator.kinds["download"].completed(given, integrator.config)
+    data = operation.data
+    return files.download(operation, arguments, lambda url: integrator.extensions.sources(url, data))
+
+
+@hookimpl(trylast=True)
+def launcher_create_project(
+    project_id: str, name: str, import_json: Any, project_folder: str, models_folder: str
+) -> dict[str, Any] | None:
+    call = importing.running_task.get()
+    if call is None:
+        return None
+    call.proceed()
+    return {"id": project_id, "name": name}
+
+
+@hookimpl
+def launcher_project_changed(
+    project_id: str, project_folder: str, state: str, status_message: str, details: Mapping[str, Any]
+) -> None:
+    folder = Path(project_folder)
+    if state == "setting_up":
+        percent = details.get("progress") or 0
+        message = f"{status_message} ({percent:.0f} %)"
+        status.write_state(folder, status.state_of(details.get("parts") or ()), message)
+    else:
+        status.write_state(folder, status.READY if state == "ready" else status.FAILED, status_message)
+
+
+@hookimpl
+def launcher_run_again(operation_id: str, kind: str, arguments: Mapping[str, Any]) -> bool | None:
+    integrator = attached_integrator()
+    if kind != queueing.KIND or integrator is None:
+        return None
+    data = integrator.persistence.get(operation_id)
+    if data is None or (data.kwargs and data.kwargs["import_json"].get("format") != FORMAT):
+        return None
+    return queueing.run_again(integrator, data) or None
+
+
+# -- the hooks of extensions --------------------------------------------------------------------------
+
+
+@extension_hookimpl
+def recovery_operations() -> Sequence[OperationKind]:
+    return [
+        OperationKind(
+            name=CLOSING,
+            hook=CLOSING,
+            key=lambda arguments: f"{CLOSING}:{arguments['project_id']}",
+            title=lambda arguments: str(arguments.get("name") or arguments["project_id"]),
+            handler=importing.finish,
+            still_there=_is_finished,
+        )
+    ]
+
+
+@extension_hookimpl
+def recovery_startup(config: RecoveryConfig) -> None:
+    integrator = attached_integrator()
+    if integrator is not None:
+        queueing.watch_worker(integrator)
+
+
+@extension_hookimpl
+def recovery_read_import(import_json: Any) -> Plan | None:
+    if not isinstance(import_json, Mapping) or import_json.get("format") != FORMAT:
+        return None
+    utils = sys.modules["utils"]
+    plan = read_launcher_json(
+        import_json["launcher_json"],
+        comfyui_url=utils.COMFYUI_REPO_URL,
+        default_nodes=_DEFAULT_NODES,
+        ignored=utils.CUSTOM_NODES_TO_IGNORE_FROM_SNAPSHOTS,
+        with_workflow=False,
+    )
+    return replace(_recovered(plan), closing=CLOSING, model_paths=False)
+
+
+def _recovered(plan: Plan) -> Plan:
+    """The plan without what is left to the launcher's own code, as the settings say."""
+    call = importing.running_task.get()
+    if call is None:
+        return plan
+    asked, integrator = Asked.of_task(call.arguments), call.integrator
+    comfyui = asked.folder / importing.COMFYUI
+
+    def is_recovered(kind: str, place: Path) -> bool:
+        key = integrator.kinds[kind].key({"destination": str(place)})
+        return bool(integrator.config.mode_for(kind, key) == "recover")
+
+    return replace(
+        plan,
+        nodes=tuple(node for node in plan.nodes if is_recovered("install_node", comfyui / "custom_nodes" / node.name)),
+        models=tuple(model for model in plan.models if is_recovered("download", asked.models / model.path)),
+        files=tuple(file for file in plan.files if is_recovered("download", comfyui / file.path)),
+    )
+
+
+def _is_finished(data: RecoveryData) -> bool:
+    """Whether the launcher has finished the project, in the state that it was in then."""
+    asked = Asked.of_hook(data.kwargs)
+    return (asked.folder / importing.COMFYUI / "web" / "comfyui_index.html").exists()

@@ -1,0 +1,191 @@
+"""The queue of ComfyUI Launcher: an import is kept before it is queued, queued again once when its worker has died, and
+done once, however often it is delivered.
+
+The record of the import carries the id of its task. What is delivered for another task, or when the import is not
+waiting any more, was delivered too late or twice. Only a worker's main process queues again, since a queue is of no use
+before there is one; it does so for what was interrupted, for what a person retries, and for what was queued before it
+came, which another worker may have taken from the queue and lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from launcher_recovery.errors import RecoveryError, RecoveryStateError, StoreError
+from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.joinpoints import Call
+from launcher_recovery.owners import OWNER
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.weave.advice.asked import Asked
+from launcher_recovery.weave.presence import role_of
+
+logger = logging.getLogger("launcher_recovery")
+
+KIND = "create_project"
+QUEUED = "queued"
+"""Among the metadata of an import: {"task_id", "at": seconds since 1970, "attempt": how many there had been,
+"by": the process that queued it}."""
+
+_TASK = ("tasks", "create_comfyui_project")
+
+
+def queue_import(call: Call) -> Any:
+    """Advice around `apply_async` of the task: keep what is asked for, then queue it."""
+    integrator = call.integrator
+    task = getattr(call.original, "__self__")  # noqa: B009
+    asked = Asked.of_task(_task_arguments(task, call))
+    kind = integrator.kinds[KIND]
+    arguments = asked.hook_arguments
+    if integrator.config.mode_for(kind.name, kind.key(arguments)) != "recover":
+        return call.proceed()
+    given = call.arguments
+    task_id = given.get("task_id") or uuid.uuid4().hex
+    draft = integrator.draft(kind, arguments)
+    draft.owner = None  # whoever gets it from the queue
+    draft.metadata[QUEUED] = _queued(task_id, 0)
+    try:
+        _end_the_last(integrator, draft)
+        kept = integrator.lifecycle.enter(draft)
+    except StoreError as error:
+        logger.warning("%s is queued without recovery: %s", draft.title, error)
+        return call.proceed()
+    try:
+        return call.original(*call.args, **{**call.kwargs, "task_id": task_id})
+    except BaseException:
+        integrator.lifecycle.cancel(kept.operation_id)  # whoever asked is told that it is not queued
+        raise
+
+
+def is_due(integrator: RecoveryIntegrator, asked: Asked, task_id: str | None) -> bool:
+    """Whether what a task was delivered for is still to be done, as far as is known."""
+    kept = _latest(integrator, asked)
+    queued = None if kept is None else kept.metadata.get(QUEUED)
+    if kept is None or queued is None or task_id is None:
+        return True
+    if queued["task_id"] != task_id:
+        return False
+    return kept.state in (RecoveryState.PENDING, RecoveryState.PAUSED)
+
+
+def unfinished(integrator: RecoveryIntegrator, project_id: str) -> RecoveryData | None:
+    """The import of a project that is not over; None: there is none."""
+    key = integrator.lifecycle.kept_key(integrator.kinds[KIND].key({"project_id": project_id}))
+    found = integrator.persistence.latest_with_key(key)
+    return found if found is not None and found.state in UNFINISHED else None
+
+
+def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
+    """Queue an import that nobody runs, if it is time for that and this process is to do it.
+
+    Returns:
+        False: it cannot be queued again, since what was asked for was not kept.
+    """
+    if not _worker.is_ready:
+        return True
+    queued: Mapping[str, Any] = data.metadata.get(QUEUED) or {}
+    has_run = data.attempt > queued.get("attempt", -1)
+    is_lost = queued.get("by") != OWNER.owner_id and queued.get("at", 0.0) < _worker.since
+    if not has_run and not is_lost:
+        return True
+    if not data.resumable:
+        return not has_run  # what is lost may still be in the queue
+    asked = Asked.of_hook(data.kwargs)
+    lifecycle = integrator.lifecycle
+    if not asked.folder.is_dir():
+        logger.info("%s was deleted, and is not set up any more", data.title)
+        _ignoring_races(lambda: lifecycle.cancel(data.operation_id))
+        return True
+    task_id = queued.get("task_id") or uuid.uuid4().hex
+    try:
+        lifecycle.amend(data.operation_id, {QUEUED: _queued(task_id, data.attempt)})
+    except RecoveryStateError:
+        return True  # somebody has begun or ended it
+    logger.info("%s is queued again", data.title)
+    task = getattr(sys.modules[_TASK[0]], _TASK[1])
+    task.apply_async(kwargs=asked.task_arguments, task_id=task_id)
+    return True
+
+
+def _queued(task_id: str, attempt: int) -> dict[str, Any]:
+    return {"task_id": task_id, "at": time.time(), "attempt": attempt, "by": OWNER.owner_id}
+
+
+def _latest(integrator: RecoveryIntegrator, asked: Asked) -> RecoveryData | None:
+    key = integrator.lifecycle.kept_key(integrator.kinds[KIND].key(asked.hook_arguments))
+    return integrator.persistence.latest_with_key(key)
+
+
+def _task_arguments(task: Any, call: Call) -> dict[str, Any]:
+    import inspect
+
+    given = call.arguments
+    bound = inspect.signature(task.run).bind(*(given.get("args") or ()), **(given.get("kwargs") or {}))
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _end_the_last(integrator: RecoveryIntegrator, draft: RecoveryData) -> None:
+    """End an import into a project of that name which was deleted by hand."""
+    assert draft.key is not None
+    last = integrator.persistence.latest_with_key(draft.key)
+    if last is not None and last.state in UNFINISHED:
+        _ignoring_races(lambda: integrator.lifecycle.cancel(last.operation_id))
+
+
+def _ignoring_races(act: Any) -> None:
+    try:
+        act()
+    except RecoveryStateError:
+        pass
+
+
+class _Worker:
+    """Whether this process is the main one of a worker that listens, and since when."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._integrator: RecoveryIntegrator | None = None
+        self.since = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        return self._pid == os.getpid()
+
+    def watch(self, integrator: RecoveryIntegrator) -> None:
+        """Have what is to be queued again queued when this worker listens, and when it loses a process."""
+        self._integrator = integrator
+        if role_of(sys.argv) != "worker":
+            return
+        from celery import signals
+
+        signals.worker_ready.connect(self._on_ready, weak=False, dispatch_uid="launcher-recovery")
+        signals.task_failure.connect(self._on_failure, weak=False, dispatch_uid="launcher-recovery")
+
+    def _on_ready(self, **_: Any) -> None:
+        self._pid, self.since = os.getpid(), time.time()
+        self._look()
+
+    def _on_failure(self, **_: Any) -> None:
+        if self.is_ready:
+            self._look()
+
+    def _look(self) -> None:
+        threading.Thread(target=self._resume, name="recovery-queue", daemon=True).start()
+
+    def _resume(self) -> None:
+        assert self._integrator is not None
+        try:
+            self._integrator.resume_now()
+        except RecoveryError as error:
+            logger.warning("what was interrupted cannot be looked for at the moment: %s", error)
+
+
+_worker = _Worker()
+watch_worker = _worker.watch
