@@ -1,4 +1,4 @@
-"""A project of ComfyUI Launcher is deleted: what sets it up is ended first, and has let go of it before the folder goes.
+"""A project of ComfyUI Launcher is deleted: what sets it up is ended first, and lets go of it before the folder goes.
 
 So nothing of it is left running that would write into, or delete, a new project of that name.
 """

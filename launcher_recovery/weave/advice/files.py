@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from launcher_recovery.defaults.http import fetch
-from launcher_recovery.errors import OperationInterrupted, RecoveryError, UnexpectedContentError, text_of
+from launcher_recovery.errors import RecoveryError, UnexpectedContentError
 from launcher_recovery.fixes.places import QUARANTINE, QUARANTINED
 from launcher_recovery.joinpoints import Call
 from launcher_recovery.kinds import Arguments, Sources
@@ -52,7 +53,9 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     sha256 = arguments.get("sha256")
     at = _place_beside(operation, place, sha256)
     given = arguments if at == place else {**arguments, "destination": str(at)}
-    _fetch_first(operation, given, _addresses(str(arguments["url"])), sources)
+    url, *others = _addresses(str(arguments["url"]))
+    given = {**given, "url": url}
+    fetch(operation, given, lambda asked: [*others, *sources(asked)], authorization=_authorization)
     if at != place:
         at = _settled(operation, place, at)
     if sha256 is not None:
@@ -119,21 +122,6 @@ def set_up_files(call: Call) -> Any:
 # -- one file -----------------------------------------------------------------------------------------
 
 
-def _fetch_first(operation: Operation, arguments: Arguments, urls: Iterable[str], sources: Sources) -> None:
-    """Have it from the first address that has it."""
-    errors: list[Exception] = []
-    for url in urls:
-        try:
-            fetch(operation, {**arguments, "url": url}, sources, authorization=_authorization)
-            return
-        except OperationInterrupted:
-            raise
-        except Exception as error:
-            logger.info("%s is looked for at its next address: %s", operation.data.title, text_of(error))
-            errors.append(error)
-    raise errors[0]
-
-
 def _addresses(url: str) -> list[str]:
     """The addresses of a file: this one, or those that the launcher's site gives for it.
 
@@ -173,8 +161,6 @@ def _authorization(url: str) -> Mapping[str, str]:
 
 
 def _civitai_key() -> str:
-    import sys
-
     try:
         config = sys.modules["utils"].get_config()
         key = config["credentials"]["civitai"]["apikey"]

@@ -12,7 +12,7 @@ import pluggy
 
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
-from launcher_recovery.integration import RecoveryIntegrator, attached_integrator
+from launcher_recovery.integration import attached_integrator
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plans import Plan, Repository

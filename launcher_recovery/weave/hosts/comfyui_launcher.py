@@ -72,9 +72,7 @@ HOST = Host(
             "setup_files_from_launcher_json",
             "download",
             _advice("files", "set_up_files"),
-            fingerprints=(
-                Fingerprint(("project_folder_path", "launcher_json"), "0d8eed238b3ffdb79048d0b659efcb84"),
-            ),
+            fingerprints=(Fingerprint(("project_folder_path", "launcher_json"), "0d8eed238b3ffdb79048d0b659efcb84"),),
         ),
         JoinPoint(
             "utils",

@@ -17,7 +17,18 @@ from .contents import (
     unsatisfiable,
 )
 from .heads import cut_head, dribbled, endless_headers, endless_interim, endless_line, garbage, no_answer, silence
-from .refusals import Signatures, chain, disguised_page, json_error, login_page, loop, needs_token, redirect, refuse
+from .refusals import (
+    Signatures,
+    chain,
+    disguised_page,
+    json_error,
+    login_page,
+    loop,
+    needs_token,
+    redirect,
+    refuse,
+    says,
+)
 from .when import combined, script, since, when
 
 __all__ = [
@@ -53,6 +64,7 @@ __all__ = [
     "redirect",
     "refuse",
     "said",
+    "says",
     "script",
     "shorter",
     "silence",

@@ -128,5 +128,10 @@ def json_error(request: Request, file: File, due: Answer) -> Answer:
     return _page("200 OK", "application/json", json.dumps({"error": "Model is gated"}).encode())
 
 
+def says(body: bytes, content_type: str = "application/json") -> Behaviour:
+    """These bytes instead of the file, with status 200."""
+    return lambda request, file, due: _page("200 OK", content_type, body)
+
+
 def _page(status: str, content_type: str, body: bytes) -> Answer:
     return Answer(status, (("Content-Type", content_type), ("Content-Length", str(len(body)))), (body,))

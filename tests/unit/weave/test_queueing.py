@@ -1,0 +1,304 @@
+"""The queue of ComfyUI Launcher: kept before it is queued, done once, and queued again once when its worker died."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher_recovery import integration
+from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.errors import StoreError
+from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.joinpoints import Call, JoinPoint
+from launcher_recovery.owners import OWNER
+from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.weave.advice import queueing
+from launcher_recovery.weave.advice.asked import Asked
+
+POINT = JoinPoint("tasks", "create_comfyui_project", "create_project", tolerant=True, task=True)
+LAUNCHER_JSON = {"files": [], "snapshot_json": {"comfyui": "", "git_custom_nodes": {}}, "workflow_json": {}}
+
+
+class Task:
+    """Stands for the launcher's task: what is queued is kept in a list."""
+
+    def __init__(self) -> None:
+        self.queued: list[tuple[str | None, dict[str, Any]]] = []
+        self.error: Exception | None = None
+
+    @staticmethod
+    def run(
+        project_folder_path: str,
+        models_folder_path: str,
+        id: str,
+        name: str,
+        launcher_json: Any = None,
+        port: int | None = None,
+        create_project_folder: bool = True,
+    ) -> None:
+        raise NotImplementedError
+
+    def apply_async(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, task_id: str | None = None, **more: Any
+    ) -> str:
+        if self.error is not None:
+            raise self.error
+        given = dict(kwargs or {})
+        if args:
+            given.update(zip(("project_folder_path", "models_folder_path"), args, strict=False))
+        self.queued.append((task_id, given))
+        return "result"
+
+
+class Queue:
+    """An integrator, the task, and a folder of projects."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.integrator = RecoveryIntegrator(RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db")))
+        self.integrator.load()
+        self.task = Task()
+
+    @property
+    def asked(self) -> Asked:
+        return Asked("mine", "Mine", self.folder / "mine", self.folder / "models", LAUNCHER_JSON, 4001)
+
+    def ask(self, launcher_json: Any = LAUNCHER_JSON, task_id: str | None = None) -> Any:
+        """As the launcher asks for a project."""
+        self.asked.folder.mkdir(exist_ok=True)
+        arguments = {"id": "mine", "name": "Mine", "launcher_json": launcher_json, "port": 4001}
+        places = (str(self.asked.folder), str(self.asked.models))
+        more = {} if task_id is None else {"task_id": task_id}
+        return self.call((places, {**arguments, "create_project_folder": False}), more)
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return queueing.queue_import(Call(POINT, self.task.apply_async, args, kwargs, self.integrator))
+
+    @property
+    def kept(self) -> RecoveryData:
+        [found, *_] = self.integrator.persistence.find(limit=-1)
+        return found
+
+    def run_again(self) -> bool:
+        return queueing.run_again(self.integrator, self.kept)
+
+    def is_due(self, task_id: str | None) -> bool:
+        return queueing.is_due(self.integrator, self.asked, task_id)
+
+    def interrupt(self) -> None:
+        """As when the process dies that has begun it."""
+        lifecycle = self.integrator.lifecycle
+        lifecycle.begin_attempt(self.kept.operation_id, 8)
+        lifecycle.release_orphans({OWNER.owner_id})
+        assert (self.kept.state, self.kept.attempt) == (RecoveryState.PENDING, 1)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    made = Queue(tmp_path)
+    integration.set_recovery_integrator(made.integrator)
+    yield made
+
+
+@pytest.fixture
+def worker(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> queueing._Worker:
+    """This process is the main one of a worker that has listened for a second."""
+    module = types.ModuleType("tasks")
+    setattr(module, "create_comfyui_project", queue.task)  # noqa: B010
+    monkeypatch.setitem(sys.modules, "tasks", module)
+    monkeypatch.setattr(sys, "argv", ["/bin/celery", "-A", "server.celery_app", "worker"])
+    made = queueing._Worker()
+    monkeypatch.setattr(queueing, "_worker", made)
+    monkeypatch.setattr(made, "_look", lambda: None)
+    made.watch(queue.integrator)
+    made._on_ready()
+    made.since = time.time() - 1
+    return made
+
+
+def test_what_is_asked_for_is_kept_before_it_is_queued(queue: Queue) -> None:
+    kept: list[RecoveryData] = []
+    original = queue.task.apply_async
+
+    @functools.wraps(original)
+    def apply_async(*args: Any, **kwargs: Any) -> Any:
+        kept.append(queue.kept)
+        return original(*args, **kwargs)
+
+    queue.task.apply_async = apply_async  # type: ignore[method-assign]
+    setattr(apply_async, "__self__", queue.task)  # noqa: B010
+    assert queue.ask(task_id="given") == "result"
+    [data] = kept
+    assert (data.state, data.owner, data.kind, data.project) == (RecoveryState.PENDING, None, "create_project", "mine")
+    assert data.metadata["queued"]["task_id"] == "given"
+    assert Asked.of_hook(data.kwargs) == queue.asked
+    [(task_id, arguments)] = queue.task.queued
+    assert task_id == "given"
+    assert arguments["launcher_json"] == LAUNCHER_JSON
+
+
+def test_a_task_without_an_id_gets_the_one_that_is_kept(queue: Queue) -> None:
+    queue.ask()
+    [(task_id, _)] = queue.task.queued
+    assert task_id == queue.kept.metadata["queued"]["task_id"]
+
+
+def test_what_could_not_be_queued_is_not_waited_for(queue: Queue) -> None:
+    queue.task.error = ConnectionError("no broker")
+    with pytest.raises(ConnectionError, match="no broker"):
+        queue.ask()
+    assert queue.kept.state is RecoveryState.CANCELLED
+
+
+@pytest.mark.parametrize("mode", ["off", "observe"])
+def test_where_it_is_not_recovered_it_is_queued_as_it_is(queue: Queue, mode: str) -> None:
+    queue.integrator.update_config({"mode": mode})
+    queue.ask()
+    assert queue.integrator.persistence.find(limit=-1) == []
+    assert [task_id for task_id, _ in queue.task.queued] == [None]
+
+
+def test_a_store_that_fails_holds_nothing_up(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(queue.integrator.lifecycle, "enter", fail)
+    assert queue.ask() == "result"
+    assert len(queue.task.queued) == 1
+
+
+def test_a_project_of_the_name_that_was_deleted_by_hand_is_not_set_up_any_more(queue: Queue) -> None:
+    queue.ask(task_id="first")
+    first = queue.kept
+    queue.ask(task_id="second")
+    before = queue.integrator.persistence.get(first.operation_id)
+    assert before is not None
+    assert before.state is RecoveryState.CANCELLED
+    assert (queue.kept.state, queue.kept.metadata["queued"]["task_id"]) == (RecoveryState.PENDING, "second")
+
+
+# -- what is delivered --------------------------------------------------------------------------------
+
+
+def test_what_is_delivered_is_due_once(queue: Queue) -> None:
+    assert queue.is_due("unknown")  # it was queued before recovery was on
+    queue.ask(task_id="one")
+    assert queue.is_due("one")
+    assert queue.is_due(None)
+    assert not queue.is_due("another")
+    lifecycle = queue.integrator.lifecycle
+    lifecycle.pause(queue.kept.operation_id)
+    assert queue.is_due("one")
+    lifecycle.resume(queue.kept.operation_id)
+    lifecycle.begin_attempt(queue.kept.operation_id, 8)
+    assert not queue.is_due("one")
+    lifecycle.cancel(queue.kept.operation_id)
+    assert not queue.is_due("one")
+
+
+# -- again --------------------------------------------------------------------------------------------
+
+
+def test_only_a_worker_that_listens_queues_again(queue: Queue) -> None:
+    queue.ask(task_id="one")
+    queue.interrupt()
+    assert queue.run_again()
+    assert len(queue.task.queued) == 1
+
+
+def test_what_was_interrupted_is_queued_again_once(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    assert queue.run_again()
+    assert len(queue.task.queued) == 1  # it waits in the queue
+    queue.interrupt()
+    assert queue.run_again()
+    assert queue.run_again()
+    [_, (task_id, arguments)] = queue.task.queued
+    assert task_id == "one"
+    assert arguments == queue.asked.task_arguments
+    assert queue.is_due("one")
+
+
+def test_what_a_person_retries_is_queued_again(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    lifecycle = queue.integrator.lifecycle
+    lifecycle.begin_attempt(queue.kept.operation_id, 8)
+    lifecycle.cancel(queue.kept.operation_id)
+    lifecycle.retry(queue.kept.operation_id)
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_what_another_worker_may_have_lost_is_queued_again(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    queued = {**queue.kept.metadata["queued"], "by": "another process", "at": worker.since - 5}
+    queue.integrator.lifecycle.amend(queue.kept.operation_id, {"queued": queued})
+    assert queue.run_again()
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_a_project_that_was_deleted_is_not_queued_again(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    queue.interrupt()
+    queue.asked.folder.rmdir()
+    assert queue.run_again()
+    assert queue.kept.state is RecoveryState.CANCELLED
+    assert len(queue.task.queued) == 1
+
+
+def test_what_was_not_kept_cannot_be_queued_again(queue: Queue, worker: queueing._Worker) -> None:
+    secret = {**LAUNCHER_JSON, "files": [[{"download_url": "https://example.com/a?token=abcdef0123456789abcdef"}]]}
+    queue.ask(secret, task_id="one")
+    assert not queue.kept.resumable
+    assert "abcdef0123456789" not in str(queue.kept)
+    assert queue.run_again()  # it waits in the queue, where all of it is
+    queue.interrupt()
+    assert not queue.run_again()
+    assert len(queue.task.queued) == 1
+
+
+def test_somebody_else_was_faster(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    queue.interrupt()
+    seen = queue.kept
+    queue.integrator.lifecycle.begin_attempt(seen.operation_id, 8)
+    assert queueing.run_again(queue.integrator, seen)
+    assert len(queue.task.queued) == 1
+
+
+def test_the_worker_is_looked_after_when_it_listens_and_when_it_loses_a_process(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+    made = queueing._Worker()
+    monkeypatch.setattr(queue.integrator, "resume_now", lambda: looked.append(made.is_ready))
+    made.watch(queue.integrator)
+    monkeypatch.setattr(made, "_look", made._resume)
+    made._on_failure()
+    assert looked == []  # such as in a process of the pool
+    made._on_ready()
+    made._on_failure()
+    assert looked == [True, True]
+    monkeypatch.setattr(queue.integrator, "resume_now", _failing)
+    made._on_failure()  # it is logged
+
+
+def _failing() -> None:
+    raise StoreError("the disk is full")
+
+
+def test_an_import_is_its_task_and_its_hook(tmp_path: Path) -> None:
+    asked = Asked("a", "A", tmp_path / "a", tmp_path / "models", None, None)
+    assert Asked.of_hook(asked.hook_arguments) == asked
+    assert Asked.of_task(asked.task_arguments) == asked
+    relative = {**asked.task_arguments, "models_folder_path": "models"}
+    assert Asked.of_task(relative) == replace(asked, models=Path.cwd() / "models")
