@@ -9,13 +9,14 @@ came, which another worker may have taken from the queue and lost.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from launcher_recovery.errors import RecoveryError, RecoveryStateError, StoreError
@@ -51,7 +52,12 @@ def queue_import(call: Call) -> Any:
     draft.owner = None  # whoever gets it from the queue
     draft.metadata[QUEUED] = _queued(task_id, 0)
     try:
-        _end_the_last(integrator, draft)
+        last = _latest(integrator, asked)
+        if last is not None and last.state in UNFINISHED:
+            if _task_id_of(last) == task_id:
+                return call.proceed()  # it is queued again
+            # The project that it is for was deleted by hand, or the launcher would not take another one of its name.
+            _ignoring_races(lambda: integrator.lifecycle.cancel(last.operation_id))
         kept = integrator.lifecycle.enter(draft)
     except StoreError as error:
         logger.warning("%s is queued without recovery: %s", draft.title, error)
@@ -66,10 +72,10 @@ def queue_import(call: Call) -> Any:
 def is_due(integrator: RecoveryIntegrator, asked: Asked, task_id: str | None) -> bool:
     """Whether what a task was delivered for is still to be done, as far as is known."""
     kept = _latest(integrator, asked)
-    queued = None if kept is None else kept.metadata.get(QUEUED)
-    if kept is None or queued is None or task_id is None:
+    known = None if kept is None else _task_id_of(kept)
+    if kept is None or known is None or task_id is None:
         return True
-    if queued["task_id"] != task_id:
+    if known != task_id:
         return False
     return kept.state in (RecoveryState.PENDING, RecoveryState.PAUSED)
 
@@ -123,23 +129,18 @@ def _latest(integrator: RecoveryIntegrator, asked: Asked) -> RecoveryData | None
 
 
 def _task_arguments(task: Any, call: Call) -> dict[str, Any]:
-    import inspect
-
     given = call.arguments
     bound = inspect.signature(task.run).bind(*(given.get("args") or ()), **(given.get("kwargs") or {}))
     bound.apply_defaults()
     return dict(bound.arguments)
 
 
-def _end_the_last(integrator: RecoveryIntegrator, draft: RecoveryData) -> None:
-    """End an import into a project of that name which was deleted by hand."""
-    assert draft.key is not None
-    last = integrator.persistence.latest_with_key(draft.key)
-    if last is not None and last.state in UNFINISHED:
-        _ignoring_races(lambda: integrator.lifecycle.cancel(last.operation_id))
+def _task_id_of(data: RecoveryData) -> str | None:
+    queued = data.metadata.get(QUEUED)
+    return None if queued is None else queued["task_id"]
 
 
-def _ignoring_races(act: Any) -> None:
+def _ignoring_races(act: Callable[[], object]) -> None:
     try:
         act()
     except RecoveryStateError:

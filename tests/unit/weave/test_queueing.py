@@ -185,6 +185,15 @@ def test_a_project_of_the_name_that_was_deleted_by_hand_is_not_set_up_any_more(q
     assert (queue.kept.state, queue.kept.metadata["queued"]["task_id"]) == (RecoveryState.PENDING, "second")
 
 
+def test_what_is_queued_again_is_not_asked_for_anew(queue: Queue) -> None:
+    """The task that queues it again is woven as well."""
+    queue.ask(task_id="one")
+    queue.ask(task_id="one")
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+    [kept] = queue.integrator.persistence.find(limit=-1)
+    assert kept.state is RecoveryState.PENDING
+
+
 # -- what is delivered --------------------------------------------------------------------------------
 
 
