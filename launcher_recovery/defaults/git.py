@@ -44,8 +44,15 @@ def key_of(arguments: Arguments) -> str:
     return f"install_node:{resolved(arguments['destination'])}"
 
 
-def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
-    url = str(arguments["url"])
+def check_repository(url: str, ref: Any = None) -> None:
+    """Return when git may be asked for this.
+
+    Args:
+        ref: a branch, tag or commit; None: none is asked for.
+
+    Raises:
+        RefusedError: it is not the address of a repository, or no name that a branch, tag or commit can have.
+    """
     try:
         usable = urlsplit(url).scheme in SCHEMES or SCP_LIKE.match(url) is not None
     except ValueError:
@@ -54,9 +61,22 @@ def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
         raise RefusedError(
             f"{redact_url(url)} is not a repository address: it must begin with https://, ssh:// or file://"
         )
-    ref = arguments.get("ref")
-    if ref is not None and (not str(ref) or str(ref).startswith("-")):
+    if ref is not None:
+        check_ref(ref)
+
+
+def check_ref(ref: Any) -> None:
+    """Return when git may be asked for a branch, tag or commit of that name.
+
+    Raises:
+        RefusedError: none can have it.
+    """
+    if not str(ref) or str(ref).startswith("-"):
         raise RefusedError(f"{ref!r} is not a branch, tag or commit")
+
+
+def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
+    check_repository(str(arguments["url"]), arguments.get("ref"))
     confined(str(arguments["destination"]), roots)
 
 

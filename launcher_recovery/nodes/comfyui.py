@@ -17,7 +17,7 @@ from launcher_recovery.nodes.fetching import Fetched
 from launcher_recovery.nodes.installing import COMMIT, Install, install
 from launcher_recovery.nodes.repository import DamagedError, Repository
 from launcher_recovery.nodes.requirements import Requirements
-from launcher_recovery.nodes.staging import Staging
+from launcher_recovery.nodes.staging import InPlace
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 
@@ -49,24 +49,13 @@ def is_as_wanted(data: RecoveryData) -> bool:
     return is_there and (commit is None or str(data.metadata.get(COMMIT, "")).startswith(commit))
 
 
-class _InPlace(Staging):
-    """The place itself, while it is brought to another commit; its mark says that this was begun."""
-
-    def __init__(self, destination: Path, source: str) -> None:
-        super().__init__(destination, source)
-        self.folder = destination
-
-    def discard(self) -> None:
-        """Nothing: it holds more than what was fetched."""
-
-
 class _Move(Install):
     """One attempt to bring what is there to another commit."""
 
     def __init__(self, operation: Operation, arguments: Arguments) -> None:
         super().__init__(operation, arguments)
         destination = Path(os.path.realpath(arguments["destination"]))
-        self._staging = _InPlace(destination, self._wanted)
+        self._staging = InPlace(destination, self._wanted)
         self._repository = Repository(self._telling, destination, self._url)
 
     def is_needed(self, commit: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -86,17 +86,29 @@ class Repository:
         folder: where git works; it need not be there yet for `init`.
         url: of the repository; decides which protocols may be used.
         asks: the address that is asked, whose host gets the token that a person gave for it; default: `url`.
+        heard: called with every line that git prints for people, in other folders as well.
+        more: variables for git that go before those of its own; None: one that it does not get.
     """
 
-    def __init__(self, telling: Telling, folder: Path, url: str, asks: str | None = None) -> None:
+    def __init__(
+        self,
+        telling: Telling,
+        folder: Path,
+        url: str,
+        asks: str | None = None,
+        heard: Callable[[str], object] = lambda line: None,
+        more: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.telling = telling
         self.folder = folder
         self.url = url
         self.asks = url if asks is None else asks
+        self.heard = heard
+        self.more = more or {}
 
     def within(self, folder: Path, asks: str | None = None) -> Repository:
         """Git in another folder, such as that of a submodule; `asks` None: it is fetched from the same host."""
-        return Repository(self.telling, folder, self.url, self.asks if asks is None else asks)
+        return Repository(self.telling, folder, self.url, self.asks if asks is None else asks, self.heard, self.more)
 
     def git(self, *words: str, waits_for: str | None = None) -> str:
         """Run `git WORDS` and return the end of its output.
@@ -131,7 +143,7 @@ class Repository:
 
     def _environment(self, is_asking: bool) -> dict[str, str | None]:
         """The variables for git, as they differ from those of this process; see `environment`."""
-        variables = environment(self.url)
+        variables = {**environment(self.url), **self.more}
         variables |= git_environment(self.telling.operation.data, self.asks, environ=variables)
         if is_asking:
             whole = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
@@ -139,6 +151,7 @@ class Repository:
         return variables
 
     def _show(self, line: str) -> None:
+        self.heard(line)
         found = _PERCENT.match(line)
         if found is None or found["what"] not in _WORDS:
             return
@@ -190,6 +203,11 @@ def environment(url: str) -> dict[str, str | None]:
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_PROGRESS_DELAY": "1",
     }
+
+
+def is_progress(line: str) -> bool:
+    """Whether it is a line that git prints only because it was asked for its progress."""
+    return _PERCENT.match(line) is not None
 
 
 def failed_with(error: CommandError, patterns: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,11 @@ class Requirements:
         """
         now = self._mended(before)
         speaker = Speaker(self._telling.say)
-        limit = SILENT_LIMIT_S if now.pip is not None and now.pip >= (24, 1) else SILENT_DOWNLOAD_LIMIT_S
-        with PipLog() as log:
-            try:
-                words = [*log.words, "-r", "requirements.txt"]
-                self._interpreter.pip(words, speaker, now.pip, limit=limit, cwd=self._folder)
-            except CommandError as error:
-                self._roll_back(before)
-                raise self._explained(log.explained(error), now) from None
+        try:
+            run_pip(self._interpreter, ["-r", "requirements.txt"], speaker, now, cwd=self._folder)
+        except CommandError as error:
+            self._roll_back(before)
+            raise self._with_conflicts(error, now) from None
         for line in speaker.incompatible:
             self._telling.warn("incompatible", line)
         self.tell_changes(before, now)
@@ -131,12 +128,8 @@ class Requirements:
             about = {"package": conflict["name"], "asked": conflict["asked"]}
             self._telling.warn("conflict", conflicts.sentence(conflict), **about, fix="pin_dependency")
 
-    def _explained(self, error: CommandError, now: Environment) -> CommandError:
-        """The error with a last line that names what pip does not: who asks for what, or which disk is full."""
-        if _FULL.search(error.output) and now.folder is not None:
-            return _with_lines(
-                error, f"OSError: [Errno 28] No space left on device: '{_fullest(now.folder)}{os.sep}'\n"
-            )
+    def _with_conflicts(self, error: CommandError, now: Environment) -> CommandError:
+        """The error with a last line that names what pip does not: who asks for what."""
         if "ResolutionImpossible" not in error.output and "conflicting dependencies" not in error.output:
             return error
         found = conflicts.impossible(error.output, self._telling.name, now.asks)
@@ -166,6 +159,33 @@ class Requirements:
             self._telling.warn(**not_put_back(self._telling.name))
 
 
+def run_pip(
+    interpreter: Interpreter,
+    words: Sequence[str],
+    on_line: Callable[[str], object],
+    now: Environment,
+    *,
+    cwd: Path | None = None,
+    **env: str,
+) -> None:
+    """Run `pip install WORDS` until it has been silent for too long.
+
+    Args:
+        now: the environment as it is.
+        env: variables that it gets.
+
+    Raises:
+        CommandError: it failed; the last lines name what pip does not: indexes that did not answer, a disk that is
+            full.
+    """
+    limit = SILENT_LIMIT_S if now.pip is not None and now.pip >= (24, 1) else SILENT_DOWNLOAD_LIMIT_S
+    with PipLog() as log:
+        try:
+            interpreter.pip([*log.words, *words], on_line, now.pip, limit=limit, cwd=cwd, **env)
+        except CommandError as error:
+            raise _with_disk(log.explained(error), now) from None
+
+
 def not_put_back(node: str) -> dict[str, str]:
     """The warning that an environment is not as it was before a node which is not installed."""
     return {
@@ -175,6 +195,12 @@ def not_put_back(node: str) -> dict[str, str]:
     }
 
 
+def _with_disk(error: CommandError, now: Environment) -> CommandError:
+    if not _FULL.search(error.output) or now.folder is None:
+        return error
+    return _with_lines(error, f"OSError: [Errno 28] No space left on device: '{_fullest(now.folder)}{os.sep}'\n")
+
+
 def _fullest(packages: Path) -> Path:
     """The folder on the disk with the least room, of those where pip writes."""
     return min((packages, Path(tempfile.gettempdir())), key=free_bytes)
@@ -182,6 +208,11 @@ def _fullest(packages: Path) -> Path:
 
 def _with_lines(error: CommandError, lines: str) -> CommandError:
     return CommandError(error.argv, error.returncode, f"{error.output.rstrip()}\n{lines}")
+
+
+def is_progress(line: str) -> bool:
+    """Whether it is a line that pip prints only because it was asked for its progress."""
+    return _NUMBERS.fullmatch(line.strip()) is not None
 
 
 class Speaker:

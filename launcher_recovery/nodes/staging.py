@@ -88,3 +88,14 @@ class Staging:
         yield self.git_folder
         for pack in self.git_folder.glob("modules/**/objects/pack"):
             yield pack.parent.parent
+
+
+class InPlace(Staging):
+    """The place itself, while it is brought to another commit; its mark says that this was begun."""
+
+    def __init__(self, destination: Path, source: str) -> None:
+        super().__init__(destination, source)
+        self.folder = destination
+
+    def discard(self) -> None:
+        """Nothing: it holds more than what was fetched."""

@@ -28,11 +28,22 @@ def interpreter_of(folder: Path) -> Path:
     return folder.joinpath(*(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 
 
-def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> str:
+def make_environment(
+    operation: Operation,
+    folder: Path,
+    *,
+    with_pip: bool,
+    base: str = sys.executable,
+    on_line: Callable[[str], object] = lambda line: None,
+) -> str:
     """Have a virtual environment in `folder`, and return its interpreter; one that works is left as it is.
 
     One that was made half, by an earlier attempt or process, is removed and made anew; one that was there before and
     does not work is completed. A failure and a cancel leave nothing of what this operation made.
+
+    Args:
+        base: the interpreter that makes it.
+        on_line: called with every line that is printed.
 
     Raises:
         CommandError: it could not be made, such as for want of `ensurepip`.
@@ -48,7 +59,7 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
     def run(argv: list[str], limit: float) -> None:
         silence = Silence(limit, tell=lambda seconds: say(f"making it, for {seconds:.0f} s without a word"))
         # Modules of another Python are none of its own.
-        run_command(operation, argv, env={"PYTHONHOME": None, "PYTHONPATH": None}, silence=silence)
+        run_command(operation, argv, env={"PYTHONHOME": None, "PYTHONPATH": None}, on_line=on_line, silence=silence)
 
     say("making it")
     if metadata.get(MAKING):
@@ -61,7 +72,7 @@ def make_environment(operation: Operation, folder: Path, *, with_pip: bool) -> s
         metadata[MAKING] = True
         operation.save_metadata()
     try:
-        run([sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)], _SILENT_LIMIT_S)
+        run([base, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)], _SILENT_LIMIT_S)
         run(_look(python, with_pip), _LOOK_LIMIT_S)
     except OperationPaused:
         raise

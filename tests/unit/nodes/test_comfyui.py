@@ -227,5 +227,5 @@ def test_a_note_that_cannot_be_written_is_logged_and_harms_nothing(
 def test_the_place_itself_is_never_removed_whatever_is_found_in_it(tmp_path: Path) -> None:
     """As a staging folder is that was begun for something else."""
     (tmp_path / "custom_nodes").mkdir()
-    comfyui._InPlace(tmp_path, "https://h/ComfyUI").discard()
+    InPlace(tmp_path, "https://h/ComfyUI").discard()
     assert files(tmp_path) == {"custom_nodes"}
