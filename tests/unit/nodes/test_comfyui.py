@@ -14,8 +14,8 @@ from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes import known_good, vault
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.nodes import comfyui
 from launcher_recovery.nodes.comfyui import install_comfyui, is_as_wanted
+from launcher_recovery.nodes.staging import InPlace
 from launcher_recovery.records import RecoveryState
 from tests.nodes import NODE, Far, Fault, Source, files, make_environment, run_git, versions, wheel
 from tests.unit.fixes.attached import Attached

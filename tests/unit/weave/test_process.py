@@ -18,14 +18,11 @@ from launcher_recovery.cli import main
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.joinpoints import Call, Host, JoinPoint
-from launcher_recovery.kinds import OperationKind
+from launcher_recovery.joinpoints import Host, JoinPoint
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, forks
 from launcher_recovery.persistence.base import Owner
-from launcher_recovery.records import RecoveryState
 from launcher_recovery.weave import hosts as hosts_module
 from launcher_recovery.weave import process, report, standings, unweave, weave
-from launcher_recovery.weave.operations import as_operation
 from launcher_recovery.weave.presence import Presence, role_of
 from launcher_recovery.weave.processes import running, unwoven
 from launcher_recovery.weave.standing import About, Standing, about_of
@@ -225,116 +222,6 @@ def test_what_is_told_in_another_way_is_nothing(text: str | None) -> None:
 )
 def test_the_role(argv: list[str], role: str) -> None:
     assert role_of(argv) == role
-
-
-# -- operations -------------------------------------------------------------------------------------
-
-
-def integrator(mode: str = "recover") -> RecoveryIntegrator:
-    config = RecoveryConfig(mode=mode, initial_delay=0, max_retries=2, persistence_enabled=False)
-    made = RecoveryIntegrator(config)
-    made.load()
-    return made
-
-
-class Flaky:
-    """Fails as often as it is told."""
-
-    def __init__(self, failures: int) -> None:
-        self.failures, self.calls = failures, 0
-
-    def __call__(self, url: str, times: int = 1) -> str:
-        self.calls += 1
-        if self.calls <= self.failures:
-            raise ConnectionResetError("reset")
-        return f"got {url}"
-
-
-@pytest.mark.parametrize("kind", ["download", "of_its_own"])
-def test_a_call_is_an_operation_with_the_key_and_title_that_the_join_point_reads(kind: str) -> None:
-    made = integrator()
-    try:
-        where = JoinPoint(
-            "utils",
-            "fetch",
-            kind,
-            key=lambda call: f"key of {call.args[0]}",
-            title=lambda call: f"fetch {call.args[0]}",
-            arguments=lambda call: {"url": call.arguments["url"], "destination": "/d/m"},
-        )
-        flaky = Flaky(2)
-        assert as_operation(Call(where, flaky, ("http://h/m",), {}, made)) == "got http://h/m"
-        (data,) = made.persistence.find()
-        assert (data.kind, data.title, data.state) == (kind, "fetch http://h/m", RecoveryState.SUCCESS)
-        assert (data.attempt, flaky.calls) == (3, 3)
-        assert data.kwargs == {"url": "http://h/m", "destination": "/d/m"}
-        assert made.persistence.latest_with_key(made.lifecycle.kept_key("key of http://h/m")) is not None
-    finally:
-        made.stop()
-
-
-def test_arguments_that_the_kind_does_not_know_give_no_scope_and_no_place() -> None:
-    made = integrator()
-    try:
-        made.kinds["mine"] = OperationKind(
-            "mine", "h", key=str, title=str, scope=lambda given: given["host"], place=lambda given: given["folder"]
-        )
-        where = JoinPoint("utils", "fetch", "mine", arguments=lambda call: {"folder": 5} if call.kwargs else {})
-        for kwargs in ({}, {"times": 2}):
-            assert as_operation(Call(where, Flaky(1), ("u",), kwargs, made)) == "got u"
-        assert made.guards.breakers() == []
-    finally:
-        made.stop()
-
-
-def test_what_it_gives_up_with_is_the_launchers_own_error() -> None:
-    made = integrator()
-    try:
-        flaky = Flaky(9)
-        with pytest.raises(ConnectionResetError, match="reset"):
-            as_operation(Call(JoinPoint("utils", "fetch", "mine"), flaky, ("u",), {}, made))
-        (data,) = made.persistence.find()
-        assert (data.state, data.title, data.key) == (RecoveryState.EXHAUSTED, "fetch", None)
-        assert data.kwargs == {"url": "u", "times": 1}
-    finally:
-        made.stop()
-
-
-@pytest.mark.parametrize("mode", ["off", "observe"])
-def test_in_another_mode_it_is_called_once_and_nothing_is_kept(mode: str) -> None:
-    made = integrator(mode)
-    try:
-        flaky = Flaky(1)
-        with pytest.raises(ConnectionResetError):
-            as_operation(Call(JoinPoint("utils", "fetch", "download"), flaky, ("u",), {}, made))
-        assert (flaky.calls, made.persistence.find()) == (1, [])
-    finally:
-        made.stop()
-
-
-def test_while_nothing_can_be_recorded_it_is_called_as_ever(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*args: Any, **more: Any) -> Any:
-        raise StoreError("no disk")
-
-    made = integrator()
-    try:
-        monkeypatch.setattr(made.engine, "enter", fail)
-        assert as_operation(Call(JoinPoint("utils", "fetch", "mine"), Flaky(0), ("u",), {}, made)) == "got u"
-        assert "fetch runs without recovery: no disk" in caplog.messages
-    finally:
-        made.stop()
-
-
-def test_a_kind_of_an_extension_gives_its_scope() -> None:
-    made = integrator()
-    try:
-        made.kinds["mine"] = OperationKind("mine", "h", key=str, title=str, scope=lambda given: given["url"])
-        as_operation(Call(JoinPoint("utils", "fetch", "mine"), Flaky(1), ("host",), {}, made))
-        assert [found.scope for found in made.guards.breakers()] == ["host"]
-    finally:
-        made.stop()
 
 
 # -- doctor -----------------------------------------------------------------------------------------
