@@ -42,7 +42,7 @@ def run_command(call: Call) -> Any:
         return call.proceed()
     setup = current_setup.get()
     if setup is not None and is_done(form, setup):
-        printed(f"{form.title}: it is there already")
+        printed(f"{form.title}: done already")
         return None
 
     def once() -> None:
