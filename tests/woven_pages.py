@@ -14,7 +14,8 @@ from tests.standin import StandIn
 from tests.woven import environment
 
 RUN = (sys.executable, "-m", "launcher_recovery", "run", "--")
-NAME = "the stand-in"
+NAME = "ComfyUI Launcher"
+"""In place of the package's own host, which has the same neighbours, and knows the functions of the real one."""
 _EXTENSION = """
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.joinpoints import Host, JoinPoint
@@ -60,9 +61,10 @@ class WovenHost:
 
     def made(self, how: str, **settings: str) -> StandIn:
         """A way to start its processes: "plain", or "woven". Only one web process at a time."""
-        ports = {"PROJECT_MIN_PORT": "4100", "PROJECT_MAX_PORT": "4200"}  # which it tells, and so must not differ
-        given: Mapping[str, str] = {**environment(self.folder, self.folder / "site"), **ports, **settings}
-        kept = {name: given[name] for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", *ports, *settings)}
+        # Its answers tell the ports, and names in the order of a set.
+        same = {"PROJECT_MIN_PORT": "4100", "PROJECT_MAX_PORT": "4200", "PYTHONHASHSEED": "1"}
+        given: Mapping[str, str] = {**environment(self.folder, self.folder / "site"), **same, **settings}
+        kept = {name: given[name] for name in ("PYTHONPATH", *same, *settings)}
         own = {"RECOVERY_PERSISTENCE_PATH": given["RECOVERY_PERSISTENCE_PATH"]} if how == "woven" else {}
         host = StandIn(self.folder / "host", {**kept, **own}, prefix=RUN if how == "woven" else (), is_quick=True)
         (self.folder / "host" / "launcher" / "server" / self._mark).touch()
