@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from launcher_recovery import owners
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.sqlite import SQLitePersistence
-from launcher_recovery.records import RecoveryData
+from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from tests.standin import StandIn
+from tests.support import let_go
 from tests.woven import environment
 
 RUN = (sys.executable, "-m", "launcher_recovery", "run", "--")
@@ -72,28 +75,56 @@ class WovenHost:
 
 
 class Records:
-    """What recovery keeps of the host, written by this process; a context manager."""
+    """What recovery keeps of the host, written by this process; a context manager. In the end nothing goes on."""
 
     def __init__(self, host: WovenHost) -> None:
         self.store = SQLitePersistence(host.folder / "recovery.db")
-        self.lifecycle = Lifecycle(self.store, owner_id="tests")
+        self.lifecycle = Lifecycle(self.store)
 
     def __enter__(self) -> Records:
+        owners.keep_alive(self.store)  # else others would take over what runs here
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+        let_go(self.store)
         self.store.close()
+
+    def end(self) -> None:
+        """Nothing of it goes on, or needs a person."""
+        for data in self.store.find(limit=-1):
+            if data.state in (RecoveryState.FAILED, RecoveryState.EXHAUSTED):
+                self.lifecycle.retry(data.operation_id)
+            if data.state not in (RecoveryState.SUCCESS, RecoveryState.CANCELLED):
+                self.lifecycle.cancel(data.operation_id)
+
+    def begun(self, project: str, title: str, kind: str = "create_project", **more: Any) -> Operation:
+        """An operation in its first attempt."""
+        data = self.lifecycle.open("work", (), {}, kind=kind, project=project, title=title, **more)
+        return self.attempt(data)
+
+    def attempt(self, data: RecoveryData) -> Operation:
+        """Begin the next attempt of an operation."""
+        return Operation(self.lifecycle.begin_attempt(data.operation_id, 4), self.lifecycle, self.lifecycle.clock)
 
     def queued(self, project: str, title: str) -> RecoveryData:
         """An import that waits for a worker."""
-        draft = self.lifecycle.draft("create_comfyui_project", (), {}, kind="create_project", project=project)
-        draft.title = title
+        draft = self.lifecycle.draft("work", (), {}, kind="create_project", project=project, title=title)
         draft.owner = None  # whoever takes it from the queue
         draft.metadata["queued"] = {"task_id": "t", "at": draft.created_at.timestamp()}
         return self.lifecycle.enter(draft)
 
-    def running(self, data: RecoveryData) -> Operation:
-        """Begin its first attempt."""
-        return Operation(
-            self.lifecycle.begin_attempt(data.operation_id, data.attempt + 1), self.lifecycle, self.lifecycle.clock
+    def fail(self, live: Operation, explanation: str, delay: float | None = None) -> None:
+        """End an attempt; with a delay it waits for so many seconds, without one a person is needed."""
+        self.lifecycle.end_attempt(
+            live,
+            RecoveryState.FAILED if delay is None else RecoveryState.RECOVERING,
+            ConnectionResetError("broken"),
+            category="network",
+            explanation=explanation,
+            fix="check_connection",
+            fruitless=1,
+            limit=4,
+            delay=delay,
+            waiting_for=None if delay is None else WaitingFor.BACKOFF,
         )

@@ -103,9 +103,6 @@ def web(host: WovenHost) -> Iterator[StandIn]:
 def records(host: WovenHost, web: StandIn) -> Iterator[Records]:
     with Records(host) as kept:
         yield kept
-        for data in kept.store.find():
-            if data.state.value in ("pending", "in_progress", "recovering"):
-                kept.lifecycle.cancel(data.operation_id)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +131,7 @@ def test_it_serves_the_page_the_api_and_the_script_of_the_bar(web: StandIn) -> N
 
 
 def _gets_events(client: Client, records: Records, project: str) -> None:
-    live = records.running(records.queued(project, "My Project"))
+    live = records.attempt(records.queued(project, "My Project"))
     records.lifecycle.succeed(live, None)
     wait_for(lambda: client.of("recovery_completed"))
     assert [data["state"] for data in client.of("recovery_update")] == ["pending", "in_progress", "success"]

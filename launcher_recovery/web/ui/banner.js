@@ -85,17 +85,17 @@
     .line { --state: #1f6391; display: block; margin-top: 8px; padding: 4px 10px; border-radius: 6px; }
     .waiting { --state: #8a5200; } .needing { --state: #b3261e; }
     .words { display: grid; gap: 4px; font-variant-numeric: tabular-nums; }
-    a { color: var(--link); text-decoration: underline; text-underline-offset: 2px; font-weight: 600; }
-    .line a { font-weight: 400; font-size: 13px; }
+    a { color: inherit; text-decoration: none; }
+    .line a, .line a * { font-size: 13px; }
+    .name { color: var(--link); font-weight: 600; text-decoration: underline; text-underline-offset: 2px; }
+    a:hover { text-decoration: underline; text-underline-offset: 2px; }
     :focus-visible { outline: 3px solid #1a5fb4; outline-offset: 2px; border-radius: 3px; }
     button { flex: none; width: 28px; height: 28px; padding: 0; border: 0; border-radius: 6px; color: inherit; background: transparent; cursor: pointer; font-size: 18px; line-height: 1; }
     button:hover { background: #8883; }
     .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-    @media (prefers-color-scheme: dark) {
-      .bar, .line { --ground: #1c2226; --text: #e7ebe9; --edge: #75818a; --link: #7cbce6; --state: #7cbce6; }
-      .waiting { --state: #e6b25e; } .needing { --state: #ff9d92; }
-      :focus-visible { outline-color: #8cc3ff; }
-    }
+    .dark { --ground: #1c2226; --text: #e7ebe9; --edge: #75818a; --link: #7cbce6; --state: #7cbce6; }
+    .dark.waiting { --state: #e6b25e; } .dark.needing { --state: #ff9d92; }
+    .dark :focus-visible { outline-color: #8cc3ff; }
     @media (prefers-reduced-motion: no-preference) { .bar { animation: come .2s ease-out; } }
     @keyframes come { from { opacity: 0; transform: translateY(8px); } }
     @media print { .bar, .line { display: none; } }`;
@@ -201,7 +201,7 @@
       waiting.length ? words.waiting(waiting.length, withDue ? dueWords(due) : "") : "",
       needing.length ? words.needing(needing.length) : "",
     ].filter(Boolean);
-    return parts.length ? words.name + words.colon + parts.join(words.comma) : words.name;
+    return parts.join(words.comma);
   }
 
   function lineWords({ root, state, shown, due }) {
@@ -212,7 +212,7 @@
     if (state === "running" && total > 1) parts.push(`${Math.min(100, Math.floor((100 * done) / total))} %`);
     const reason = state === "running" ? "" : (shown.explanation ?? "");
     if (reason) parts.push(reason.length > LONGEST ? `${reason.slice(0, LONGEST - 1)}…` : reason);
-    return `${words.name}${words.colon}${parts.join(" · ")}`;
+    return parts.join(" · ");
   }
 
   // ---- drawing -----------------------------------------------------------------------------------------
@@ -222,6 +222,25 @@
   const setText = (node, text) => {
     if (node.textContent !== text) node.textContent = text;
   };
+
+  /** Whether the launcher's page is dark there: many are light whatever the person prefers. */
+  function isDark(node) {
+    for (let place = node; place; place = place.parentElement) {
+      const [red, green, blue, opacity = 1] = (getComputedStyle(place).backgroundColor.match(/[\d.]+/g) ?? []).map(Number);
+      if (opacity > 0.5) return 0.299 * red + 0.587 * green + 0.114 * blue < 128;
+    }
+    return getComputedStyle(document.documentElement).colorScheme.includes("dark") && matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+
+  const classes = (kind, state, place) => `${kind} ${state}${isDark(place) ? " dark" : ""}`;
+
+  /** A link of the name, and of what is said in `rest`. */
+  function makeLink(href) {
+    const rest = element("span");
+    const link = element("a", { href });
+    link.append(element("span", { className: "name", textContent: words.name }), rest);
+    return { link, rest };
+  }
 
   function inShadow(host, ...nodes) {
     const root = host.attachShadow({ mode: "open" });
@@ -237,7 +256,7 @@
   }
 
   function makeBar() {
-    const link = element("a", { href: HOME.href });
+    const { link, rest } = makeLink(HOME.href);
     const said = element("div");
     const heard = element("div", { className: "heard", role: "status" });
     const hide = element("button", { type: "button", textContent: "×", title: words.hide });
@@ -253,7 +272,7 @@
     box.append(inside, hide);
     const host = element("div");
     host.setAttribute(MARK, "");
-    return { host: inShadow(host, box, heard), box, link, said, heard };
+    return { host: inShadow(host, box, heard), box, rest, said, heard };
   }
 
   /** What there is to be told, so that what was hidden by the person can be told from what is new. */
@@ -284,13 +303,14 @@
     bar ??= makeBar();
     if (!bar.host.isConnected) document.body.append(bar.host);
     const worst = problems.length || groups.some(({ state }) => state === "needing") ? "needing" : groups.some(({ state }) => state === "running") ? "running" : "waiting";
-    bar.box.className = `bar ${worst}`;
+    bar.box.className = classes("bar", worst, document.body);
     bar.box.hidden = !shown;
-    setText(bar.link, barWords(true));
+    const counts = barWords(true);
+    setText(bar.rest, counts && words.colon + counts);
     setText(bar.said, problems.map(words.problem).join(" "));
     bar.said.hidden = problems.length === 0;
     // Without the countdown, which would be read out every second.
-    setText(bar.heard, shown ? [barWords(false), bar.said.textContent].filter(Boolean).join(". ") : "");
+    setText(bar.heard, shown ? [words.name, barWords(false), bar.said.textContent].filter(Boolean).join(". ") : "");
   }
 
   /** The places of projects in the page: what carries its id, says "ID: …", or is headed by its name. */
@@ -314,12 +334,12 @@
   }
 
   function makeLine(project) {
-    const link = element("a");
-    const box = element("div", { className: "line", lang: LANGUAGE });
+    const { link, rest } = makeLink(HOME.href);
+    const box = element("div", { lang: LANGUAGE });
     box.append(link);
     const host = element("div");
     host.setAttribute(MARK, project);
-    return { host: inShadow(host, box), box, link };
+    return { host: inShadow(host, box), box, link, rest };
   }
 
   function drawLines() {
@@ -337,11 +357,11 @@
     }
     for (const [project, { place }] of places) {
       if (!lines.has(project)) lines.set(project, makeLine(project));
-      const { host, box, link } = lines.get(project);
+      const { host, box, link, rest } = lines.get(project);
       const group = projects.get(project);
-      box.className = `line ${group.state}`;
+      box.className = classes("line", group.state, place);
       link.href = `${HOME.href}#${group.root.operation_id}`;
-      setText(link, lineWords(group));
+      setText(rest, words.colon + lineWords(group));
       if (host.parentElement !== place) place.append(host);
     }
     // Cards come and go as the launcher's page is drawn anew.
