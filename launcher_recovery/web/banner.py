@@ -60,7 +60,7 @@ class Banner:
             and (response.is_sequence or response.direct_passthrough)
             and (response.content_length or 0) <= MAX_PAGE
             and "Content-Encoding" not in response.headers
-            and not response.cache_control.no_transform  # RFC 9111 §5.2.2.6
+            and "no-transform" not in response.cache_control  # RFC 9111 §5.2.2.6
             and not any(name in response.headers for name in _HASHES)
             and _is_ascii_inside(response.mimetype_params.get("charset", "utf-8"))
             and self._names.accepts(request.host)
