@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -106,6 +106,7 @@ class RecoveryIntegrator:
         self._resumer: Resumer | None = None
         self._telemetry: Telemetry | None = None
         self._healing: Healing | None = None
+        self._watches: dict[str, Callable[[], Sequence[Mapping[str, str]]]] = {}
 
     @cached_property
     def fixes(self) -> Fixes:
@@ -460,7 +461,24 @@ class RecoveryIntegrator:
             *([] if failing is None else [{"code": "store", "message": f"{failing} Until then nothing is kept."}]),
             *([] if unreadable is None else [{"code": "encryption", "message": unreadable}]),
             *({"code": "extension", "message": text} for text in self.extensions.problems),
+            *(dict(problem) for name in list(self._watches) for problem in self._watched(name)),
         ]
+
+    def watch(self, name: str, problems: Callable[[], Sequence[Mapping[str, str]]]) -> None:
+        """Have `known_problems` also ask `problems`, which is quick, what is wrong that nobody reports.
+
+        Args:
+            name: of what is watched; it replaces an earlier one of the name.
+            problems: gives {"code", "message"} for each.
+        """
+        self._watches[name] = problems
+
+    def _watched(self, name: str) -> Sequence[Mapping[str, str]]:
+        try:
+            return self._watches[name]()
+        except Exception as error:  # the other problems are told all the same, one of the store among them
+            logger.debug("the %s could not be looked at: %s", name, error)
+            return ()
 
     def status(self) -> dict[str, Any]:
         """Settings, totals, breakers and problems, as the API gives them."""

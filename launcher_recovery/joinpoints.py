@@ -80,9 +80,11 @@ class JoinPoint:
             None: those of the host.
         task: it is the function of a Celery task, which is woven below the task.
         queued: of a task, what is done around its `apply_async`, in the process that asks for it; None: nothing.
+        view: it is a view of the host's Flask app, which is woven when the app is about to serve: also where the module
+            is the program itself, whose functions no import tells of. Only requests are such calls.
 
     Raises:
-        RecoveryConfigError: a name cannot be one.
+        RecoveryConfigError: a name cannot be one, or it is both a task and a view.
     """
 
     module: str
@@ -97,6 +99,7 @@ class JoinPoint:
     neighbours: tuple[str, ...] | None = None
     task: bool = False
     queued: Advice | None = None
+    view: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.module, self.function):
@@ -104,6 +107,8 @@ class JoinPoint:
                 raise RecoveryConfigError(f"the join point {self.name} needs dotted names, not {name!r}")
         if self.module == "__main__":
             raise RecoveryConfigError(f"the join point {self.name} cannot be: __main__ is not imported")
+        if self.task and self.view:
+            raise RecoveryConfigError(f"the join point {self.name} can be a task or a view, not both")
         _check_neighbours(self.name, self.neighbours or ())
 
     @property
@@ -123,15 +128,19 @@ class Host:
         plugin: gives an object with what the host has no code for, as implementations of hooks: of the launcher
             (namespace `comfyui_launcher`), and of extensions (`launcher_recovery`). Asked once, in each process of the
             host that needs recovery. None: there is none.
+        pages: the recovery page and its API are served by the host's own Flask app, which is known by the neighbours in
+            its folder, and the host's pages show a small bar with what goes on.
 
     Raises:
-        RecoveryConfigError: two join points are the same, or a neighbour is no path within a folder.
+        RecoveryConfigError: two join points are the same, a neighbour is no path within a folder, or it has pages, and
+            no neighbours to know its app by.
     """
 
     name: str
     join_points: tuple[JoinPoint, ...]
     neighbours: tuple[str, ...] = ()
     plugin: Callable[[], Any] | None = None
+    pages: bool = False
 
     def __post_init__(self) -> None:
         names = [point.name for point in self.join_points]
@@ -139,6 +148,8 @@ class Host:
         if doubles:
             raise RecoveryConfigError(f"the host {self.name} has two join points {doubles[0]}")
         _check_neighbours(f"of the host {self.name}", self.neighbours)
+        if self.pages and not self.neighbours:
+            raise RecoveryConfigError(f"the host {self.name} needs neighbours, by which its app is known for its pages")
 
     def neighbours_of(self, point: JoinPoint) -> tuple[str, ...]:
         """The files beside the module of one of its join points."""

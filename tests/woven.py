@@ -79,3 +79,12 @@ def python(
     """Run this interpreter with some arguments."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environ, cwd=cwd, input=given, capture_output=True, text=True, timeout=100)
+
+
+def proc(folder: Path, pid: int, cwd: Path, *argv: str, parent: int = 1) -> None:
+    """A process as /proc has it."""
+    entry = folder / str(pid)
+    entry.mkdir(parents=True)
+    (entry / "cmdline").write_bytes(b"".join(os.fsencode(argument) + b"\0" for argument in argv))
+    (entry / "stat").write_text(f"{pid} (py thon) S {parent} 1 1")
+    (entry / "cwd").symlink_to(cwd)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from importlib.machinery import PathFinder
 
 from launcher_recovery.joinpoints import Host
+from launcher_recovery.weave.places import is_another, judged
 from launcher_recovery.weave.standing import LIVE, OFF, Standing
-from launcher_recovery.weave.weaver import is_another, judged
 
 
 def look(hosts: Iterable[Host], path: Sequence[str]) -> list[Standing]:

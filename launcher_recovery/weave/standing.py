@@ -12,6 +12,9 @@ LIVE = "live"
 OFF = "off"
 """It is there, and calls of it run without recovery."""
 
+PAGES = "/recovery/"
+"""Stands among the join points for the page and the API in the app of a host."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -19,7 +22,7 @@ class Standing:
 
     Args:
         host: the host that declares it.
-        point: such as `utils:fetch`.
+        point: such as `utils:fetch`, or `PAGES`.
         state: "waiting", "live" or "off".
         reason: why it is not live, or what is to be known although it is, as a sentence; empty: nothing.
     """
@@ -33,7 +36,8 @@ class Standing:
     def problem(self) -> str:
         """What a person should know, as a sentence; empty: nothing."""
         if self.state == OFF:
-            return f"{self.point} of {self.host} runs without recovery: {self.reason}."
+            how = "is not there" if self.point == PAGES else "runs without recovery"
+            return f"{self.point} of {self.host} {how}: {self.reason}."
         return f"{self.point} of {self.host}: {self.reason}." if self.state == LIVE and self.reason else ""
 
 

@@ -8,30 +8,24 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.joinpoints import Advice, Call, Host, JoinPoint
-from launcher_recovery.weave.fingerprints import fingerprints_in
 from launcher_recovery.weave.imports import Watcher
+from launcher_recovery.weave.places import Place, is_another, judged
 from launcher_recovery.weave.standing import LIVE, OFF, WAITING, Standing
+
+if TYPE_CHECKING:
+    from launcher_recovery.weave.views import Apps
 
 logger = logging.getLogger("launcher_recovery")
 
 CELERY_APP = "celery.app.base"
 """The module of Celery through which every task is made."""
-
-
-@dataclass
-class _Place:
-    """A join point of a host, how it stands, and what undoes the weaving."""
-
-    host: Host
-    point: JoinPoint
-    standing: Standing
-    undo: Callable[[], None] = lambda: None
+FLASK_APP = "flask.app"
+"""The module of Flask's class of apps."""
 
 
 class Weaver:
@@ -54,18 +48,21 @@ class Weaver:
         self._integrator = integrator
         self._advise = advise
         self._changed = changed
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._wanted: set[str] = set()
         self._watcher = Watcher(self._wanted, self._imported)
         self._lock = threading.RLock()
         self._without: set[str] = set()
         self._tasks: dict[Any, Any] = {}
         self._undo_celery: Callable[[], None] = lambda: None
+        self._hosts: dict[str, Host] = {}
+        self._apps: Apps | None = None
 
     @property
     def standings(self) -> tuple[Standing, ...]:
-        """How every join point stands."""
-        return tuple(place.standing for place in self._places)
+        """How every join point stands, and the pages of hosts."""
+        pages = () if self._apps is None else self._apps.standings
+        return (*(place.standing for place in self._places), *pages)
 
     @property
     def found_hosts(self) -> tuple[Host, ...]:
@@ -78,14 +75,15 @@ class Weaver:
         """Weave the join points of hosts, those of modules that are imported already at once; of hosts that are known,
         nothing is done."""
         with self._lock:
-            known = {place.host.name for place in self._places}
             for host in hosts:
-                if host.name in known:
+                if host.name in self._hosts:
                     continue
-                known.add(host.name)
+                self._hosts[host.name] = host
+                if host.pages:
+                    self._wanted.add(FLASK_APP)
                 for point in host.join_points:
-                    self._places.append(_Place(host, point, Standing(host.name, point.name)))
-                    self._wanted.add(point.module)
+                    self._places.append(Place(host, point, Standing(host.name, point.name)))
+                    self._wanted.add(FLASK_APP if point.view else point.module)
                     if point.task:
                         self._wanted.add(CELERY_APP)
         self._watcher.install()
@@ -101,9 +99,13 @@ class Weaver:
             for place in reversed(self._places):
                 place.undo()
             self._places.clear()
+            self._hosts.clear()
             self._wanted.clear()
             self._tasks.clear()
         self._undo_celery()
+        if self._apps is not None:
+            self._apps.unweave()
+            self._apps = None
 
     # -- weaving ------------------------------------------------------------------------------------
 
@@ -115,20 +117,28 @@ class Weaver:
                 self._weave_celery(module)
         except Exception as error:
             logger.warning("tasks of Celery are not woven: %s: %s", type(error).__name__, error)
-        places = [place for place in self._places if place.point.module == name]
+        try:
+            if name == FLASK_APP:
+                self._weave_flask(module)
+        except Exception as error:
+            logger.warning("apps of Flask are not woven: %s: %s", type(error).__name__, error)
+        places = [place for place in self._places if place.point.module == name and not place.point.view]
         for place in places:
             with self._lock:
                 try:
                     self._weave(place, module, late)
                 except Exception as error:  # it is the host's import that would fail
-                    self._stand(place, OFF, f"weaving it failed with {type(error).__name__}: {error}")
+                    place.stand(OFF, f"weaving it failed with {type(error).__name__}: {error}")
         if any(place.standing.state != WAITING for place in places):
-            try:
-                self._changed()
-            except Exception:
-                logger.exception("how the join points stand could not be told")
+            self._tell()
 
-    def _weave(self, place: _Place, module: ModuleType, late: bool) -> None:
+    def _tell(self) -> None:
+        try:
+            self._changed()
+        except Exception:
+            logger.exception("how the join points stand could not be told")
+
+    def _weave(self, place: Place, module: ModuleType, late: bool) -> None:
         from launcher_recovery.weave import wrapping  # which loads wrapt
 
         point, file = place.point, getattr(module, "__file__", None)
@@ -138,7 +148,7 @@ class Weaver:
             return
         reason, remark = judged(point, file)
         if reason:
-            self._stand(place, OFF, reason)
+            place.stand(OFF, reason)
             return
         if point.task:
             self._weave_task(place, module, remark)
@@ -147,23 +157,17 @@ class Weaver:
             _, _, found = wrapping.place_of(module, point.function)
             if isinstance(found, wrapping.Woven):
                 if place.standing.state != LIVE:
-                    self._stand(place, OFF, "another host has woven it already")
+                    place.stand(OFF, "another host has woven it already")
                 return
             original, undo = wrapping.put(module, point.function, functools.partial(self._around, place))
         except wrapping.NotThere as error:
-            self._stand(place, OFF, str(error))
+            place.stand(OFF, str(error))
             return
         place.undo = undo
         taken = wrapping.bound_elsewhere(original, module) if late else []
         if taken:
             remark = f"{', '.join(taken[:5])} took it before it was woven, and runs without recovery"
-        self._stand(place, LIVE, remark)
-
-    def _stand(self, place: _Place, state: str, reason: str) -> None:
-        before = place.standing
-        place.standing = replace(before, state=state, reason=reason)
-        if place.standing.problem and place.standing != before:
-            logger.warning("%s", place.standing.problem)
+        place.stand(LIVE, remark)
 
     # -- Celery -------------------------------------------------------------------------------------
 
@@ -209,7 +213,7 @@ class Weaver:
             logger.warning("a task is not woven: %s: %s", type(error).__name__, error)
             return function
 
-    def _task_place(self, function: Any) -> _Place | None:
+    def _task_place(self, function: Any) -> Place | None:
         """The join point of a task's function, which may be made before the body of its module has ended."""
         name = (getattr(function, "__module__", None), getattr(function, "__qualname__", None))
         for place in self._places:
@@ -219,7 +223,7 @@ class Weaver:
                     return place
         return None
 
-    def _woven_task(self, place: _Place, function: Any) -> Any:
+    def _woven_task(self, place: Place, function: Any) -> Any:
         from launcher_recovery.weave import wrapping
 
         if isinstance(function, wrapping.Woven):
@@ -227,9 +231,9 @@ class Weaver:
         # The same for each app, since Celery tells by identity whether a task is registered twice.
         return self._tasks.setdefault(function, wrapping.woven(function, functools.partial(self._around, place)))
 
-    def _weave_task(self, place: _Place, module: ModuleType, remark: str) -> None:
+    def _weave_task(self, place: Place, module: ModuleType, remark: str) -> None:
         if CELERY_APP not in sys.modules:
-            self._stand(place, OFF, "it is no task of Celery, which is not imported")
+            place.stand(OFF, "it is no task of Celery, which is not imported")
             return
         for task in _tasks_made(place.point):
             run = vars(type(task)).get("run")
@@ -238,13 +242,23 @@ class Weaver:
             if woven is not function:
                 setattr(type(task), "run", staticmethod(woven) if isinstance(run, staticmethod) else woven)
                 place.undo = functools.partial(_restore, place.undo, type(task), run)
-        self._stand(place, LIVE, remark)
+        place.stand(LIVE, remark)
+
+    # -- Flask --------------------------------------------------------------------------------------
+
+    def _weave_flask(self, module: ModuleType) -> None:
+        """Stand where an app begins to serve: the functions of the program itself are not told of by an import."""
+        from launcher_recovery.weave.views import Apps
+
+        if self._apps is None:
+            self._apps = Apps(self._places, self._hosts, self._around, self._integrator, self._tell)
+        self._apps.weave(module)
 
     # -- calls --------------------------------------------------------------------------------------
 
     def _around(
         self,
-        place: _Place,
+        place: Place,
         original: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -278,31 +292,3 @@ def _tasks_made(point: JoinPoint) -> list[Any]:
             if (type(task).__module__, getattr(task, "__qualname__", None)) == (point.module, point.function):
                 found.append(task)
     return found
-
-
-def is_another(host: Host, point: JoinPoint, file: str | None) -> str:
-    """Why a module of the name is not the host's, as words; empty: it is."""
-    neighbours = host.neighbours_of(point)
-    if not neighbours:
-        return ""
-    if file is None:
-        return f"the module {point.module} has no file"
-    folder = Path(file).absolute().parent
-    missing = [name for name in neighbours if not (folder / name).exists()]
-    return f"{file} is another module of that name: there is no {missing[0]} beside it" if missing else ""
-
-
-def judged(point: JoinPoint, file: str | None) -> tuple[str, str]:
-    """Why the function in this file is not to be woven, as words, empty: it is; and what is to be said all the same."""
-    if not point.fingerprints:
-        return ("", "") if point.tolerant else ("no fingerprint of it is known", "")
-    if file is None or not file.endswith((".py", ".pyw")):
-        return f"its source is not there to be compared ({file})", ""
-    found = fingerprints_in(file).get(point.function)
-    if found is None:
-        return f"{file} has no function {point.function}", ""
-    if found in point.fingerprints:
-        return "", ""
-    if point.tolerant and any(found.parameters == known.parameters for known in point.fingerprints):
-        return "", f"its code in {file} is of an unknown version"
-    return f"its shape in {file} is unknown; the launcher is of a version that this one does not know", ""

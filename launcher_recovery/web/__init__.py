@@ -8,23 +8,28 @@ from flask import Flask
 
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.web.api import create_api
+from launcher_recovery.web.banner import Banner
 from launcher_recovery.web.live import Live
 from launcher_recovery.web.pages import create_pages
 from launcher_recovery.web.security import HostNames, SocketGuard
 
 
-def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any) -> None:
+def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any, *, banner: bool = False) -> None:
     """Attach to `app`, before it serves its first request.
 
     Args:
         integrator: started.
-        socketio: the host's `flask_socketio.SocketIO`, already bound to `app`.
+        socketio: the host's `flask_socketio.SocketIO`, already bound to `app`; None: there are no live events.
+        banner: whether the host's own pages get the bar that says what goes on.
     """
     names = HostNames(integrator.config.allowed_hosts)
     app.register_blueprint(create_api(integrator, names))
     app.register_blueprint(create_pages(names))
-    Live(integrator, socketio).attach()
-    # Flask-SocketIO takes `path` out of its options, its middleware knows it.
-    path = getattr(getattr(socketio, "sockio_mw", None), "engineio_path", "/socket.io/")
-    setattr(app, "wsgi_app", SocketGuard(app.wsgi_app, path, names))
+    if socketio is not None:
+        Live(integrator, socketio).attach()
+        # Flask-SocketIO takes `path` out of its options, its middleware knows it.
+        path = getattr(getattr(socketio, "sockio_mw", None), "engineio_path", "/socket.io/")
+        setattr(app, "wsgi_app", SocketGuard(app.wsgi_app, path, names))
+    if banner:
+        app.after_request(Banner(names).put)
     app.extensions["launcher_recovery"] = integrator

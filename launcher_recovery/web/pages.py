@@ -30,6 +30,10 @@ def create_pages(names: HostNames) -> Blueprint:
     def index() -> Response:
         return _send("index.html")
 
+    @pages.get("/banner.js")
+    def banner() -> Response:
+        return _send("banner.js")
+
     @pages.get("/assets/<name>")
     def asset(name: str) -> Response:
         return _send(name)

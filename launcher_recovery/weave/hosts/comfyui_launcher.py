@@ -81,7 +81,16 @@ HOST = Host(
             _advice("status", "keep_state"),
             fingerprints=(Fingerprint(("project_folder_path", "data"), "08d2981effdb6acf1922241e9f2b034e"),),
         ),
+        JoinPoint(
+            "server",
+            "delete_project",
+            _PROJECT,
+            _advice("deleting", "delete_project"),
+            fingerprints=(Fingerprint(("id",), "149e3bae7fa1b82373b16829f2bded1a"),),
+            view=True,
+        ),
     ),
     neighbours=("server.py", "tasks.py", "utils.py", "settings.py"),
     plugin=_plugin,
+    pages=True,
 )

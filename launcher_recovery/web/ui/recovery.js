@@ -18,6 +18,7 @@ const breakers = new Map(); // scope and type → {…, until, seq}
 const announced = new Map(); // operation_id → state words last known to the listener
 let older = null; // cursor of the next page of old operations
 let loaded = false;
+let named = location.hash.slice(1);
 let announcing = false;
 let statusTimer = null;
 let drawTimer = null;
@@ -66,7 +67,23 @@ function drawNow() {
   const title = needing ? `(${needing} ${needing === 1 ? "needs" : "need"} you) Recovery` : "Recovery";
   if (document.title !== title) document.title = title;
   announce();
+  showNamed();
 }
+
+/** Once: bring the card into sight whose id the address ends with, as links of the launcher's own pages do. */
+function showNamed() {
+  const card = named && cards.get(named);
+  if (!card || !loaded) return;
+  named = "";
+  for (let fold = card.root.parentElement.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  card.root.scrollIntoView({ block: "start" });
+  card.$("h3").focus({ preventScroll: true });
+}
+
+addEventListener("hashchange", () => {
+  named = location.hash.slice(1);
+  showNamed();
+});
 
 function drawFinished(nodes) {
   const now = server.serverNow();

@@ -26,7 +26,7 @@ from launcher_recovery.weave import process, report, standings, unweave, weave
 from launcher_recovery.weave.presence import Presence, role_of
 from launcher_recovery.weave.processes import running, unwoven
 from launcher_recovery.weave.standing import About, Standing, about_of
-from tests.woven import FETCH, load
+from tests.woven import FETCH, load, proc
 
 Write = Callable[..., None]
 POINT = JoinPoint("wv_utils", "fetch", "download", advice=lambda call: f"woven {call.proceed()}", tolerant=True)
@@ -317,15 +317,6 @@ def test_doctor_goes_on_when_the_hosts_of_extensions_are_not_to_be_had(monkeypat
     found = report.examine()
     assert found.problems == ["The launchers that can be woven into are not known: broken"]
     assert found.store
-
-
-def proc(folder: Path, pid: int, cwd: Path, *argv: str, parent: int = 1) -> None:
-    """A process as /proc has it."""
-    entry = folder / str(pid)
-    entry.mkdir(parents=True)
-    (entry / "cmdline").write_bytes(b"".join(os.fsencode(argument) + b"\0" for argument in argv))
-    (entry / "stat").write_text(f"{pid} (py thon) S {parent} 1 1")
-    (entry / "cwd").symlink_to(cwd)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
