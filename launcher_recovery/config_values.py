@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-KINDS = ("download", "validate_workflow", "install_node", "create_project")
+KINDS = ("download", "validate_workflow", "install_node", "create_project", "command")
 MODES = ("off", "observe", "recover")
 
 

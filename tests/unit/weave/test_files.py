@@ -170,7 +170,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
     """The launcher's settings have it."""
     utils = types.ModuleType("utils")
     config = {"credentials": {"civitai": {"apikey": " 0123456789abcdef "}}}
-    setattr(utils, "get_config", lambda: config)  # noqa: B010
+    setattr(utils, "get_config", lambda: config)
     monkeypatch.setitem(sys.modules, "utils", utils)
     for name in ("CIVITAI_API_TOKEN", "CIVITAI_API_KEY", "CIVITAI_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -203,9 +203,7 @@ def test_nobody_else_gets_it(key: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"credentials": None}, {"credentials": {"civitai": {"apikey": 5}}}, None])
-def test_settings_without_a_key_are_no_error(
-    key: str, config: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_without_a_key_are_no_error(key: str, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["utils"], "get_config", lambda: config)
     assert files._authorization("https://civitai.com/a") == {}
 
@@ -280,7 +278,9 @@ def test_a_file_under_another_name_is_found_under_that(host: Host) -> None:
 def test_what_the_launcher_keeps_to_itself_is_an_error(host: Host) -> None:
     host.missing = {"models/b.pt", "models/a.pt"}
     launcher_json: dict[str, Any] = {"workflow_json": {}, "files": []}
-    with pytest.raises(RecoveryError, match="the launcher could not have models/a.pt, models/b.pt; its log says why"):
+    with pytest.raises(
+        RecoveryError, match=r"the launcher could not have models/a\.pt, models/b\.pt; its log says why"
+    ):
         host.set_up(launcher_json, host.setup({}))
     assert host.set_up(launcher_json) == host.missing  # elsewhere it is as it is
 

@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,17 +102,17 @@ class Queue:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
+def queue(tmp_path: Path) -> Queue:
     made = Queue(tmp_path)
     integration.set_recovery_integrator(made.integrator)
-    yield made
+    return made
 
 
 @pytest.fixture
 def worker(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> queueing._Worker:
     """This process is the main one of a worker that has listened for a second."""
     module = types.ModuleType("tasks")
-    setattr(module, "create_comfyui_project", queue.task)  # noqa: B010
+    setattr(module, "create_comfyui_project", queue.task)
     monkeypatch.setitem(sys.modules, "tasks", module)
     monkeypatch.setattr(sys, "argv", ["/bin/celery", "-A", "server.celery_app", "worker"])
     made = queueing._Worker()
@@ -134,7 +134,7 @@ def test_what_is_asked_for_is_kept_before_it_is_queued(queue: Queue) -> None:
         return original(*args, **kwargs)
 
     queue.task.apply_async = apply_async  # type: ignore[method-assign]
-    setattr(apply_async, "__self__", queue.task)  # noqa: B010
+    setattr(apply_async, "__self__", queue.task)
     assert queue.ask(task_id="given") == "result"
     [data] = kept
     assert (data.state, data.owner, data.kind, data.project) == (RecoveryState.PENDING, None, "create_project", "mine")
