@@ -43,7 +43,7 @@ LAYERS = (
         "config_values",
         "workflows",
     ),
-    ("plans", "joinpoints", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
+    ("requirement_lines", "plans", "joinpoints", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
     ("persistence", "happenings", "metrics", "logs", "telemetry"),
     (
         "handles",
