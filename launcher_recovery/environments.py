@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.nodes.environment import Change
-from launcher_recovery.nodes.installing import INSTALLS, TOUCHED, installing_into
+from launcher_recovery.nodes.installing import INSTALLS, installing_into
 from launcher_recovery.nodes.interpreter import Interpreter
+from launcher_recovery.nodes.recording import TOUCHED
 from launcher_recovery.nodes.requirements import CHANGES, MOST_CHANGES, Speaker
 from launcher_recovery.nodes.restoring import Restored, plan, put_back
 from launcher_recovery.operation import Operation, current_operation

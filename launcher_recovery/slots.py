@@ -16,6 +16,8 @@ _WORDS = {
     "create_project": ("project import", "project imports", ""),
     "validate_workflow": ("workflow check", "workflow checks", ""),
 }
+# They run pip in the same environments.
+_AS = {"install_comfyui": "install_node", "install_requirements": "install_node"}
 
 
 class Slots:
@@ -38,6 +40,7 @@ class Slots:
             kind: of the operation.
             place: what those of its kind crowd, such as a host or a Python environment; None: nothing of its own.
         """
+        kind = _AS.get(kind, kind)
         limits = self._limits().get(kind)
         if limits is None:
             return ()

@@ -27,6 +27,8 @@ _BROKEN = re.compile(
 def beside(destination: Path) -> dict[str, Path]:
     """Requirement files of the nodes that are installed beside one, and of the ComfyUI that has them, by name."""
     found: dict[str, Path] = {}
+    if not destination.parent.is_dir():
+        return found
     home = destination.parent.parent
     if destination.parent.name == "custom_nodes" and all((home / name).is_file() for name in _OF_COMFYUI):
         found["ComfyUI"] = home / "requirements.txt"

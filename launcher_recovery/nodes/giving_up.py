@@ -8,8 +8,9 @@ from typing import Any
 from launcher_recovery.errors import CommandError, RecoveryError, text_of
 from launcher_recovery.lifecycle import Lifecycle
 from launcher_recovery.nodes import environment
-from launcher_recovery.nodes.installing import TOUCHED, installing_into
+from launcher_recovery.nodes.installing import installing_into
 from launcher_recovery.nodes.interpreter import Interpreter
+from launcher_recovery.nodes.recording import TOUCHED
 from launcher_recovery.nodes.requirements import CHANGES, MOST_CHANGES, not_put_back
 from launcher_recovery.nodes.restoring import put_back
 from launcher_recovery.records import RecoveryData

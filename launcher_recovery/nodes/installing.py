@@ -9,10 +9,11 @@ from typing import Any
 
 from launcher_recovery.errors import CommandError
 from launcher_recovery.kinds import Arguments
-from launcher_recovery.nodes import environment, lfs, publishing, upkeep, working_tree
+from launcher_recovery.nodes import lfs, publishing, upkeep, working_tree
 from launcher_recovery.nodes.fetching import Fetched, fetch
 from launcher_recovery.nodes.install_script import BEGUN, has_script, run_script
 from launcher_recovery.nodes.interpreter import Interpreter
+from launcher_recovery.nodes.recording import Recording
 from launcher_recovery.nodes.repository import DamagedError, Repository
 from launcher_recovery.nodes.requirements import Requirements
 from launcher_recovery.nodes.staging import Staging
@@ -23,10 +24,10 @@ from launcher_recovery.persistence.base import Store
 from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.redaction import redact_url
 
-# Among the metadata of an operation: whether pip may have changed the environment since it was recorded; what is there.
-TOUCHED, COMMIT = "environment_touched", "commit"
+# Among the metadata of an operation: what is there.
+COMMIT = "commit"
 
-INSTALLS = ("install_node", "install_comfyui")
+INSTALLS = ("install_node", "install_comfyui", "install_requirements")
 """The kinds of operations that install by this."""
 
 
@@ -153,57 +154,27 @@ class Install:
     # -- what it needs ------------------------------------------------------------------------------
 
     def _have_requirements(self, requirements: Requirements, commit: str) -> None:
-        # It is not touched when the environment was put back since: what was done to it is to be done again.
-        is_touched = bool(self._operation.metadata.get(TOUCHED))
-        before = self._record(requirements)
+        recording = Recording(self._operation, self._telling, self._interpreter, self._wanted)
+        before = recording.before(requirements)
         key = {"commit": commit, "python": self._interpreter.python}
         if requirements.is_needed:
-            self._telling.begins("requirements", "installing what it requires")
-
-            def install() -> dict[str, str]:
-                self._touch()
-                try:
-                    requirements.install(before)
-                finally:
-                    if requirements.is_as_before:
-                        # What another node installs until the next attempt is to be among what was there before that.
-                        self._operation.metadata.pop(TOUCHED)
-                        self._operation.save_metadata()
-                return key
-
-            self._operation.step("requirements", install, still_valid=lambda made: is_touched and made == key)
+            recording.install(requirements, before, key, "installing what it requires")
         if has_script(self._staging.folder):
             self._telling.begins("install_script", "running its install.py")
 
             def script() -> dict[str, str]:
-                self._run_script(requirements, before, commit)
+                self._run_script(requirements, recording, before, commit)
                 return key
 
             self._operation.step(
                 "install_script",
                 script,
-                still_valid=lambda made: is_touched and not self._is_fresh and made == key,
+                still_valid=lambda made: recording.was_touched and not self._is_fresh and made == key,
             )
 
-    def _record(self, requirements: Requirements) -> dict[str, Any]:
-        """The environment as it was before this operation changed it."""
-        self._telling.begins("environment", "recording the Python environment")
-        python, metadata = self._interpreter.python, self._operation.metadata
-        recorded: dict[str, Any] = self._operation.step(
-            "environment",
-            lambda: environment.kept(requirements.look(), python, self._wanted),
-            # One that pip has not changed since is recorded again: others may have changed it meanwhile.
-            still_valid=lambda made: (
-                made["wanted"] == self._wanted and made["python"] == python and bool(metadata.get(TOUCHED))
-            ),
-        )
-        return recorded
-
-    def _touch(self) -> None:
-        self._operation.metadata[TOUCHED] = True
-        self._operation.save_metadata()
-
-    def _run_script(self, requirements: Requirements, before: dict[str, Any], commit: str) -> None:
+    def _run_script(
+        self, requirements: Requirements, recording: Recording, before: dict[str, Any], commit: str
+    ) -> None:
         metadata = self._operation.metadata
         if metadata.get(BEGUN) == commit:
             # It was cut off, or failed; what it left half done in the folder is undone, so that it begins as before.
@@ -211,7 +182,7 @@ class Install:
             self._repository.git("checkout", "--force", "--", ".")
             working_tree.clean(self._repository)
         metadata[BEGUN] = commit
-        self._touch()
+        recording.touch()
         earlier = requirements.known()
         try:
             run_script(self._telling, self._interpreter, self._staging.folder, self._destination)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from launcher_recovery.operation import Operation
@@ -24,21 +24,23 @@ class Telling:
     Args:
         operation: what is told.
         name: of the node, for sentences.
+        steps: of which it consists, in their order.
     """
 
-    def __init__(self, operation: Operation, name: str) -> None:
+    def __init__(self, operation: Operation, name: str, steps: Sequence[str] = STEPS) -> None:
         self.operation = operation
         self.name = name
+        self._steps = steps
         self._done = 0
 
     def begins(self, step: str, message: str) -> None:
         """The steps before `step` are done."""
-        self._done = STEPS.index(step)
+        self._done = self._steps.index(step)
         self.say(message)
 
     def is_over(self) -> None:
         """All steps are done."""
-        self._done = len(STEPS)
+        self._done = len(self._steps)
         self.say(None)
 
     def say(self, message: str | None) -> None:
@@ -47,7 +49,7 @@ class Telling:
         Raises:
             OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
         """
-        self.operation.progress(self._done, len(STEPS), "steps", message)
+        self.operation.progress(self._done, len(self._steps), "steps", message)
 
     def forget(self, *codes: str) -> None:
         """Take back warnings of these kinds, which an earlier attempt gave."""

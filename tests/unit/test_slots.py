@@ -31,6 +31,15 @@ def test_the_narrowest_goes_first() -> None:
     assert slots.of("check", "p") == slots.of("unknown", "p") == ()
 
 
+def test_whatever_runs_pip_counts_for_its_environment() -> None:
+    """ComfyUI, the packages of an import and nodes go into the same environments."""
+    slots = Slots(lambda: {"install_node": Limits(4, 1)})
+    node = slots.of("install_node", "/venv/bin/python")
+    assert (
+        slots.of("install_comfyui", "/venv/bin/python") == slots.of("install_requirements", "/venv/bin/python") == node
+    )
+
+
 def test_new_limits_count_for_what_is_there() -> None:
     """A changed setting is that of the bulkhead in use; one that nobody uses is forgotten."""
     limits = {"install_node": Limits(3, 1)}

@@ -11,7 +11,7 @@ import pytest
 from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes import giving_up
 from launcher_recovery.nodes.giving_up import undo_changes
-from launcher_recovery.nodes.installing import TOUCHED
+from launcher_recovery.nodes.recording import TOUCHED
 from launcher_recovery.nodes.requirements import CHANGES
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData, RecoveryState
