@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from launcher_recovery.decorator import recoverable
     from launcher_recovery.errors import (
         AddressExpiredError,
+        AddressUnknownError,
         BrowserCheckError,
         CaptivePortalError,
         CircuitBreakerOpenError,
@@ -80,6 +81,7 @@ _HOMES = {
     "decorator": ("recoverable",),
     "errors": (
         "AddressExpiredError",
+        "AddressUnknownError",
         "BrowserCheckError",
         "CaptivePortalError",
         "CircuitBreakerOpenError",
@@ -130,6 +132,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "DEFAULT_CONFIG",
     "AddressExpiredError",
+    "AddressUnknownError",
     "BrowserCheckError",
     "Bulkhead",
     "CaptivePortalError",

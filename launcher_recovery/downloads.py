@@ -137,6 +137,8 @@ def download(
     if rate is not None:
         BANDWIDTH.rate = rate
     kind = _kind(integrator)
+    if not arguments["url"]:  # which only a launcher's import may leave open
+        raise RefusedError("no web address is given: one is needed that begins with http:// or https://")
     kind.check(arguments, ())
     if session is not None and (proxy is not None or ca_bundle is not None):
         raise RecoveryConfigError(

@@ -181,6 +181,17 @@ class AddressExpiredError(RecoveryError):
     """The address holds a signature that is not valid any more; somebody has to get a new one."""
 
 
+class AddressUnknownError(RecoveryError):
+    """Nobody knows where a file can be had; somebody has to say, or to put it in its place. `name` is the file's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"nobody knows where {self.name} is to be had"
+
+
 class RefusedError(RecoveryError, ValueError):
     """An argument was refused for safety: a destination outside the allowed folders, a bad URL."""
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults.paths import confined, resolved
-from launcher_recovery.errors import RecoveryConfigError, RefusedError
+from launcher_recovery.errors import AddressUnknownError, RecoveryConfigError, RefusedError
 from launcher_recovery.fixes.effects import ca_bundle_of, proxy_of
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
@@ -74,19 +74,29 @@ def fetch(
     """One attempt to have a file, going on from what earlier ones left; the file.
 
     Args:
-        arguments: of `launcher_download`, and those that settings say.
+        arguments: of `launcher_download`, and those that settings say. Without an address ("") the file has to be in
+            its place already, or an extension has to know a mirror.
         sources: asks for mirrors of the address.
         authorization: from an address to the headers by which its server knows who asks; None: as for all downloads.
 
     Raises:
+        AddressUnknownError: nobody knows where it is to be had.
         Exception: as `launcher_recovery.transfer.attempt.attempt`.
     """
     from launcher_recovery.transfer.arguments import wanted_of
     from launcher_recovery.transfer.attempt import attempt  # requests is loaded only by those who download
+    from launcher_recovery.transfer.existing import is_there
     from launcher_recovery.transfer.http.session import way
 
     new_session = way(proxy_of(operation.data), ca_bundle_of(operation.data))
-    mirrors = sources(arguments["url"])
+    mirrors = list(sources(arguments["url"]))
+    if not arguments["url"]:
+        there = wanted_of(arguments)
+        if is_there(there.destination, there.checksums, there.size, operation.check):
+            return there.destination
+        if not mirrors:
+            raise AddressUnknownError(there.destination.name)
+        arguments = {**arguments, "url": mirrors.pop(0)}
     wanted = wanted_of(
         arguments,
         mirrors=mirrors,
@@ -100,7 +110,7 @@ def _check(arguments: Arguments, roots: tuple[str, ...]) -> None:
     url = arguments["url"]
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = url == "" or (parts.scheme in ("http", "https") and bool(parts.hostname))
     except (ValueError, TypeError, AttributeError):
         usable = False
     if not usable:

@@ -406,3 +406,9 @@ def test_an_integrator_of_ones_own_has_its_settings_followed(tmp_path: Path) -> 
         assert CONNECTIONS.in_all == 16
     finally:
         own.stop()
+
+
+@pytest.mark.parametrize("url", ["", []])
+def test_a_download_of_ones_own_needs_an_address(tmp_path: Path, url: str | list[str]) -> None:
+    with pytest.raises(RefusedError, match="no web address is given"):
+        transfer.download(url, tmp_path / "model.bin")

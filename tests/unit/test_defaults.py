@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.defaults import http, projects, workflow
 from launcher_recovery.defaults.paths import confined
-from launcher_recovery.errors import RefusedError
+from launcher_recovery.errors import AddressUnknownError, RefusedError
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.records import RecoveryData
 from sample_launcher.hub import Hub
@@ -113,6 +115,35 @@ def test_a_download_is_kept_as_long_as_the_file_is_as_it_arrived(attempts: Attem
     assert not DOWNLOAD.still_there(kept)
     destination.unlink()
     assert not DOWNLOAD.still_there(kept)
+
+
+def unaddressed(destination: Path, content: bytes) -> dict[str, object]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"url": "", "destination": str(destination), "sha256": sha256, "size": None}
+
+
+def test_a_file_without_an_address_has_to_be_there(attempts: Attempts, tmp_path: Path) -> None:
+    arguments = unaddressed(tmp_path / "m.pt", b"model")
+    DOWNLOAD.check(arguments, ())
+    assert DOWNLOAD.scope(arguments) is None
+    assert DOWNLOAD.handler is not None
+    (tmp_path / "m.pt").write_bytes(b"another")
+    with pytest.raises(AddressUnknownError, match=r"^nobody knows where m\.pt is to be had$") as raised:
+        DOWNLOAD.handler(attempts.next(), arguments, lambda url: [])
+    verdict = ErrorClassifier().classify(raised.value)
+    assert (verdict.category.value, verdict.retry.value, verdict.fix) == ("not_found", "no", "update_url")
+    (tmp_path / "m.pt").write_bytes(b"model")
+    assert DOWNLOAD.handler(attempts.next(), arguments, lambda url: []) == str(tmp_path / "m.pt")
+
+
+def test_an_extension_may_know_where_a_file_is_that_has_no_address(
+    attempts: Attempts, hub: Hub, tmp_path: Path
+) -> None:
+    url = hub.add_model("m.pt", 5000)
+    arguments = unaddressed(tmp_path / "m.pt", hub.content("m.pt"))
+    assert DOWNLOAD.handler is not None
+    DOWNLOAD.handler(attempts.next(), arguments, lambda asked: [] if asked else [url])
+    assert (tmp_path / "m.pt").read_bytes() == hub.content("m.pt")
 
 
 def test_an_installed_node_is_kept_as_long_as_its_folder_is_there(tmp_path: Path) -> None:

@@ -670,7 +670,7 @@ def refused(host: Host, call: Callable[[], Any], words: str) -> None:
         ({"url": "file:///etc/passwd"}, "file:///etc/passwd is not a web address"),
         ({"url": "ftp://h/x"}, "must begin with http:// or https://"),
         ({"url": "m.pt"}, "is not a web address"),
-        ({"url": ""}, "is not a web address"),
+        ({"url": " "}, "is not a web address"),
         ({"url": "http://"}, "is not a web address"),
         ({"url": "http://[::1/x"}, "is not a web address"),
         ({"url": None}, "None is not a web address"),

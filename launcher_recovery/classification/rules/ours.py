@@ -69,6 +69,11 @@ RULES: tuple[Rule, ...] = (
         "launcher_recovery.transfer", fix="update_url", types=_ours("AddressExpiredError"),
     ),
     Rule(
+        "address-unknown", C.NOT_FOUND, R.NO, "Nobody knows where this file is to be had: give an address of it, or put "
+        "it in its place yourself. Then try again.",
+        "launcher_recovery.defaults.http", fix="update_url", types=_ours("AddressUnknownError"),
+    ),
+    Rule(
         "part-in-use", C.RESOURCE, R.YES, "Another program is writing to the same file; it is tried again when that "
         "has ended.", "launcher_recovery.transfer", fix="close_other_program",
         types=_ours("PartInUseError"), waits=WaitingFor.PROGRAM,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery.classification import RULES, ErrorClassifier
-from launcher_recovery.errors import CommandError, ProjectIncompleteError, RecoveryConfigError
+from launcher_recovery.errors import AddressUnknownError, CommandError, ProjectIncompleteError, RecoveryConfigError
 from launcher_recovery.programs.running import CommandSilentError
 from tests.unit.classification.rebuilding import rebuilt
 from tests.unit.classification.score import everything, verdict_on
@@ -77,7 +77,8 @@ _LFS = "Error downloading object: m.bin (1234567): Smudge error: Error downloadi
 _GIT = "fatal: unable to access 'https://github.com/a/b/': "
 
 CASES: list[tuple[BaseException, str]] = [
-    (RecoveryConfigError("x"), "bad-setting"), (ProjectIncompleteError([], []), "project-incomplete"),
+    (RecoveryConfigError("x"), "bad-setting"), (AddressUnknownError("m.pt"), "address-unknown"),
+    (ProjectIncompleteError([], []), "project-incomplete"),
     (CommandSilentError(["git", "fetch"], 143, "", 300.0), "git-silent"),
     (CommandSilentError(["/x/python", "-s", "install.py"], 143, "", 7200.0), "program-silent"),
     # -- hubs and answers
