@@ -48,8 +48,9 @@ def recovery_read_import(import_json: Any) -> Plan | None:
     """What an import asks for, from the `import_json` of the launcher's hook `launcher_create_project`.
 
     Called at the beginning of each attempt to create a project, in its thread. None: it is in another format, the next
-    extension is asked; when all say so, the launcher's own handler creates the project. A plan that would write outside
-    of the project and its folder of models is refused.
+    extension is asked; when all say so, the launcher's own handler creates the project. RefusedError: it is in the
+    extension's format, and something in it cannot be; the project is not created. A plan that would write outside of
+    the project and its folder of models is refused as well.
     """
 
 

@@ -25,14 +25,23 @@ class Launcher(Protocol):
         """Have an operation of a kind done inside the current one, as if the launcher called its hook.
 
         Raises:
+            NoHandlerError: nobody declares the kind.
             Exception: what the operation gave up with; see `Engine.run`.
         """
 
     def record(self, kind: str, arguments: Arguments) -> RecoveryData | None:
-        """The operation inside the current one that `run` with these arguments is, or was; None: there is none yet."""
+        """The operation inside the current one that `run` with these arguments is, or was; None: there is none yet.
+
+        Raises:
+            NoHandlerError: nobody declares the kind.
+        """
 
     def read_import(self, import_json: Any) -> Plan | None:
-        """What an import asks for; None: nobody knows its format."""
+        """What an import asks for; None: nobody knows its format.
+
+        Raises:
+            RefusedError: who knows its format refuses it.
+        """
 
     def tell(self, hook: str, arguments: Arguments) -> None:
         """Call a hook of the launcher, if it has that; what its implementations raise is logged."""

@@ -12,7 +12,7 @@ import pluggy
 from launcher_recovery import hookspecs
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
-from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.joinpoints import Host
 from launcher_recovery.kinds import OperationKind
@@ -143,7 +143,11 @@ class Extensions:
         return verdict
 
     def read_import(self, import_json: Any) -> Plan | None:
-        """What an import asks for, as the first says who knows its format."""
+        """What an import asks for, as the first says who knows its format.
+
+        Raises:
+            RefusedError: an extension knows the format, and refuses this import.
+        """
         plan: Plan | None = self._first("recovery_read_import", import_json=import_json)
         return plan
 
@@ -216,6 +220,8 @@ class Extensions:
                 answer = implementation.function(*(arguments[name] for name in implementation.argnames))
                 answer = _usable(answer, *_ANSWERS.get(hook, (False, object)))
             except Exception as error:
+                if hook == "recovery_read_import" and isinstance(error, RefusedError):
+                    raise
                 name = implementation.plugin_name
                 self._problem(f"extension {name} failed in {hook}: {type(error).__name__}: {error}")
                 continue

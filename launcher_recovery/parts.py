@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from launcher_recovery.errors import NoHandlerError
 from launcher_recovery.kinds import Arguments, OperationKind
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plans import Plan
@@ -39,16 +40,22 @@ class Parts:
         self._begin = begin
 
     def run(self, kind: str, arguments: Arguments) -> Any:
-        found = self._integrator.kinds[kind]
+        found = self._kind(kind)
         hook = getattr(self._manager.hook, found.hook, None)
         return self._begin(found, arguments)() if hook is None else hook(**arguments)
 
     def record(self, kind: str, arguments: Arguments) -> RecoveryData | None:
         around = current_operation()
-        key = self._integrator.lifecycle.kept_key(self._integrator.kinds[kind].key(arguments))
+        key = self._integrator.lifecycle.kept_key(self._kind(kind).key(arguments))
         found = self._integrator.persistence.latest_with_key(key)
         is_inside = found is not None and around is not None and found.parent_id == around.operation_id
         return found if is_inside else None
+
+    def _kind(self, name: str) -> OperationKind:
+        found = self._integrator.kinds.get(name)
+        if found is None:
+            raise NoHandlerError(f"no extension declares the kind of operation {name!r}; install the one that does")
+        return found
 
     def read_import(self, import_json: Any) -> Plan | None:
         return self._integrator.extensions.read_import(import_json)

@@ -23,6 +23,9 @@ from .text import one_line
 COMFYUI = "comfyui"
 """The folder of a project's own ComfyUI."""
 
+LAUNCHER_JSON = "comfyui_launcher"
+"""The format of another launcher's imports, which only a plugin can read."""
+
 _CHUNK = 1 << 20
 
 
@@ -102,6 +105,8 @@ class NativeHandlers:
             return written
 
         try:
+            if (import_json or {}).get("format") == LAUNCHER_JSON:
+                raise ValueError("The launcher itself cannot read a launcher.json; start it with recovery.")
             if "details" in (read_state(folder) or {}):
                 # What a plugin told of an earlier attempt, when there was one.
                 tell("Waiting to start", details=None)

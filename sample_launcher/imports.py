@@ -3,6 +3,9 @@
 The format: {"format": "sample_launcher", "comfyui"?: {"url", "ref"?}, "nodes": [{"url", "ref"?, "name"?}], "models":
 [{"url", "path", "sha256"?, "size"?}], "workflow": {...}}; a model's path is relative to the models folder. With
 "comfyui" the project gets a ComfyUI of its own, and its nodes go into that.
+
+Files of ComfyUI Launcher (launcher.json) are handed on as they are: a plugin may know that format, the launcher itself
+does not.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from .handlers import default_node_name
+from .handlers import LAUNCHER_JSON, default_node_name
 
 FORMAT = "sample_launcher"
 _NODE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -34,6 +37,8 @@ def check(value: object, models: Path) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise ImportRefusedError("bad_import", f"'import_json' must be a JSON object, not {_kind(value)}.")
+    if value.get("format") == LAUNCHER_JSON and isinstance(value.get("snapshot_json"), dict):
+        return value
     if value.get("format") != FORMAT:
         raise ImportRefusedError(
             "bad_format", f"'import_json' must have the format {FORMAT!r}, not {_short(value.get('format'))}."

@@ -22,7 +22,7 @@ PATIENCE_S = 90.0
 """How long anything here may take on a machine that is busy with other things."""
 
 # Retries come soon, so that tests do not wait; everything else is as people have it.
-_QUICK = {"RECOVERY_INITIAL_DELAY": "0.05", "RECOVERY_MAX_DELAY": "0.2"}
+QUICK = {"RECOVERY_INITIAL_DELAY": "0.05", "RECOVERY_MAX_DELAY": "0.2"}
 
 
 class Launcher:
@@ -40,7 +40,7 @@ class Launcher:
         self.url = ""
         self._arguments = arguments
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECOVERY_")}
-        self._environment = {**inherited, **(environment or _QUICK), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**inherited, **(environment or QUICK), "PYTHONUNBUFFERED": "1"}
         self._log = data.parent / f"{data.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 

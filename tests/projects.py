@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
+from launcher_recovery.kinds import OperationKind
+from launcher_recovery.plans import Plan, read
 from launcher_recovery.records import RecoveryData
 from sample_launcher.hookspecs import hookimpl
 from tests.nodes import make_environment
@@ -44,7 +48,9 @@ class Creator:
         self.told.append({"state": state, "message": status_message, **json.loads(json.dumps(details))})
 
     @hookimpl
-    def launcher_download(self, url: str, destination: str) -> str:
+    def launcher_download(self, url: str, destination: str) -> str | None:
+        if not url:
+            return None
         self._do(url, Path(destination), lambda place: place.write_text(url))
         return destination
 
@@ -74,6 +80,12 @@ class Creator:
             make(place)
 
     # -- what tests do ------------------------------------------------------------------------------
+
+    def extend(self, *kinds: OperationKind, **closing: str) -> None:
+        """Have further kinds of operations; `closing="name"`: imports end with that one."""
+        integrator = self.host.integrator
+        integrator.extensions.register(_Extension(kinds, **closing), "test")
+        integrator.kinds = {kind.name: kind for kind in integrator.extensions.operations()}
 
     def create(self, **wanted: Any) -> Any:
         """Have the project created; an import of nothing else than what is given."""
@@ -121,6 +133,23 @@ class Creator:
     def stages(self) -> dict[str, str]:
         """By name, the parts as they are kept."""
         return {part["name"]: part["state"] for part in self.whole.metadata["parts"]}
+
+
+class _Extension:
+    """What `Creator.extend` registers."""
+
+    def __init__(self, kinds: Sequence[OperationKind], closing: str | None = None) -> None:
+        self._kinds = kinds
+        self._closing = closing
+
+    @extension_hookimpl
+    def recovery_operations(self) -> Sequence[OperationKind]:
+        return self._kinds
+
+    @extension_hookimpl
+    def recovery_read_import(self, import_json: Any) -> Plan | None:
+        plan = read(import_json)
+        return None if plan is None or self._closing is None else replace(plan, closing=self._closing)
 
 
 def model(end: str, **more: Any) -> dict[str, Any]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery import plans
+from launcher_recovery import plans, requirement_lines
 from launcher_recovery.defaults import git
 from launcher_recovery.defaults.paths import confined, resolved
+from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, Launcher, OperationKind, Sources
 from launcher_recovery.operation import Operation
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 
+LAUNCHER_JSON = "comfyui_launcher"
+
 
 @hookimpl
 def recovery_operations() -> Sequence[OperationKind]:
-    """The kinds "create_project", and "make_environment" and "install_comfyui", which are parts of it."""
+    """The kinds "create_project", and those that are parts of it: "make_environment", "install_comfyui" and
+    "install_requirements"."""
     (node,) = git.recovery_operations()
     return [
         OperationKind(
@@ -47,12 +52,35 @@ def recovery_operations() -> Sequence[OperationKind]:
             handler=_install_comfyui,
             still_there=_is_comfyui_there,
         ),
+        replace(
+            node,
+            name="install_requirements",
+            hook="install_requirements",
+            key=_key_of_requirements,
+            title=lambda arguments: "Packages of the import",
+            handler=_install_requirements,
+            scope=lambda arguments: None,
+            check=_check_requirements,
+            still_there=_are_requirements_there,
+        ),
     ]
 
 
 @hookimpl
 def recovery_read_import(import_json: Any) -> Plan | None:
-    """Reads the format of the launcher's hook; see `launcher_recovery.plans.read`."""
+    """Reads the format of the launcher's hook, and launcher.json; see `plans.read` and `projects.launcher_json`.
+
+    Raises:
+        RefusedError: a launcher.json is wrong, or asks for two different files at one place.
+    """
+    if isinstance(import_json, Mapping) and import_json.get("format") == LAUNCHER_JSON:
+        from launcher_recovery.projects.launcher_json import left_of, read_launcher_json
+
+        for file in left_of(import_json):
+            raise RefusedError(
+                f"two different files of the launcher.json are to be at {file.path!r:.100}; give one another path"
+            )
+        return read_launcher_json(import_json)
     return plans.read(import_json)
 
 
@@ -70,6 +98,30 @@ def _stopped(data: RecoveryData, launcher: Launcher) -> None:
     from launcher_recovery.projects.telling import tell_stopped
 
     tell_stopped(data, launcher)
+
+
+def _key_of_requirements(arguments: Arguments) -> str:
+    from launcher_recovery.nodes.packages import digest
+
+    return f"install_requirements:{os.path.abspath(arguments['python'])}:{digest(arguments['lines'])}"
+
+
+def _check_requirements(arguments: Arguments, roots: tuple[str, ...]) -> None:
+    for line in arguments["lines"]:
+        requirement_lines.check(line)
+    confined(str(arguments["destination"]), roots)
+
+
+def _install_requirements(operation: Operation, arguments: Arguments, sources: Sources) -> Any:
+    from launcher_recovery.nodes.packages import install_requirements
+
+    return install_requirements(operation, arguments)
+
+
+def _are_requirements_there(data: RecoveryData) -> bool:
+    from launcher_recovery.nodes.packages import are_there
+
+    return are_there(data)
 
 
 def _install_comfyui(operation: Operation, arguments: Arguments, sources: Sources) -> Any:

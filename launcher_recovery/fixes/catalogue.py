@@ -15,8 +15,8 @@ from launcher_recovery.fixes.fix import Case, Fix, Kind, Parameter, Plan
 from launcher_recovery.fixes.places import folder_of, ours
 
 _DOWNLOAD, _NODE, _COMFYUI, _IMPORT = "download", "install_node", "install_comfyui", "create_project"
-_CHECK = "validate_workflow"
-_INSTALLS = (_NODE, _COMFYUI, _IMPORT)
+_PACKAGES, _CHECK = "install_requirements", "validate_workflow"
+_INSTALLS = (_NODE, _COMFYUI, _PACKAGES, _IMPORT)
 _ALL = (_DOWNLOAD, *_INSTALLS)
 
 # As Python writes it, also in the output of pip.
@@ -134,11 +134,12 @@ BUILTIN: Mapping[str, Fix] = {
         Fix("prefer_binary", (), programs.prefer_binary, fits=_kind(*_INSTALLS)),
         Fix("purge_pip_cache", (), space.purge_pip_cache, fits=_kind(*_INSTALLS)),
         Fix("skip_node", (), programs.skip_node, fits=_kind(_NODE)),
+        Fix("skip_packages", (), programs.skip_node, fits=_kind(_PACKAGES)),
         Fix(
             "restore_environment",
             (),
             programs.restore_environment,
-            fits=lambda case: case.tools.environments is not None and case.data.kind in (_NODE, _COMFYUI),
+            fits=lambda case: case.tools.environments is not None and case.data.kind in (_NODE, _COMFYUI, _PACKAGES),
             functions=programs.RESTORE,
         ),
         Fix("redownload", (), _redownload, fits=_kind(*_ALL)),
@@ -200,6 +201,7 @@ RELATED: Mapping[str, tuple[str, ...]] = {
 FOR_KIND: Mapping[str, tuple[str, ...]] = {
     _NODE: ("skip_node", "restore_environment"),
     _COMFYUI: ("pin_comfyui", "restore_environment"),
+    _PACKAGES: ("skip_packages", "restore_environment"),
     _IMPORT: ("pin_comfyui",),
     _CHECK: ("mend_workflow", "use_found_model"),
 }

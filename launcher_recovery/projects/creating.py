@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from launcher_recovery.errors import OperationCancelled, ProjectIncompleteError, RecoveryError, text_of
+from launcher_recovery.errors import OperationCancelled, ProjectIncompleteError, RecoveryError
 from launcher_recovery.fixes import known_good
 from launcher_recovery.fixes.effects import amended
 from launcher_recovery.kinds import Arguments, Launcher
 from launcher_recovery.nodes.installing import COMMIT
 from launcher_recovery.operation import Operation
-from launcher_recovery.plans import Model, Plan, Repository
+from launcher_recovery.plans import MODELS, Plan, Repository
 from launcher_recovery.projects.environment import interpreter_of
+from launcher_recovery.projects.files import Files
 from launcher_recovery.projects.lanes import Lanes
-from launcher_recovery.projects.part import MISSING, Part, Stage, seconds_of
+from launcher_recovery.projects.part import MISSING, Part, Stage
 from launcher_recovery.projects.telling import Telling
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.workflows.model_paths import FILE_NAME, write_model_paths
 
-logger = logging.getLogger("launcher_recovery")
-
-WORKFLOW = "workflow.json"
+WORKFLOW, REQUIREMENTS = "workflow.json", "requirements.txt"
 
 _LOOK_S = 0.2
 # Each is another workflow, which is checked, and may be mended again.
 _MOST_FIXED = 10
 # How long parts take as a rule, which is all that is known before they begin.
-_ENVIRONMENT_S, _COMFYUI_S, _NODE_S, _MODEL_S, _WORKFLOW_S = 10.0, 120.0, 30.0, 60.0, 2.0
+_ENVIRONMENT_S, _COMFYUI_S, _NODE_S, _REQUIREMENTS_S, _WORKFLOW_S, _CLOSING_S = 10.0, 120.0, 30.0, 60.0, 2.0, 10.0
 
 
 def create(operation: Operation, arguments: Arguments, launcher: Launcher) -> Any:
@@ -45,6 +43,7 @@ def create(operation: Operation, arguments: Arguments, launcher: Launcher) -> An
     Raises:
         ProjectIncompleteError: something is missing.
         RefusedError: the import asks for what is not safe.
+        NoHandlerError: nobody declares the kind of operation that the plan ends with.
         OSError: the workflow could not be written.
         OperationInterrupted, RecoveryTimeoutError: as `Operation.check`.
     """
@@ -69,29 +68,34 @@ class _Project:
         home = self._folder if plan.comfyui is None else self._folder / plan.comfyui.name
         self._nodes = home / "custom_nodes"
         self._venv = self._folder / "venv"
-        self._one_by_one = self._programs()
-        self._beside = [self._model(model) for model in plan.models]
+        files = Files(launcher, self._id, self._models, home)
+        self._basis, self._node_parts = self._programs()
+        self._one_by_one = [*self._basis, *self._node_parts.values(), *self._requirements()]
+        self._beside = [files.model(model) for model in plan.models]
+        self._after = [files.file(file, self._basis[1:], list(self._node_parts.items())) for file in plan.files]
         self._last = [] if plan.workflow is None else [self._workflow(plan.workflow)]
-        self._parts = [*self._one_by_one, *self._beside, *self._last]
+        self._last += [] if plan.closing is None else [self._closing(plan.closing)]
+        self._parts = [*self._one_by_one, *self._beside, *self._after, *self._last]
         self._telling = Telling(operation, arguments, launcher, self._parts)
 
     def create(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._have(self._one_by_one, self._beside)
+        self._have(self._one_by_one, self._beside, self._after)
         for part in self._parts:
             if part.stage is Stage.DONE and not part.is_there():
                 part.stage, part.reason = Stage.FAILED, "it was deleted meanwhile"
         for part in self._last:
             if any(other.stage in MISSING for other in self._parts):
-                part.stage, part.reason = Stage.BLOCKED, "it is put in place when nothing else is missing"
+                done = "put in place" if part.what == "workflow" else "done"
+                part.stage, part.reason = Stage.BLOCKED, f"it is {done} when nothing else is missing"
                 continue
             self._have([part])
-            if isinstance(part.error, OSError):
+            if part.what == "workflow" and isinstance(part.error, OSError):
                 raise part.error  # the disk, and nothing that a part of its own has tried
         return self._ended()
 
-    def _have(self, one_by_one: Sequence[Part], beside: Sequence[Part] = ()) -> None:
-        with Lanes(one_by_one, beside) as lanes:
+    def _have(self, one_by_one: Sequence[Part], beside: Sequence[Part] = (), after: Sequence[Part] = ()) -> None:
+        with Lanes(one_by_one, beside, after) as lanes:
             while not lanes.are_over(_LOOK_S):
                 self._telling.now()
 
@@ -142,27 +146,52 @@ class _Project:
 
         return Part(what, name, seconds, more.pop("run", run), record, is_there=is_there, **more)
 
-    def _programs(self) -> list[Part]:
+    def _programs(self) -> tuple[list[Part], dict[Path, Part]]:
+        """The environment and ComfyUI; and the nodes, by their folders."""
         plan = self._plan
-        with_pip = plan.comfyui is not None or bool(plan.nodes)
-        python = interpreter_of(self._venv)
-        environment = self._part(
-            "environment",
-            "venv",
-            _ENVIRONMENT_S,
-            "make_environment",
-            {"folder": str(self._venv), "with_pip": with_pip, "project_id": self._id},
-            python.exists,
-        )
-        parts = [environment]
+        with_pip = plan.comfyui is not None or bool(plan.nodes or plan.requirements)
+        basis = [
+            self._part(
+                "environment",
+                "venv",
+                _ENVIRONMENT_S,
+                "make_environment",
+                {"folder": str(self._venv), "with_pip": with_pip, "project_id": self._id},
+                interpreter_of(self._venv).exists,
+            )
+        ]
         if plan.comfyui is not None:
-            parts.append(self._comfyui(plan.comfyui, needs=tuple(parts)))
-        needs = tuple(parts)
+            basis.append(self._comfyui(plan.comfyui, needs=tuple(basis)))
+        nodes = {}
         for node in plan.nodes:
             place = self._nodes / node.name
             arguments = self._repository(node, place)
-            parts.append(self._part("node", node.name, _NODE_S, "install_node", arguments, place.is_dir, needs=needs))
-        return parts
+            nodes[place] = self._part(
+                "node", node.name, _NODE_S, "install_node", arguments, place.is_dir, needs=tuple(basis)
+            )
+        return basis, nodes
+
+    def _requirements(self) -> list[Part]:
+        if not self._plan.requirements:
+            return []
+        place = self._folder / REQUIREMENTS
+        arguments = {
+            "destination": str(place),
+            "lines": list(self._plan.requirements),
+            "nodes_folder": str(self._nodes),
+            "python": str(interpreter_of(self._venv)),
+            "project_id": self._id,
+        }
+        # The versions that the import asks for are to be those in the end, whatever nodes bring.
+        needs = (*self._basis, *self._node_parts.values())
+        kind = "install_requirements"
+        return [self._part("requirements", REQUIREMENTS, _REQUIREMENTS_S, kind, arguments, place.is_file, needs=needs)]
+
+    def _closing(self, kind: str) -> Part:
+        names = ("project_id", "name", "import_json", "project_folder", "models_folder")
+        arguments = {name: self._arguments[name] for name in names}
+        self._launcher.record(kind, arguments)  # before anything is made: it knows whether there is such a kind
+        return self._part("closing", "launcher", _CLOSING_S, kind, arguments)
 
     def _comfyui(self, comfyui: Repository, needs: Sequence[Part]) -> Part:
         place = self._folder / comfyui.name
@@ -171,7 +200,7 @@ class _Project:
         def run() -> None:
             self._launcher.run("install_comfyui", arguments)
             # A launcher may have linked the folder of models itself.
-            if place.is_dir() and not (place / "models").is_symlink():
+            if self._plan.model_paths and place.is_dir() and not (place / MODELS).is_symlink():
                 folders = {PurePosixPath(model.path).parts[0] for model in self._plan.models if "/" in model.path}
                 write_model_paths(place / FILE_NAME, self._models, folders)
 
@@ -186,27 +215,6 @@ class _Project:
             "python": str(interpreter_of(self._venv)),
             "project_id": self._id,
         }
-
-    def _model(self, model: Model) -> Part:
-        place = self._models / model.path
-        arguments = {
-            "destination": str(place), "sha256": model.sha256, "size": model.size, "project_id": self._id,
-        }  # fmt: skip
-        seconds = _MODEL_S if model.size is None else seconds_of(model.size)
-        *others, last = ({"url": url, **arguments} for url in (model.url, *model.mirrors))
-
-        def run() -> Any:
-            for one in others:
-                try:
-                    return self._launcher.run("download", one)
-                except OperationCancelled:
-                    raise
-                except Exception as error:
-                    logger.info("%s is looked for at its next address: %s", model.path, text_of(error))
-            return self._launcher.run("download", last)
-
-        name = PurePosixPath(model.path).name
-        return self._part("model", name, seconds, "download", last, place.is_file, run=run)
 
     def _workflow(self, workflow: Mapping[str, Any]) -> Part:
         arguments = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from launcher_recovery.projects.part import Part
 
@@ -18,19 +18,21 @@ class Lanes:
     Args:
         one_by_one: done in this order.
         beside: done meanwhile, several at a time.
+        after: done likewise, once all of `one_by_one` is over, whatever became of it.
     """
 
-    def __init__(self, one_by_one: Sequence[Part], beside: Sequence[Part]) -> None:
+    def __init__(self, one_by_one: Sequence[Part], beside: Sequence[Part], after: Sequence[Part] = ()) -> None:
         self._stopped = threading.Event()
+        self._are_programs_over = threading.Event()
         self._lock = threading.Lock()
-        lanes = [iter(one_by_one)] if one_by_one else []
-        shared = iter(beside)
-        lanes += [shared] * min(len(beside), _MOST_DOWNLOADS)
+        self._beside, self._after = iter(beside), iter(after)
+        lanes: list[Callable[[], None]] = [lambda: self._run_programs(one_by_one)]
+        lanes += [self._run_downloads] * min(len(beside) + len(after), _MOST_DOWNLOADS)
         self._threads = [
             threading.Thread(
                 # What runs in there are operations inside this one.
                 target=contextvars.copy_context().run,
-                args=(self._run, lane),
+                args=(lane,),
                 name=f"recovery-project-{number}",
                 daemon=True,
             )
@@ -45,6 +47,7 @@ class Lanes:
     def __exit__(self, *exc: object) -> None:
         """Begin no further part. One that runs goes on, as an operation of its own that has its own controls."""
         self._stopped.set()
+        self._are_programs_over.set()  # for those that wait for it
 
     def are_over(self, seconds: float) -> bool:
         """Whether all parts are done; waits for that, about so long."""
@@ -53,6 +56,17 @@ class Lanes:
                 thread.join(seconds)
                 return not any(one.is_alive() for one in self._threads)
         return True
+
+    def _run_programs(self, parts: Sequence[Part]) -> None:
+        try:
+            self._run(iter(parts))
+        finally:
+            self._are_programs_over.set()
+
+    def _run_downloads(self) -> None:
+        self._run(self._beside)
+        self._are_programs_over.wait()
+        self._run(self._after)
 
     def _run(self, parts: Iterator[Part]) -> None:
         while not self._stopped.is_set():

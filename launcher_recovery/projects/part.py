@@ -27,13 +27,22 @@ class Stage(str, Enum):
 
 
 MISSING = frozenset({Stage.FAILED, Stage.BLOCKED})
-_LABELS = {"environment": "the Python environment", "comfyui": "ComfyUI", "workflow": "the workflow"}
+_LABELS = {
+    "environment": "the Python environment",
+    "comfyui": "ComfyUI",
+    "requirements": "the packages of the import",
+    "workflow": "the workflow",
+    "closing": "what the launcher does itself",
+}
 _DOING = {
     "environment": "making the Python environment",
     "comfyui": "installing ComfyUI",
     "node": "installing {name}",
+    "requirements": "installing the packages of the import",
     "model": "downloading {name}",
+    "file": "downloading {name}",
     "workflow": "checking the workflow",
+    "closing": "finishing",
 }
 
 
@@ -42,12 +51,13 @@ class Part:
     """A part of a project.
 
     Args:
-        what: "environment", "comfyui", "node", "model" or "workflow".
+        what: "environment", "comfyui", "node", "requirements", "model", "file", "workflow" or "closing".
         name: for people, such as the name of a file.
         seconds: how long it probably takes, for its share of the whole.
         run: has it done.
         record: gives the operation that it is, if there is one by now.
         needs: parts without which it cannot be done.
+        inside: the part whose folder it goes into, with which it is left out; None: none.
         is_there: whether what it made is still there.
     """
 
@@ -57,12 +67,14 @@ class Part:
     run: Callable[[], Any]
     record: Callable[[], RecoveryData | None] = lambda: None
     needs: Sequence[Part] = ()
+    inside: Part | None = None
     is_there: Callable[[], bool] = lambda: True
     stage: Stage = Stage.WAITING
     reason: str | None = None
     error: Exception | None = field(default=None, repr=False)
     seen: RecoveryData | None = field(default=None, repr=False)
     """The operation that it is, as `look` saw it last."""
+    _is_settled: bool = field(default=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -87,15 +99,21 @@ class Part:
 
     def look(self) -> None:
         """See how its operation is."""
-        is_over = self.seen is not None and self.seen.state in FINAL and self.stage is not Stage.RUNNING
-        if self.stage is not Stage.WAITING and not is_over:
-            self.seen = self.record()
+        stage = self.stage
+        if stage is Stage.WAITING or self._is_settled:
+            return
+        self.seen = self.record()
+        # While it runs, another file may come in the place of one that cannot be had.
+        self._is_settled = stage is not Stage.RUNNING and self.seen is not None and self.seen.state in FINAL
 
     def do(self) -> None:
         """Have it done, unless it cannot be; whatever it raises is kept in it."""
         missing = next((part for part in self.needs if part.stage in MISSING), None)
         if missing is not None:
             self.stage, self.reason = Stage.BLOCKED, f"it needs {missing.label}"
+            return
+        if self.inside is not None and self.inside.stage is Stage.LEFT_OUT:
+            self.stage, self.reason = Stage.LEFT_OUT, f"it belongs to {self.inside.label}"
             return
         self.stage, self.reason, self.error = Stage.RUNNING, None, None
         try:

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from sample_launcher.hub import Drop, Hub, Status
-from tests.launcher import MODEL, PATIENCE_S, Launcher, sent, sha256, wanted
+from tests.launcher import MODEL, PATIENCE_S, QUICK, Launcher, sent, sha256, wanted
+from tests.nodes import Fault, versions, wheel
+from tests.origin import File
+from tests.origin.behaviours import drops
+from tests.standin import world as standin
 from tests.support import wait_for
 
 MIB = 1 << 20
@@ -92,3 +96,47 @@ def test_the_model_comes_while_programs_are_installed(launcher: Launcher, hub: H
     wait_for(lambda: launcher.project(project)["status_message"] == "Cancelled", PATIENCE_S)
     assert launcher.operation("install_comfyui", project)["state"] == "cancelled"
     assert launcher.model().is_file()
+
+
+def test_a_launcher_json_of_another_launcher_is_imported_whole(tmp_path: Path) -> None:
+    """Its packages, its files beside the models, and a file that does as well as one that cannot be had."""
+    with standin.World(tmp_path / "world", SIZE) as world:
+        world.model(drops(SIZE // 2))
+        world.far.offer(wheel("extra", "1.0"), wheel("extra", "2.0"))
+        world.far.fail("/git/comfyui.git/info/refs", Fault(status=503))
+        world.far.fail("/git/node.git/git-upload-pack", Fault(cut_after=1000))
+        world.far.fail("/simple/extra/", Fault(status=503))
+        given = world.launcher_json()
+        del given["snapshot_json"]["git_custom_nodes"]["https://github.com/ltdrdata/ComfyUI-Manager"]
+        given["pip_requirements"] = [{"_key": "extra", "_version": "1.0"}]
+        weights = File(1000, name="weights")
+        gone = {"download_url": world.origin.url("/gone"), "sha256_checksum": "0" * 64}
+        given["files"] = [
+            [{**gone, "dest_relative_path": f"models/{standin.MODEL_FOLDER}/better.pt"}, *given["files"][0]],
+            [
+                {
+                    "download_url": world.origin.add(weights, path="/weights"),
+                    "dest_relative_path": "custom_nodes\\node\\weights\\w.pt",
+                    "sha256_checksum": weights.sha256,
+                }
+            ],
+        ]
+        with Launcher(tmp_path / "launcher-data", **QUICK, **world.environment) as launcher:
+            project = launcher.import_project("Another", given)
+            state = launcher.settled(project)
+            assert (state["state"], state["status_message"]) == ("ready", "Ready")
+            assert parts(state) == dict.fromkeys(
+                ("venv", "comfyui", "node", "requirements.txt", "better.pt", "w.pt", "workflow.json"), "done"
+            )
+            folder = launcher.data / "projects" / project
+            model = launcher.model(standin.MODEL)
+            assert sha256(model) == world.file.sha256
+            assert not model.with_name("better.pt").exists()
+            assert sha256(folder / "comfyui" / "custom_nodes" / "node" / "weights" / "w.pt") == weights.sha256
+            assert versions(folder / "venv").items() >= {"extra": "1.0", "frontend": "1.0", "helper": "1.0"}.items()
+            assert (folder / "requirements.txt").read_text() == "extra==1.0\n"
+            head = (folder / "comfyui" / ".git" / "HEAD").read_text().strip()
+            assert head == given["snapshot_json"]["comfyui"]
+            assert launcher.operation("install_requirements", project)["state"] == "success"
+            assert launcher.operation("create_project", project)["attempt"] == 1
+        assert world.origin.sent(f"/{standin.MODEL}") == SIZE

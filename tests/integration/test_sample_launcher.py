@@ -276,7 +276,8 @@ def test_a_bad_name_is_refused(plain: Running, path: str, name: Any) -> None:
         ("{}", "bad_import"),
         ([], "bad_import"),
         ({}, "bad_format"),
-        ({**GOOD, "format": "comfyui_launcher"}, "bad_format"),
+        ({**GOOD, "format": "another"}, "bad_format"),
+        ({**GOOD, "format": "comfyui_launcher"}, "bad_format"),  # it has nothing of that format but the name
         ({**GOOD, "nodes": {}}, "bad_import"),
         ({**GOOD, "models": None}, "bad_import"),
         ({**GOOD, "workflow": None}, "bad_workflow"),

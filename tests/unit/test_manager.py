@@ -14,7 +14,7 @@ from launcher_recovery import hookspecs
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults import builtin_extensions
-from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.joinpoints import Host, JoinPoint
@@ -383,6 +383,25 @@ def test_start_up_is_told_to_those_that_are_there_and_to_those_that_come_later()
     assert extensions.problems == ["extension bad failed in recovery_startup: RuntimeError: not today"]
 
 
+def test_an_import_that_is_refused_is_not_offered_to_others() -> None:
+    """Else the launcher would be left with what is wrong with it; all other errors are those of the extension."""
+
+    class Reader:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        @hookimpl
+        def recovery_read_import(self, import_json: object) -> None:
+            raise self.error
+
+    extensions = Extensions(RecoveryConfig(), builtin_extensions())
+    extensions.register(Reader(ValueError("moose")), "broken")
+    assert extensions.read_import({"nodes": []}) == Plan()
+    extensions.register(Reader(RefusedError("the import is wrong")), "reader")
+    with pytest.raises(RefusedError, match="the import is wrong"):
+        extensions.read_import({"nodes": []})
+
+
 @pytest.mark.parametrize("first", ["builtin", "third"])
 def test_an_extension_may_replace_a_kind_of_the_package(first: str) -> None:
     class Mine:
@@ -396,7 +415,8 @@ def test_an_extension_may_replace_a_kind_of_the_package(first: str) -> None:
         extensions.register(extension, name)
     kinds = {kind.name: kind for kind in extensions.operations()}
     assert sorted(kinds) == [
-        *("create_project", "download", "install_comfyui", "install_node", "make_environment", "validate_workflow")
+        *("create_project", "download", "install_comfyui", "install_node", "install_requirements"),
+        *("make_environment", "validate_workflow"),
     ]
     if first == "builtin":  # as the package registers them
         assert kinds["download"].title({}) == "mine"

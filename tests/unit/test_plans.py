@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ def test_a_whole_import_is_read() -> None:
             "nodes": [{"url": "https://h/a/Some-Node.git"}, {"url": "git@h:a/b", "ref": "abc", "name": "B"}],
             "models": [
                 {"url": "https://h/m", "path": "loras/m.pt", "sha256": "0" * 64, "size": 7, "mirrors": ["https://i/m"]},
-                {"url": "https://h/n", "path": "n.pt"},
+                {"url": "https://h/n", "path": "n.pt", "otherwise": [{"url": "https://h/o", "path": "o.pt"}]},
             ],
+            "files": [{"url": "https://h/f", "path": "custom_nodes/b/f.pt"}],
+            "requirements": ["numpy<2", "torch==2.4.0"],
             "workflow": {"1": {}},
         }
     )
@@ -28,9 +31,11 @@ def test_a_whole_import_is_read() -> None:
         (Repository("https://h/a/Some-Node.git", "Some-Node"), Repository("git@h:a/b", "B", "abc")),
         (
             Model("https://h/m", "loras/m.pt", "0" * 64, 7, ("https://i/m",)),
-            Model("https://h/n", "n.pt"),
+            Model("https://h/n", "n.pt", otherwise=(Model("https://h/o", "o.pt"),)),
         ),
         {"1": {}},
+        ("numpy<2", "torch==2.4.0"),
+        (Model("https://h/f", "custom_nodes/b/f.pt"),),
     )
     assert plan is not None
     plan.check()
@@ -40,6 +45,7 @@ def test_nothing_is_an_empty_project() -> None:
     assert read(None) == Plan()
     assert read({"nodes": [], "models": None}) == Plan()
     assert read({"workflow": {"1": {}}}) == Plan(workflow={"1": {}})
+    assert read({"requirements": ["a"]}) == Plan(requirements=("a",))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,11 @@ def test_nothing_is_an_empty_project() -> None:
         {"models": [{"url": "https://h/m", "path": "m", "mirrors": [7]}]},
         {"comfyui": "https://h/ComfyUI"},
         {"nodes": [], "workflow": []},
+        {"nodes": [], "requirements": "numpy"},
+        {"nodes": [], "requirements": [7]},
+        {"nodes": [], "files": [[]]},
+        {"files": []},
+        {"models": [{"url": "https://h/m", "path": "m", "otherwise": [7]}]},
     ],
 )
 def test_another_format_is_left_to_others(value: Any) -> None:
@@ -106,3 +117,60 @@ def test_two_for_one_place_are_refused() -> None:
         Plan(nodes=(Repository("https://h/a", "a"), Repository("https://i/a", "a"))).check()
     with pytest.raises(RefusedError, match=r"two models are named 'l/a\.pt'"):
         Plan(models=(Model("https://h/a", "l/a.pt"), Model("https://h/b", "l//a.pt"))).check()
+
+
+def test_what_does_as_well_is_checked_as_the_first_choice_is() -> None:
+    other = Model("https://h/b", "../b.pt")
+    first = Model("https://h/a", "a", otherwise=(other,))
+    assert first.choices == (first, other)
+    for plan in (
+        Plan(models=(Model("https://h/a", "a.pt", otherwise=(other,)),)),
+        Plan(files=(Model("https://h/a", "a.pt", otherwise=(other,)),)),
+    ):
+        with pytest.raises(RefusedError, match=r"'\.\./b\.pt' is no path below"):
+            plan.check()
+
+
+@pytest.mark.parametrize("path", ["../a", "/a", "a\\b", "C:a", ""])
+def test_files_stay_below_comfyui(path: str) -> None:
+    with pytest.raises(RefusedError, match="is no path below ComfyUI's folder"):
+        Plan(files=(Model("https://h/a", path),)).check()
+
+
+@pytest.mark.parametrize("path", [".git/config", "custom_nodes/x/.GIT/hooks/post-checkout", "models", "custom_nodes"])
+def test_files_are_not_put_on_top_of_what_is_there(path: str) -> None:
+    with pytest.raises(RefusedError, match="needs that place itself"):
+        Plan(Repository("https://h/c", "comfyui"), files=(Model("https://h/a", path),)).check()
+
+
+@pytest.mark.parametrize("path", ["venv/bin/python", "workflow.json", "requirements.txt"])
+def test_files_of_a_project_without_comfyui_leave_the_project_alone(path: str) -> None:
+    plan = Plan(files=(Model("https://h/a", path),))
+    with pytest.raises(RefusedError, match="needs that place itself"):
+        plan.check()
+    replace(plan, comfyui=Repository("https://h/c", "comfyui")).check()
+    Plan(files=(Model("https://h/a", "custom_nodes/x/a.pt"),)).check()
+
+
+def test_one_place_is_for_one_content() -> None:
+    one = Model("https://h/a", "loras/a.pt", "A" * 64)
+    same = Model("https://h/b", "models//loras/a.pt", "a" * 64)
+    Plan(models=(one,), files=(same,)).check()
+    Plan(models=(replace(one, otherwise=(replace(one, sha256="b" * 64),)),)).check()
+    other = Model("https://h/b", "x.pt", otherwise=(replace(one, sha256="b" * 64),))
+    for plan in (Plan(models=(one, other)), Plan(models=(one,), files=(replace(same, sha256=None),))):
+        with pytest.raises(RefusedError, match=r"two different files are to be at 'models/loras/a\.pt'"):
+            plan.check()
+    with pytest.raises(RefusedError, match=r"two files are named 'x\.pt'"):
+        Plan(files=(Model("https://h/a", "x.pt"), Model("https://h/b", "x.pt"))).check()
+
+
+def test_packages_are_checked() -> None:
+    Plan(requirements=("numpy<2",)).check()
+    with pytest.raises(RefusedError, match="option of pip"):
+        Plan(requirements=("numpy<2", "-r other.txt")).check()
+
+
+def test_the_packages_of_the_import_have_a_place_of_their_own() -> None:
+    with pytest.raises(RefusedError, match="which the project needs itself"):
+        Plan(comfyui=Repository("https://h/a", "requirements.txt")).check()

@@ -355,6 +355,11 @@ def test_a_state_that_is_none_is_refused(launcher: Launcher) -> None:
     assert "details" not in (launcher.store.get("p") or {})
 
 
+def test_an_import_of_another_launcher_is_not_taken_for_an_empty_one(launcher: Launcher) -> None:
+    with pytest.raises(ValueError, match=r"cannot read a launcher\.json; start it with recovery"):
+        launcher.create("p", {"format": "comfyui_launcher", "snapshot_json": {}, "files": []})
+
+
 def test_without_the_plugin_nothing_is_left_of_what_it_told(launcher: Launcher) -> None:
     launcher.store.reserve("p", "A project")
     tell(launcher, "p", "failed", missing=[{"what": "model", "name": "m.pt", "reason": "gone"}])

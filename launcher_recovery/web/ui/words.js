@@ -19,6 +19,7 @@ const KINDS = {
   create_project: "Project import",
   make_environment: "Python environment",
   install_comfyui: "ComfyUI",
+  install_requirements: "Packages",
   function: "Task",
 };
 
@@ -32,8 +33,17 @@ const WAITING_FOR = {
 };
 
 /** What a project consists of. Of nodes and models there are several, so that theirs has the name beside it. */
-const PARTS = { environment: "Python environment", comfyui: "ComfyUI", node: "Node", model: "Model", workflow: "Workflow" };
-const NAMED_PARTS = new Set(["node", "model"]);
+const PARTS = {
+  environment: "Python environment",
+  comfyui: "ComfyUI",
+  node: "Node",
+  requirements: "Packages of the import",
+  model: "Model",
+  file: "File",
+  workflow: "Workflow",
+  closing: "Last steps",
+};
+const NAMED_PARTS = new Set(["node", "model", "file"]);
 
 const OUTCOMES = {
   success: "worked",
