@@ -110,6 +110,8 @@ def test_what_fails_deletes_the_project() -> None:
 
 _CARELESS: dict[str, tuple[str, bool, dict[str, str]]] = {
     "none": ("ready", False, {MODEL: "whole"}),
+    "no worker when it is imported": ("ready", False, {MODEL: "whole"}),
+    "web killed in mid-download": ("ready", False, {MODEL: "whole"}),
     "model dropped twice at 50 %": ("ready", False, {MODEL: "whole"}),
     "model dropped 4 times at 50 %": ("ready", False, {}),
     "model 503 four times": ("ready", False, {}),
@@ -131,6 +133,8 @@ _STUCK = {
     "worker killed in mid-download": "download_files",
     "worker and web killed in mid-download": "download_files",
     "only the task's process killed in mid-download": "download_files",
+    "worker told to end at once in mid-download, started again": "download_files",
+    "worker killed before the task began": "download_comfyui",
     "ComfyUI's clone hangs once": "download_comfyui",
 }
 """In which state projects of other rows stay for ever."""
@@ -173,7 +177,7 @@ def test_the_table_runs_the_rows_and_hosts_that_are_asked_for(
     table.main(["--row", "404", "--row", "503 eight"])
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert rows == [
-        f"| {name} | **stuck** in download_files, model 50 % of the size | 1.50 | 4, then no end | “Downloading” "
+        f"| {name} | **stuck** in download_files, model 50 % of the size | 1.50 | 4.4, then no end | “Downloading” "
         f"| {MODEL}: 50 % of the size |"
         for name in ("model 404 for ever", "index 503 eight times")
     ]
@@ -181,16 +185,15 @@ def test_the_table_runs_the_rows_and_hosts_that_are_asked_for(
     assert asked[0][1] == table.How()
 
     table.main(["--row", "none", "--plugin", "--set", "A=b=c", "--host", "/x", "--python", "/y/python", "--size", "1"])
-    assert asked[-1][1] == table.How(
-        size=1 << 20,
-        patience_s=600.0,
-        environment={"RECOVERY_ENABLED": "true", "A": "b=c"},
-        host=Path("/x"),
-        python="/y/python",
-        prefix=("/y/launcher-recovery", "run", "--"),
+    woven = table.How(
+        size=1 << 20, patience_s=600.0, environment={"A": "b=c"}, host=Path("/x"), python="/y/python", is_woven=True
     )
-    table.main(["--row", "none", "--prefix", "nice -n 5", "--patience", "7"])
-    assert asked[-1][1] == table.How(patience_s=7.0, prefix=("nice", "-n", "5"))
+    assert [how for _, how in asked[-2:]] == [replace(woven, is_woven=False), woven]
+    assert [row.split(" | ")[0] for row in capsys.readouterr().out.splitlines()[2:]] == [
+        "| none, without the plugin", "| none",
+    ]  # fmt: skip
+    table.main(["--row", "none", "--prefix", "nice -n 5", "--patience", "7", "--quick"])
+    assert asked[-1][1] == table.How(patience_s=7.0, prefix=("nice", "-n", "5"), is_quick=True)
 
 
 # -- one function -------------------------------------------------------------------------------------
