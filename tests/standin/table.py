@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -90,4 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # What was started is ended then as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     main()

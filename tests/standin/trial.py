@@ -14,6 +14,7 @@ from tests.standin.processes import HOST, PATIENCE_S, StandIn
 from tests.standin.world import MODEL_FOLDER, World
 
 MIB = 1 << 20
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,18 @@ class Trial:
                 moved, moved_at = now, time.monotonic()
             return now
 
+        looked_at = 0.0
+
+        def is_given_up() -> bool:
+            nonlocal looked_at
+            if time.monotonic() < looked_at + _LOOK_S:
+                return False
+            looked_at = time.monotonic()
+            return self._is_given_up(project_id)
+
         states = []
         patience_s = self.how.patience_s if until is None else PATIENCE_S
-        kept = self.host.follow(project_id, patience_s, moves, until or (lambda: self._is_given_up(project_id)))
+        kept = self.host.follow(project_id, patience_s, moves, until or is_given_up)
         for state in kept:
             name = state.get("state", "")
             if name not in states[-1:]:
