@@ -53,7 +53,6 @@ def _body() -> dict[str, Any]:
     if request.mimetype != "application/json":
         given = request.mimetype or "none"
         raise RefusedError(415, "not_json", f"The content type is {given}; send application/json.", content_type=given)
-    request.max_content_length = LARGEST_BODY
     try:
         value = json.loads(request.get_data(cache=False))
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from flask import Flask, Response, make_response, render_template
 from flask_socketio import SocketIO
 
 from . import plugins
-from .api import answer_errors_in_json, create_blueprint
+from .api import LARGEST_BODY, answer_errors_in_json, create_blueprint
 from .projects import ProjectStore
 
 _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -45,6 +45,7 @@ def create_app(
     """
     store = ProjectStore(Path(data_dir).resolve())
     app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.config["RECOVERY_ALLOWED_ROOTS"] = [str(store.models), str(store.folder)]
     app.config.update(config or {})
     socketio = SocketIO(app, async_mode="threading")

@@ -3,16 +3,27 @@
 SQLite counts its file locks for the whole process, so that a child which inherits an open connection, or merely opens
 the same file beside it, works without locks (https://sqlite.org/howtocorrupt.html, section 2.6). What is closed before
 the fork cannot go wrong; both sides open it again when they need it.
+
+A module that another thread is in the middle of importing would never be there in the child, and its imports would wait
+for ever for that thread. So a fork waits until no thread imports anything, and none begins to until the fork is over.
 """
 
 from __future__ import annotations
 
+import _imp
+import importlib
 import itertools
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
+
+_IMPORTS_END_WITHIN_S = 10.0
+"""One that takes longer may wait for the forking thread itself."""
+
+_LOOK_S = 0.001
 
 
 class Forkable(Protocol):
@@ -59,9 +70,28 @@ def _before() -> None:
     # Who stands before another one registers later, and lets go of it first.
     for item in reversed(_forking):
         item.before_fork()
+    _hold_imports()
+
+
+def _hold_imports() -> None:
+    until = time.monotonic() + _IMPORTS_END_WITHIN_S
+    while True:
+        _imp.acquire_lock()  # who begins to import a module needs it for a moment
+        if not _is_imported_elsewhere() or time.monotonic() > until:
+            return
+        _imp.release_lock()
+        time.sleep(_LOOK_S)
+
+
+def _is_imported_elsewhere() -> bool:
+    """Whether another thread is in the middle of importing a module."""
+    locks: dict[str, Any] = getattr(importlib, "_bootstrap")._module_locks  # noqa: B009
+    owners = {getattr(reference(), "owner", None) for reference in list(locks.values())}
+    return not owners <= {None, threading.get_ident()}
 
 
 def _after(child: bool) -> None:
+    _imp.release_lock()
     for item in _forking:
         item.after_fork(child)
     _forking.clear()

@@ -7,7 +7,6 @@ interpreter with what it needs: LAUNCHER_PYTHON, or that of the environment whic
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,11 @@ import pytest
 from tests.origin.behaviours import drop, refuse, script
 from tests.standin import HOST, MODEL, PROJECT_STATES, StandIn, World, table
 from tests.standin.processes import PATIENCE_S, WORKER
+from tests.standin.real import CHECKOUT, PYTHON, needs_checkout, needs_python
 from tests.standin.shape import Shape, shape_of
 
-REAL = os.environ.get("LAUNCHER_DIR")
-PYTHON = os.environ.get("LAUNCHER_PYTHON") or f"{REAL}/venv/bin/python"
 _QUICK = table.How(size=1 << 20, patience_s=PATIENCE_S, is_quick=True)
 _SOON_STUCK = replace(_QUICK, patience_s=20.0)
-needs_real = pytest.mark.skipif(not REAL, reason="LAUNCHER_DIR names no checkout of the real launcher")
 
 
 @pytest.fixture
@@ -40,15 +37,9 @@ def _stand_in(folder: Path, world: World, **which: Any) -> StandIn:
 # -- processes ----------------------------------------------------------------------------------------
 
 
-def _hosts() -> list[Any]:
-    is_there = bool(REAL) and Path(PYTHON).exists()
-    skip = pytest.mark.skipif(not is_there, reason="there is no real launcher, or no interpreter for it")
-    return ["the stand-in", pytest.param("the real launcher", marks=skip)]
-
-
-@pytest.mark.parametrize("which", _hosts())
+@pytest.mark.parametrize("which", ["the stand-in", pytest.param("the real launcher", marks=needs_python)])
 def test_an_import_becomes_a_project_that_can_be_started_and_deleted(which: str, tmp_path: Path, world: World) -> None:
-    real = {"host": Path(REAL or ""), "python": PYTHON}
+    real = {"host": CHECKOUT, "python": PYTHON}
     host = _stand_in(tmp_path / "host", world, **(real if which == "the real launcher" else {}))
     wanted = world.launcher_json()
     with host:
@@ -110,6 +101,8 @@ def test_what_fails_deletes_the_project() -> None:
 
 _CARELESS: dict[str, tuple[str, bool, dict[str, str]]] = {
     "none": ("ready", False, {MODEL: "whole"}),
+    "no worker when it is imported": ("ready", False, {MODEL: "whole"}),
+    "web killed in mid-download": ("ready", False, {MODEL: "whole"}),
     "model dropped twice at 50 %": ("ready", False, {MODEL: "whole"}),
     "model dropped 4 times at 50 %": ("ready", False, {}),
     "model 503 four times": ("ready", False, {}),
@@ -131,6 +124,7 @@ _STUCK = {
     "worker killed in mid-download": "download_files",
     "worker and web killed in mid-download": "download_files",
     "only the task's process killed in mid-download": "download_files",
+    "worker killed before the task began": "download_comfyui",
     "ComfyUI's clone hangs once": "download_comfyui",
 }
 """In which state projects of other rows stay for ever."""
@@ -150,6 +144,12 @@ def test_the_host_as_it_is_does_not_end(name: str) -> None:
     seen = table.observe(name, _SOON_STUCK)
     assert (seen.state, seen.is_stuck) == (_STUCK[name], True)
     assert table.as_markdown(name, seen).startswith(f"| {name} | **stuck** in {seen.state}, model ")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_end_at_once_deletes_the_project() -> None:
+    seen = table.observe("worker told to end at once in mid-download, started again", _QUICK)
+    assert (seen.state, seen.models[MODEL].endswith("% of the size")) == ("", True)
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_the_table_runs_the_rows_and_hosts_that_are_asked_for(
     table.main(["--row", "404", "--row", "503 eight"])
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert rows == [
-        f"| {name} | **stuck** in download_files, model 50 % of the size | 1.50 | 4, then no end | “Downloading” "
+        f"| {name} | **stuck** in download_files, model 50 % of the size | 1.50 | 4.4, then no end | “Downloading” "
         f"| {MODEL}: 50 % of the size |"
         for name in ("model 404 for ever", "index 503 eight times")
     ]
@@ -181,16 +181,15 @@ def test_the_table_runs_the_rows_and_hosts_that_are_asked_for(
     assert asked[0][1] == table.How()
 
     table.main(["--row", "none", "--plugin", "--set", "A=b=c", "--host", "/x", "--python", "/y/python", "--size", "1"])
-    assert asked[-1][1] == table.How(
-        size=1 << 20,
-        patience_s=600.0,
-        environment={"RECOVERY_ENABLED": "true", "A": "b=c"},
-        host=Path("/x"),
-        python="/y/python",
-        prefix=("/y/launcher-recovery", "run", "--"),
+    woven = table.How(
+        size=1 << 20, patience_s=600.0, environment={"A": "b=c"}, host=Path("/x"), python="/y/python", is_woven=True
     )
-    table.main(["--row", "none", "--prefix", "nice -n 5", "--patience", "7"])
-    assert asked[-1][1] == table.How(patience_s=7.0, prefix=("nice", "-n", "5"))
+    assert [how for _, how in asked[-2:]] == [replace(woven, is_woven=False), woven]
+    assert [row.split(" | ")[0] for row in capsys.readouterr().out.splitlines()[2:]] == [
+        "| none, without the plugin", "| none",
+    ]  # fmt: skip
+    table.main(["--row", "none", "--prefix", "nice -n 5", "--patience", "7", "--quick"])
+    assert asked[-1][1] == table.How(patience_s=7.0, prefix=("nice", "-n", "5"), is_quick=True)
 
 
 # -- one function -------------------------------------------------------------------------------------
@@ -257,10 +256,10 @@ def test_a_shape_is_read_from_the_source(shape: Shape) -> None:
     assert shape.calls["utils", "create_virtualenv"] == ["run_command"]
 
 
-@needs_real
+@needs_checkout
 def test_the_shape_is_that_of_the_real_launcher(shape: Shape) -> None:
-    assert REAL is not None
-    real = shape_of(Path(REAL) / "server")
+    assert CHECKOUT is not None
+    real = shape_of(CHECKOUT / "server")
     public = {where: told for where, told in shape.functions.items() if not where[1].startswith("_")}
     assert public == {where: real.functions.get(where) for where in public}
     assert (shape.routes, shape.errors, shape.states) == (real.routes, real.errors, real.states)

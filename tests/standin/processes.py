@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,10 +17,10 @@ from typing import Any
 
 import requests
 
+from tests.standin import plugin
 from tests.support import wait_for
 
 HOST = Path(__file__).parent / "host"
-ROOT = Path(__file__).parents[2]
 WEB, WORKER = "web", "worker"
 PROJECT_STATES = ("download_comfyui", "install_comfyui", "install_custom_nodes", "download_files", "ready")
 """Those that a project goes through while it is set up, in order."""
@@ -56,7 +57,8 @@ class StandIn:
         host: what is copied: the stand-in, or a checkout of the real one, of which only `server` and `web/dist` are.
             That listens at all addresses of the machine.
         python: the interpreter that has what the host needs, with `celery` beside it.
-        prefix: words before each of both commands, such as `launcher-recovery run --`.
+        prefix: words before each of both commands.
+        is_woven: both are started through `launcher-recovery run --`; the program is beside `python`.
         is_quick: environments of projects are made of links to the pip of the tests, instead of by `venv`.
     """
 
@@ -68,13 +70,15 @@ class StandIn:
         host: Path = HOST,
         python: str = sys.executable,
         prefix: Sequence[str] = (),
+        is_woven: bool = False,
         is_quick: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder, self.is_woven = folder, is_woven
         self.projects, self.models = folder / "projects", folder / "models"
         self.port, self.first_project_port = _free_port(), _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._python, self._prefix = Path(python), tuple(prefix)
+        self._python = Path(python)
+        self._prefix = (*prefix, *(plugin.prefix(self._python) if is_woven else ()))
         self._server = folder / "launcher" / "server"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +96,7 @@ class StandIn:
             "SERVER_PORT": str(self.port),
             "PROJECT_MIN_PORT": str(self.first_project_port),
             "PROJECT_MAX_PORT": str(self.first_project_port),
+            **(plugin.environment(folder, is_stand_in=host == HOST) if is_woven else {}),
             **environment,
         }
 
@@ -99,7 +104,7 @@ class StandIn:
         folder = self.folder / "bin"
         folder.mkdir(exist_ok=True)
         for name, text in {"python": python, "pip": _NO_PIP}.items():
-            (folder / name).write_text(text.format(root=ROOT, tests=sys.executable, python=self._python))
+            (folder / name).write_text(text.format(root=plugin.ROOT, tests=sys.executable, python=self._python))
             (folder / name).chmod(0o755)
 
     # -- the processes ------------------------------------------------------------------------------
@@ -157,15 +162,24 @@ class StandIn:
         self._processes[name].wait(PATIENCE_S)
 
     def terminate(self, name: str) -> int:
-        """Ask one to end, and return its exit status; what it started may go on until then."""
-        process = self._processes[name]
-        process.terminate()
-        status = process.wait(PATIENCE_S)
+        """Ask one to end, and return its exit status."""
+        self._processes[name].terminate()
+        return self.wait(name)
+
+    def wait(self, name: str) -> int:
+        """Wait for the end of one that will end, and return its exit status; what it started ends with it."""
+        status = self._processes[name].wait(PATIENCE_S)
         self.kill(name)
         return status
 
     def pid(self, name: str) -> int:
         return self._processes[name].pid
+
+    def children(self, name: str) -> list[int]:
+        """The processes that one has started itself and that have not ended."""
+        # Each thread has its own: the first were started by the main one, later ones by one that watches over them.
+        lists = Path(f"/proc/{self.pid(name)}/task").glob("*/children")
+        return [int(child) for path in lists for child in path.read_text().split()]
 
     def __enter__(self) -> StandIn:
         try:
@@ -186,13 +200,20 @@ class StandIn:
 
     def run_python(self, code: str) -> str:
         """Run code where the modules of the host can be imported; what it prints. Raises CalledProcessError."""
+        return self._run([str(self._python), "-c", code], subprocess.STDOUT)
+
+    def recovery(self, *arguments: str) -> Any:
+        """What a command of `launcher-recovery` tells as JSON, run beside the processes. Raises CalledProcessError."""
+        return json.loads(self._run([str(self._python), "-m", "launcher_recovery", *arguments, "--json"]))
+
+    def _run(self, command: list[str], stderr: int | None = None) -> str:
         done = subprocess.run(
-            [str(self._python), "-c", code],
+            command,
             cwd=self._server,
             env=self._environment,
             check=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
         )
         return done.stdout
@@ -222,6 +243,15 @@ class StandIn:
         answer = wait_for(lambda: (got := self.get("/api/projects")).ok and got, PATIENCE_S, _LOOK_S)
         assert isinstance(answer, requests.Response)
         return next((one for one in answer.json() if one["id"] == project_id), None)
+
+    def operations(self, project_id: str, kind: str | None = None) -> list[dict[str, Any]]:
+        """What recovery's API tells of a project's operations, the latest first; nothing of one that is not woven."""
+        if not self.is_woven:
+            return []
+        asked = {"project": project_id, "limit": "100", **({} if kind is None else {"kind": kind})}
+        answer = requests.get(f"{self.url}/api/recovery/operations", params=asked, timeout=_ANSWER_S)
+        assert answer.ok, answer.text
+        return list(answer.json()["operations"])
 
     def follow(
         self,

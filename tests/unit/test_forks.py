@@ -131,3 +131,35 @@ def test_subprocess_is_no_fork() -> None:
     subprocess.run([sys.executable, "-c", ""], check=True)
     assert (owners.OWNER.owner_id, threading.active_count()) == before
     assert owners.OWNER.pid == os.getpid()
+
+
+LOADING = """
+import os, signal, threading
+import begun
+import launcher_recovery.persistence.forks
+
+threading.Thread(target=__import__, args=("slow",)).start()
+begun.begun.wait()
+threading.Timer(0.2, begun.may_end.set).start()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    from slow import value
+    os._exit(value)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_child_can_import_what_another_thread_was_loading(tmp_path: Path) -> None:
+    (tmp_path / "begun.py").write_text("import threading\nbegun, may_end = threading.Event(), threading.Event()\n")
+    (tmp_path / "slow.py").write_text("import begun\nbegun.begun.set()\nbegun.may_end.wait()\nvalue = 7\n")
+    (tmp_path / "loading.py").write_text(LOADING)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "loading.py")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+        text=True,
+    )
+    assert done.stdout == "7\n"

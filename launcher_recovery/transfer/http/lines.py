@@ -146,7 +146,7 @@ class _Response(http.client.HTTPResponse):
 
 class _Held(urllib3.connection.HTTPConnection):
     line: Line
-    response_class = _Response
+    response_class: Any = _Response
     _twin: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
@@ -168,6 +168,21 @@ class _Held(urllib3.connection.HTTPConnection):
             if self._twin is not None:
                 self._twin.close()
                 self._twin = None
+
+    def _tunnel(self) -> None:
+        answers: list[_Response] = []
+
+        def response_class(*args: Any, **kwargs: Any) -> _Response:
+            answers.append(_Response(*args, **kwargs))
+            return answers[-1]
+
+        self.response_class = response_class
+        try:
+            super()._tunnel()
+        finally:
+            del self.response_class
+            for answer in answers:  # Python 3.10 leaves that of the proxy open, and by it the socket
+                answer.close()
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         with self.line.asks(self.sock):
