@@ -45,6 +45,8 @@ def lines(report: Report) -> Iterator[str]:
         yield "processes: none runs"
     for process in report.processes:
         yield from _process(process)
+    for sentence in report.elsewhere:
+        yield f"elsewhere: {sentence}"
     for problem in report.problems:
         yield f"problem: {problem}"
 

@@ -13,12 +13,13 @@ from launcher_recovery.joinpoints import Host
 
 @dataclass(frozen=True)
 class Running:
-    """A process of a launcher: of which, its id and its parent's, and what it was started with."""
+    """A process of a launcher: of which, its id and its parent's, its command line, and the launcher's folder."""
 
     host: str
     pid: int
     parent: int
     argv: tuple[str, ...]
+    folder: Path
 
 
 def running(hosts: Iterable[Host], proc: Path = Path("/proc")) -> list[Running]:
@@ -54,7 +55,7 @@ def _of(hosts: list[Host], entry: Path, pid: int) -> Iterator[Running]:
     for place in _folders(argv, folder):
         for host in hosts:
             if all((place / name).exists() for name in host.neighbours):
-                yield Running(host.name, pid, parent, tuple(argv))
+                yield Running(host.name, pid, parent, tuple(argv), place)
                 return
 
 

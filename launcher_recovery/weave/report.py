@@ -54,6 +54,7 @@ class Report:
         settings: by name, each with its value and where it came from; those that are not the defaults.
         store: where the state is kept, and whether that works.
         hosts: names of the launchers that can be woven into.
+        elsewhere: launchers on this machine that have nothing to do with this one, as sentences.
     """
 
     enabled: bool = False
@@ -61,6 +62,7 @@ class Report:
     store: dict[str, Any] = field(default_factory=dict)
     hosts: list[str] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,8 +91,10 @@ def examine(proc: Path = Path("/proc")) -> Report:
             if process.is_woven:
                 woven.add(process.pid)
                 report.problems.extend(_problems(process, about_of(row.owner.about)))
-    for other in unwoven(running(hosts, proc), woven):
-        _add_unwoven(report, other)
+    found = running(hosts, proc)
+    folders = {process.folder.resolve() for process in found if process.pid in woven} | {Path.cwd()}
+    for other in unwoven(found, woven):
+        _add_unwoven(report, other, is_ours=other.folder.resolve() in folders)
     return report
 
 
@@ -167,11 +171,20 @@ def _problems(process: Process, about: About | None) -> list[str]:
     return [f"In process {process.pid}, {standing.problem}" for standing in standings if standing.problem]
 
 
-def _add_unwoven(report: Report, other: Running) -> None:
+def _add_unwoven(report: Report, other: Running, is_ours: bool) -> None:
+    """Add a process without recovery: of a launcher that others are woven into, or of the current folder; or of one
+    that may be meant to run without."""
     argv: list[str] = Redactor().value(list(other.argv))
+    command = " ".join(argv)[:120]
+    if not is_ours:
+        report.elsewhere.append(
+            f"Process {other.pid} of {other.host} in {other.folder} ({command}) runs without recovery, or keeps its "
+            "state in another place"
+        )
+        return
     role = "worker" if "worker" in other.argv else "launcher"
     report.processes.append(Process(other.pid, "", role, tuple(argv), False, hosts=(other.host,)))
     report.problems.append(
-        f"Process {other.pid} of {other.host} ({' '.join(argv)[:120]}) runs without recovery, or keeps its state in "
-        "another place: start it with launcher-recovery run -- in front, and with the same settings"
+        f"Process {other.pid} of {other.host} ({command}) runs without recovery, or keeps its state in another place: "
+        "start it with launcher-recovery run -- in front, and with the same settings"
     )

@@ -117,7 +117,7 @@ class Apps:
 
             integrator = self._integrator()
             reason = attach(app, integrator)
-            integrator.watch(f"workers of {host.name}", Workers(integrator, host).problems)
+            integrator.watch(f"workers of {host.name}", Workers(integrator, host, Path(app.root_path)).problems)
             state = LIVE
         except RecoveryError as error:
             reason = str(error)

@@ -34,6 +34,7 @@ class Workers:
     Args:
         integrator: whose store has the imports and the processes.
         host: whose workers count.
+        folder: of the launcher, for there may be others of its kind on this machine.
         proc: where the processes of this machine are found.
         now: seconds, of a clock that is never set.
     """
@@ -42,11 +43,13 @@ class Workers:
         self,
         integrator: RecoveryIntegrator,
         host: Host,
+        folder: Path,
         proc: Path = Path("/proc"),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._integrator = integrator
         self._host = host
+        self._folder = folder.resolve()
         self._proc = proc
         self._now = now
         self._looked: float | None = None
@@ -95,6 +98,8 @@ class Workers:
     def _unwoven_worker(self) -> str | None:
         """The command line of a worker that runs on this machine, without secrets."""
         for process in running([self._host], self._proc):
+            if process.folder.resolve() != self._folder:
+                continue
             program = next((at for at, word in enumerate(process.argv) if Path(word).name == "celery"), None)
             if program is not None and "worker" in process.argv:
                 words: list[str] = Redactor().value(["celery", *process.argv[program + 1 :]])

@@ -188,7 +188,7 @@ def test_modes_of_kinds() -> None:
     """A kind has its own mode, else the general one; modes of several sources add up."""
     environ = {"RECOVERY_MODE": "observe", "RECOVERY_MODE_DOWNLOAD": "recover"}
     config = load_config(environ=environ, app_config={"RECOVERY_MODE_INSTALL_NODE": "off"})
-    assert [config.mode_for(kind, "k") for kind in KINDS] == ["recover", "observe", "off", "observe"]
+    assert [config.mode_for(kind, "k") for kind in KINDS] == ["recover", "observe", "off", "observe", "observe"]
 
 
 def test_rollout_is_steady_and_about_as_large_as_asked() -> None:

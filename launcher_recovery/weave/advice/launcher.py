@@ -94,7 +94,7 @@ def recovery_operations() -> Sequence[OperationKind]:
             name=CLOSING,
             hook=CLOSING,
             key=lambda arguments: f"{CLOSING}:{arguments['project_id']}",
-            title=lambda arguments: str(arguments.get("name") or arguments["project_id"]),
+            title=lambda arguments: f"The launcher's own steps for {arguments['name']}",
             handler=importing.finish,
             still_there=_is_finished,
         )

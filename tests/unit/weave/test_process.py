@@ -233,12 +233,14 @@ def test_doctor_on_a_new_machine_is_content_and_makes_no_database(
     monkeypatch.setenv("RECOVERY_ENCRYPTION_KEY", "a-secret-key")
     assert main(["doctor"]) == 0
     file = tmp_path / "recovery.db"
-    assert capsys.readouterr().out.splitlines() == [
+    # Other tests may run launchers meanwhile, in folders of their own.
+    told = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("elsewhere: ")]
+    assert told == [
         "recovery: off, unless it is started with launcher-recovery run",
         f"setting: persistence_path = {file} (RECOVERY_PERSISTENCE_PATH)",
         "setting: encryption_key = *** (RECOVERY_ENCRYPTION_KEY)",
         f"store: {file}: not there yet",
-        "launchers known: none",
+        "launchers known: ComfyUI Launcher",
         "processes: none runs",
     ]
     assert not file.exists()
@@ -341,7 +343,15 @@ def test_processes_of_a_known_launcher_are_found_and_told_when_they_are_not_wove
     ]
     assert [item.pid for item in unwoven(found, {12})] == [10, 11]
     assert running([Host("any", ())], place) == []
+    elsewhere = report.examine(place)
+    assert (elsewhere.processes, elsewhere.problems) == ([], [])
+    assert elsewhere.elsewhere[0] == (
+        f"Process 10 of mine in {folder} (/v/bin/python wv_server.py --key=***) runs without recovery, or keeps its "
+        "state in another place"
+    )
+    monkeypatch.chdir(folder)
     told = report.examine(place)
+    assert told.elsewhere == []
     assert [(item.pid, item.role, item.is_woven) for item in told.processes] == [
         *((10, "launcher", False), (11, "launcher", False), (12, "worker", False)),
     ]

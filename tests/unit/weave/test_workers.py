@@ -34,7 +34,7 @@ class Site:
         self.folder, self.proc = folder, tmp_path / "proc"
         self.proc.mkdir()
         self.now = 0.0
-        self.workers = Workers(self.integrator, HOST, self.proc, lambda: self.now)
+        self.workers = Workers(self.integrator, HOST, folder, self.proc, lambda: self.now)
         self.integrator.watch("workers", self.workers.problems)
 
     def queue(self, title: str = "My Project", **more: Any) -> RecoveryData:
