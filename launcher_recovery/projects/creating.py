@@ -253,8 +253,10 @@ class _Project:
 
 
 def _incomplete(missing: Sequence[Part], parts: Sequence[Part]) -> ProjectIncompleteError:
+    # What comes last is no part that a person misses.
+    named = [part for part in missing if part.what != "closing" or part.stage is not Stage.BLOCKED]
     # What failed comes before what only waits for it.
-    ordered = sorted(missing, key=lambda part: part.stage is Stage.BLOCKED)
+    ordered = sorted(named, key=lambda part: part.stage is Stage.BLOCKED)
     return ProjectIncompleteError(
         [{"what": part.what, "name": part.name, "label": part.label, "reason": part.reason or ""} for part in ordered],
         [part.name for part in parts if part.stage not in MISSING],

@@ -176,9 +176,11 @@ export function outlineOf(op, children) {
     return STATE_OF_PART[child.state] ?? "running";
   });
   const names = (...wanted) => parts.filter((part, i) => wanted.includes(states[i])).map(partName);
-  const missing = parts.filter((part, i) => ["failed", "blocked"].includes(states[i]));
+  const failed = parts.filter((part, i) => ["failed", "blocked"].includes(states[i]));
+  // What the launcher does last is no part that a person misses.
+  const missing = failed.filter((part) => part.what !== "closing" || part.state !== "blocked");
   return {
-    total: parts.length,
+    total: parts.length - (failed.length - missing.length),
     done: states.filter((state) => state === "done").length,
     coming: over ? [] : names("waiting"),
     finished: names("done"),

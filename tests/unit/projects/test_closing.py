@@ -90,11 +90,8 @@ def test_where_anything_is_missing_it_is_not_begun(creator: Creator, closing: Cl
     creator.doing["x"] = refuse
     with pytest.raises(ProjectIncompleteError) as raised:
         creator.create(nodes=[node("x")], workflow=WORKFLOW)
-    (*_, last) = raised.value.missing
-    assert (last["label"], last["reason"]) == (
-        "what the launcher does itself",
-        "it is done when nothing else is missing",
-    )
+    assert [part["name"] for part in raised.value.missing] == ["x", "workflow.json"]
+    assert creator.stages()["launcher"] == "blocked"
     assert closing.given == []
 
 

@@ -180,7 +180,7 @@ def test_what_is_missing_is_told_and_nothing_is_deleted(site: Site) -> None:
     assert site.owns == []
     state, message = site.shown
     assert state == "failed"
-    assert message.startswith("Not ready: 3 of ")
+    assert message.startswith("Not ready: 2 of 7 ")
     assert "the node x" in message
     assert (site.folder / "comfyui").is_dir()
     # A person mends it, and retries; the task is delivered again.
