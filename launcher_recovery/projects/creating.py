@@ -185,7 +185,7 @@ class _Project:
         # The versions that the import asks for are to be those in the end, whatever nodes bring.
         needs = (*self._basis, *self._node_parts.values())
         kind = "install_requirements"
-        return [self._part("requirements", REQUIREMENTS, _REQUIREMENTS_S, kind, arguments, place.is_file, needs=needs)]
+        return [self._part("requirements", REQUIREMENTS, _REQUIREMENTS_S, kind, arguments, needs=needs)]
 
     def _closing(self, kind: str) -> Part:
         names = ("project_id", "name", "import_json", "project_folder", "models_folder")
