@@ -81,6 +81,7 @@ class StandIn:
         self._prefix = (*prefix, *(plugin.prefix(self._python) if is_woven else ()))
         self._server = folder / "launcher" / "server"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._left_groups: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
         if not self._server.exists():
             shutil.copytree(host / "server", self._server, ignore=_LEFT_OUT)
@@ -157,9 +158,11 @@ class StandIn:
             process.wait(PATIENCE_S)
 
     def kill_alone(self, name: str) -> None:
-        """End the process itself by SIGKILL, and nothing of what it started; `kill` is still due for those."""
-        self._processes[name].kill()
-        self._processes[name].wait(PATIENCE_S)
+        """End the process itself by SIGKILL, and nothing of what it started, until all ends."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait(PATIENCE_S)
+        self._left_groups.append(process.pid)
 
     def terminate(self, name: str) -> int:
         """Ask one to end, and return its exit status."""
@@ -190,6 +193,8 @@ class StandIn:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        for group in self._left_groups:
+            _kill_group(group)
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
