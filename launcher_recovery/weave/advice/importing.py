@@ -174,13 +174,15 @@ def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
 
 
 def _without_left_out(launcher_json: Mapping[str, Any] | None, parts: list[RecoveryData]) -> Any:
-    """The import without the nodes that a person does without, which the launcher would install."""
+    """The import without the nodes and packages that a person does without, which the launcher would install."""
     if launcher_json is None:
         return None
     given = copy.deepcopy(dict(launcher_json))
     skipped = {part.kwargs["url"] for part in parts if part.kind == "install_node" and is_skipped(part)}
     nodes = given["snapshot_json"]["git_custom_nodes"]
     given["snapshot_json"]["git_custom_nodes"] = {url: node for url, node in nodes.items() if url not in skipped}
+    if any(part.kind == "install_requirements" and is_skipped(part) for part in parts):
+        given["pip_requirements"] = []
     return given
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pluggy
 
+from launcher_recovery import requirement_lines
 from launcher_recovery.config import RecoveryConfig
+from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
 from launcher_recovery.integration import attached_integrator
 from launcher_recovery.kinds import OperationKind
@@ -120,7 +122,18 @@ def recovery_read_import(import_json: Any) -> Plan | None:
         ignored=utils.CUSTOM_NODES_TO_IGNORE_FROM_SNAPSHOTS,
         with_workflow=False,
     )
+    if not all(map(_is_plain, plan.requirements)):
+        plan = replace(plan, requirements=())  # the launcher gives pip what it is given
     return replace(_recovered(plan), closing=CLOSING, model_paths=False)
+
+
+def _is_plain(line: str) -> bool:
+    """Whether it asks pip for a package, and for nothing else."""
+    try:
+        requirement_lines.check(line)
+    except RefusedError:
+        return False
+    return True
 
 
 def _recovered(plan: Plan) -> Plan:

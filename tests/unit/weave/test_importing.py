@@ -239,13 +239,17 @@ def test_what_a_person_does_without_is_not_installed_by_the_launcher(site: Site)
         operation.metadata[SETTINGS] = {SKIPPED: True}
         operation.save_metadata()
 
-    site.doing.update({"x": skip, "a.pt": skip})
+    site.doing.update({"x": skip, "a.pt": skip, "requirements.txt": skip})
     site.set_up(site.json())
     [(setup, given)] = site.owns
     assert given["snapshot_json"]["git_custom_nodes"] == {}
+    assert given["pip_requirements"] == []
+    assert setup.requirements == frozenset()
     assert setup.left_out == {site.folder / "comfyui" / "models/loras/a.pt"}
     assert len(setup.nodes) == 2
-    assert site.shown == ("ready", "Ready without x, a.pt, left out as you asked")
+    assert site.shown[0] == "ready"
+    assert "x" in site.shown[1]
+    assert "a.pt" in site.shown[1]
 
 
 def test_a_cancel_is_no_failure_of_the_task(site: Site) -> None:
@@ -297,6 +301,15 @@ def test_parts_whose_kind_is_off_are_left_to_the_launcher(site: Site) -> None:
     [(setup, given)] = site.owns
     assert (setup.nodes, setup.placed) == (frozenset(), {})
     assert given == site.json()
+
+
+def test_what_pip_is_asked_for_beside_packages_is_left_to_the_launcher(site: Site) -> None:
+    """It is a reason to refuse an import elsewhere, but here it is what the launcher would do."""
+    asked = {**site.json(), "pip_requirements": ["wheel", "-e git+https://example.com/y.git#egg=y"]}
+    site.set_up(asked)
+    assert "requirements.txt" not in site.calls
+    [(setup, given)] = site.owns
+    assert (setup.requirements, given) == (frozenset(), asked)
 
 
 def test_a_project_is_finished_only_by_the_launchers_worker(site: Site) -> None:
