@@ -44,6 +44,8 @@ def queue_import(call: Call) -> Any:
     asked = Asked.of_task(_task_arguments(task, call))
     kind = integrator.kinds[KIND]
     arguments = asked.hook_arguments
+    if not integrator.is_durable:
+        return call.proceed()  # the worker is another process, and would not know of it
     if integrator.config.mode_for(kind.name, kind.key(arguments)) != "recover":
         return call.proceed()
     given = call.arguments

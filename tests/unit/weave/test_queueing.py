@@ -166,6 +166,12 @@ def test_where_it_is_not_recovered_it_is_queued_as_it_is(queue: Queue, mode: str
     assert [task_id for task_id, _ in queue.task.queued] == [None]
 
 
+def test_where_nothing_is_kept_nobody_waits_for_the_worker(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecoveryIntegrator, "is_durable", False)
+    assert queue.ask() == "result"
+    assert queue.integrator.persistence.find(limit=-1) == []
+
+
 def test_a_store_that_fails_holds_nothing_up(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise StoreError("the disk is full")
