@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from tests.standin import plugin
+from tests.standin import plugin, words
 from tests.support import wait_for
 
 HOST = Path(__file__).parent / "host"
@@ -31,21 +31,6 @@ PATIENCE_S = 90.0
 _ANSWER_S = 30.0
 _LOOK_S = 0.05
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".celery", "control", "projects", "models", "test-workflows")
-# Words that the host's shell looks for. An environment of a project comes before these when it is active.
-_PYTHON = """#!/bin/sh
-exec {python} "$@"
-"""
-_NO_PIP = """#!/bin/sh
-echo "no environment is active: this would go into the one of the tests" >&2
-exit 1
-"""
-# The same for tests that are not about how environments are made: links to the pip of this one, in no time.
-_QUICK_PYTHON = """#!/bin/sh
-if [ "$1 $2" = "-m venv" ]; then
-    cd {root} && exec {tests} -m tests.standin.environment "$3"
-fi
-exec {python} "$@"
-"""
 
 
 class StandIn:
@@ -86,7 +71,7 @@ class StandIn:
         if not self._server.exists():
             shutil.copytree(host / "server", self._server, ignore=_LEFT_OUT)
             shutil.copytree(host / "web" / "dist", folder / "launcher" / "web" / "dist")
-        self._write_words(_QUICK_PYTHON if is_quick else _PYTHON)
+        words.write(folder / "bin", self._python, is_quick)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not re.match("RECOVERY_|GIT_|PIP_", name)},
             "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
@@ -100,13 +85,6 @@ class StandIn:
             **(plugin.environment(folder, is_stand_in=host == HOST) if is_woven else {}),
             **environment,
         }
-
-    def _write_words(self, python: str) -> None:
-        folder = self.folder / "bin"
-        folder.mkdir(exist_ok=True)
-        for name, text in {"python": python, "pip": _NO_PIP}.items():
-            (folder / name).write_text(text.format(root=plugin.ROOT, tests=sys.executable, python=self._python))
-            (folder / name).chmod(0o755)
 
     # -- the processes ------------------------------------------------------------------------------
 
