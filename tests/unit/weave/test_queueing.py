@@ -270,6 +270,24 @@ def test_a_project_that_was_deleted_is_not_queued_again(queue: Queue, worker: qu
     assert len(queue.task.queued) == 1
 
 
+def test_what_was_imported_anew_is_not_queued_again(queue: Queue, worker: queueing._Worker) -> None:
+    """Its project was deleted, and the folder is that of another one of its name now."""
+    queue.ask(task_id="one")
+    first = queue.kept
+    lifecycle = queue.integrator.lifecycle
+    lifecycle.begin_attempt(first.operation_id, 8)
+    lifecycle.cancel(first.operation_id)
+    queue.ask(task_id="two")
+    lifecycle.begin_attempt(queue.kept.operation_id, 8)
+    lifecycle.cancel(queue.kept.operation_id)
+    retried = lifecycle.retry(first.operation_id)
+    assert queueing.run_again(queue.integrator, retried)
+    after = queue.integrator.persistence.get(first.operation_id)
+    assert after is not None
+    assert after.state is RecoveryState.CANCELLED
+    assert len(queue.task.queued) == 2
+
+
 def test_what_was_not_kept_cannot_be_queued_again(queue: Queue, worker: queueing._Worker) -> None:
     secret = {**LAUNCHER_JSON, "files": [[{"download_url": "https://example.com/a?token=abcdef0123456789abcdef"}]]}
     queue.ask(secret, task_id="one")
