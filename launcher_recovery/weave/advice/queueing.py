@@ -106,8 +106,8 @@ def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
         return not has_run  # what is lost may still be in the queue
     asked = Asked.of_hook(data.kwargs)
     lifecycle = integrator.lifecycle
-    latest = _latest(integrator, asked)
-    if not asked.folder.is_dir() or (latest is not None and latest.operation_id != data.operation_id):
+    [newest] = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=1)
+    if not asked.folder.is_dir() or newest.operation_id != data.operation_id:
         logger.info("%s was deleted, or imported anew, and is not set up any more", data.title)
         _ignoring_races(lambda: lifecycle.cancel(data.operation_id))
         return True
