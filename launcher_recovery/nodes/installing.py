@@ -19,6 +19,7 @@ from launcher_recovery.nodes.requirements import Requirements
 from launcher_recovery.nodes.staging import Staging
 from launcher_recovery.nodes.submodules import fetch_submodules
 from launcher_recovery.nodes.telling import Telling
+from launcher_recovery.nodes.updating import have_default_branch
 from launcher_recovery.operation import Operation
 from launcher_recovery.persistence.base import Store
 from launcher_recovery.records import RecoveryData, RecoveryState
@@ -112,7 +113,10 @@ class Install:
 
         def clone() -> dict[str, Any]:
             self._is_fresh = True
-            return fetch(self._repository, self._staging, self._ref).kept(self._wanted)
+            fetched = fetch(self._repository, self._staging, self._ref)
+            if fetched.branch is None:
+                have_default_branch(self._repository, fetched)
+            return fetched.kept(self._wanted)
 
         made = self._operation.step(
             "clone", clone, still_valid=lambda made: made["wanted"] == self._wanted and self._staging.is_ours

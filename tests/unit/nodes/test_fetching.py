@@ -12,12 +12,13 @@ import pytest
 from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes import repository as running
+from launcher_recovery.nodes import updating
 from launcher_recovery.programs.running import CommandSilentError, Silence
 from tests.nodes import Attempts, Far, Fault, Source, far_away, files, install, noise, run_git, staging
 
 
 def depth(folder: Path) -> int:
-    return int(run_git(folder, "rev-list", "--count", "--all"))
+    return int(run_git(folder, "rev-list", "--count", "HEAD"))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,42 @@ def test_a_branch_can_be_updated_later(attempts: Attempts, far: Far, source: Sou
     run_git(destination, "pull", "--quiet")
     assert files(destination) == {".git", "one", "three"}
     assert run_git(destination, "status", "--branch", "--porcelain") == "## main...origin/main"
+
+
+@pytest.mark.parametrize("is_newest", [False, True])
+@pytest.mark.parametrize("is_dumb", [False, True])
+def test_what_is_pinned_can_be_updated_later(
+    attempts: Attempts, tmp_path: Path, source: Source, destination: Path, is_newest: bool, is_dumb: bool
+) -> None:
+    """ComfyUI-Manager checks out the default branch, and pulls."""
+    pinned = source.commit({"three": "3"})
+    if not is_newest:
+        source.commit({"four": "4"})
+    with far_away(tmp_path / "far", is_dumb=is_dumb) as far:
+        url = far.serve(source)
+        install(attempts.next(), url, destination, pinned)
+        assert files(destination) == {".git", "one", "three"}
+        assert run_git(destination, "status", "--branch", "--porcelain") == "## HEAD (no branch)"
+        source.commit({"five": "5"})
+        far.serve(source)
+        assert run_git(destination, "symbolic-ref", "refs/remotes/origin/HEAD") == "refs/remotes/origin/main"
+        run_git(destination, "checkout", "--quiet", "main")
+        run_git(destination, "pull", "--quiet")
+    expected = {".git", "one", "three", "five", *(() if is_newest else ("four",))}
+    assert files(destination) == expected
+
+
+def test_what_cannot_be_updated_is_installed_all_the_same(
+    attempts: Attempts, far: Far, source: Source, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server has no default branch, or fails when it is asked for that."""
+
+    def fail(*_: object) -> None:
+        raise CommandError(["git", "ls-remote"], 128, "fatal: the remote end hung up unexpectedly")
+
+    monkeypatch.setattr(updating, "_have_default_branch", fail)
+    install(attempts.next(), far.serve(source), destination, source.git("rev-parse", "two"))
+    assert files(destination) == {".git", "two"}
 
 
 @pytest.mark.parametrize("speaks_v2", [True, False])
