@@ -81,9 +81,15 @@ def launcher_run_again(operation_id: str, kind: str, arguments: Mapping[str, Any
     if kind != queueing.KIND or integrator is None:
         return None
     data = integrator.persistence.get(operation_id)
-    if data is None or (data.kwargs and data.kwargs["import_json"].get("format") != FORMAT):
+    if data is None or not _is_ours(data):
         return None
     return queueing.run_again(integrator, data) or None
+
+
+def _is_ours(data: RecoveryData) -> bool:
+    """Whether an import is one of this launcher, also when what was asked for could not be kept."""
+    given = data.kwargs.get("import_json")
+    return not data.kwargs or (isinstance(given, Mapping) and given.get("format") == FORMAT)
 
 
 # -- the hooks of extensions --------------------------------------------------------------------------
