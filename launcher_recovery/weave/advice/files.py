@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,6 +66,11 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     return str(arguments["destination"])
 
 
+def normal(relative: str) -> str:
+    """A path of an import, as it is in the plan that is made of it."""
+    return PurePosixPath(relative.replace("\\", "/")).as_posix()
+
+
 def place_of(destination: str, metadata: Mapping[str, Any]) -> Path:
     """Where the file of a download is, which has this metadata."""
     placed = metadata.get(PLACED)
@@ -96,7 +101,7 @@ def set_up_files(call: Call) -> Any:
     given = dict(launcher_json)
     given["files"] = []
     for entry in launcher_json["files"]:
-        destinations = [setup.comfyui / str(one["dest_relative_path"]).replace("\\", "/") for one in entry]
+        destinations = [setup.comfyui / normal(one["dest_relative_path"]) for one in entry]
         known = [index for index, place in enumerate(destinations) if place in setup.placed]
         if not known:
             if not any(place in setup.left_out for place in destinations):
@@ -108,8 +113,7 @@ def set_up_files(call: Call) -> Any:
         if actual.name != place.name:
             rename = call.original.__globals__["rename_file_in_launcher_json"]
             rename(given, place.name, actual.name)
-            renamed = Path(one["dest_relative_path"]).with_name(actual.name)
-            one = {**one, "dest_relative_path": renamed.as_posix()}
+        one = {**one, "dest_relative_path": actual.relative_to(setup.comfyui).as_posix()}
         if one["download_url"]:  # without one, the launcher takes it to be missing
             given["files"].append([one])
     missing = call.original(**{**arguments, "launcher_json": given})
@@ -176,9 +180,12 @@ def _place_beside(operation: Operation, place: Path, sha256: str | None) -> Path
     checksums = () if sha256 is None else (Checksum("sha256", sha256.lower()),)
     if kept is not None:
         beside = Path(kept)
-        if place.exists() or not is_there(beside, checksums, None, operation.check):
+        if beside.exists():
+            if place.exists() or not is_there(beside, checksums, None, operation.check):
+                return beside
+            os.replace(beside, place)  # it was cut off in between
+        elif place.exists() and not is_there(place, checksums, None, operation.check):
             return beside
-        os.replace(beside, place)  # it was cut off in between
         _note(operation, None)
         return place
     if not checksums or not place.is_file() or is_there(place, checksums, None, operation.check):

@@ -146,7 +146,7 @@ class _Keeping:
 
 def place_in_comfyui(asked: Asked, relative: str) -> Path:
     """Where a file of an import is put, which the launcher finds below ComfyUI."""
-    relative = relative.replace("\\", "/")
+    relative = files.normal(relative)
     if relative.startswith(MODELS):
         return asked.models / relative.removeprefix(MODELS)
     return asked.folder / COMFYUI / relative
@@ -163,7 +163,7 @@ def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
     downloads = {part.kwargs["destination"]: part for part in parts if part.kind == "download"}
     entries = [] if asked.launcher_json is None else asked.launcher_json["files"]
     for one in (choice for entry in entries for choice in entry):
-        relative = str(one["dest_relative_path"]).replace("\\", "/")
+        relative = files.normal(one["dest_relative_path"])
         part = downloads.get(str(place_in_comfyui(asked, relative)))
         if part is None:
             continue
