@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher_recovery.defaults.http import fetch
-from launcher_recovery.errors import RecoveryError, UnexpectedContentError
+from launcher_recovery.errors import AddressExpiredError, RecoveryError, UnexpectedContentError
 from launcher_recovery.fixes.places import QUARANTINE, QUARANTINED
 from launcher_recovery.joinpoints import Call
 from launcher_recovery.kinds import Arguments, Sources
@@ -40,6 +40,10 @@ _TIMEOUT_S = (10.0, 30.0)
 _BLOCK = 1 << 20
 
 
+class ListedAddressError(RecoveryError):
+    """An address of those that the launcher's site gives for a file is not valid any more."""
+
+
 def download(operation: Operation, arguments: Arguments, sources: Sources) -> str:
     """One attempt to have a file in its place, whole and verified; returns the destination.
 
@@ -47,6 +51,7 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     one that is only the beginning of the new one is what a download without recovery has left, and is moved away.
 
     Raises:
+        ListedAddressError: an address that the launcher's site gave is not valid any more; it gives another one.
         Exception: as `transfer.attempt.attempt`.
     """
     place = Path(os.path.realpath(arguments["destination"]))
@@ -55,7 +60,12 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     given = arguments if at == place else {**arguments, "destination": str(at)}
     url, *others = _addresses(str(arguments["url"]))
     given = {**given, "url": url}
-    fetch(operation, given, lambda asked: [*others, *sources(asked)], authorization=_authorization)
+    try:
+        fetch(operation, given, lambda asked: [*others, *sources(asked)], authorization=_authorization)
+    except AddressExpiredError as error:
+        if url == arguments["url"]:
+            raise
+        raise ListedAddressError(str(error)) from error
     if at != place:
         at = _settled(operation, place, at)
     if sha256 is not None:

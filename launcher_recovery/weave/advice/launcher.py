@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 
 from launcher_recovery import requirement_lines
+from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
@@ -23,6 +24,13 @@ from launcher_recovery.records import RecoveryData
 from launcher_recovery.weave import hooks
 from launcher_recovery.weave.advice import files, importing, queueing, status
 from launcher_recovery.weave.advice.asked import FORMAT, Asked
+
+_EXPIRED = Verdict(
+    ErrorCategory.NETWORK,
+    Retry.YES,
+    "listed-address-expired",
+    "The address that the launcher's site gave for the file was no longer valid; the site is asked for another one.",
+)
 
 hookimpl = pluggy.HookimplMarker(hooks.NAMESPACE)
 
@@ -107,6 +115,11 @@ def recovery_operations() -> Sequence[OperationKind]:
             still_there=_is_finished,
         )
     ]
+
+
+@extension_hookimpl
+def recovery_classify(error: BaseException) -> Verdict | None:
+    return _EXPIRED if isinstance(error, files.ListedAddressError) else None
 
 
 @extension_hookimpl
