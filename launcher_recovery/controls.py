@@ -53,18 +53,34 @@ class Controls(Ownership):
             RecoveryStateError: it is unknown, running, paused, finished well, or cannot be run again because
                 its arguments could not be kept.
         """
-        data = self.begin_again(operation_id)
-        parent_id = data.parent_id
-        while parent_id is not None:
-            parent = self.store.get(parent_id)
-            if parent is None or parent.state not in FINAL or parent.state is RecoveryState.SUCCESS:
-                break
+        data = self._known(operation_id)
+        if data.state not in RUNNABLE:
+            self._check_can_begin_again(data)
+        is_taken_along = False
+        # From the outside inwards: whoever sees one pending leaves it to the one around it, which will call it.
+        for outer in reversed(self._ended_around(data)):
             try:
-                self.begin_again(parent.operation_id)
+                self.begin_again(outer.operation_id)
+                is_taken_along = True
             except RecoveryStateError:
-                break  # it cannot be run from its record; the part is run by itself
-            parent_id = parent.parent_id
-        return data
+                continue  # somebody was faster
+        try:
+            return self.begin_again(operation_id)
+        except RecoveryStateError:
+            now = self._known(operation_id)
+            if is_taken_along and now.attempt > data.attempt:
+                return now  # the one around it was faster
+            raise
+
+    def _ended_around(self, data: RecoveryData) -> list[RecoveryData]:
+        """The operations around one that have ended as well, the nearest first, up to one that cannot be begun
+        again."""
+        found: list[RecoveryData] = []
+        parent = None if data.parent_id is None else self.store.get(data.parent_id)
+        while parent is not None and parent.resumable and self._has_ended(parent) and not self._is_taken(parent):
+            found.append(parent)
+            parent = None if parent.parent_id is None else self.store.get(parent.parent_id)
+        return found
 
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """Say how important an unfinished operation is: where it waits for its turn, the higher goes first.
@@ -107,16 +123,8 @@ class Controls(Ownership):
         data = self._known(operation_id)
         if data.state in RUNNABLE:
             return self._change(operation_id, RUNNABLE, {"next_attempt_at": to_datetime(self.clock.time())})
-        if not data.resumable and "kwargs" not in fields:
-            if isinstance(data.error, UnreadableError):
-                raise RecoveryStateError(
-                    f"{data.title} cannot be started again from here. {data.error}", state=data.state.value
-                )
-            raise RecoveryStateError(
-                f"{data.title} cannot be started again from here, because what it was called with could not be kept "
-                "(it may have held a password or a signed address): start it again where it was started first.",
-                state=data.state.value,
-            )
+        if "kwargs" not in fields:
+            self._check_can_begin_again(data)
         return self._change(
             operation_id,
             sources_of(RecoveryState.PENDING) & FINAL,
@@ -133,6 +141,30 @@ class Controls(Ownership):
             },
             # An owner is set only while nobody else can have become it.
             fence=data.fence if "owner" in fields else None,
+        )
+
+    def _has_ended(self, data: RecoveryData) -> bool:
+        """Otherwise than well."""
+        return data.state in sources_of(RecoveryState.PENDING) & FINAL
+
+    def _is_taken(self, data: RecoveryData) -> bool:
+        """Whether the same is under way in another operation."""
+        other = None if data.key is None else self.store.latest_with_key(data.key)
+        return other is not None and other.state in UNFINISHED and other.operation_id != data.operation_id
+
+    def _check_can_begin_again(self, data: RecoveryData) -> None:
+        if not self._has_ended(data) or self._is_taken(data):
+            raise self._lost(data.operation_id, RecoveryState.PENDING)
+        if data.resumable:
+            return
+        if isinstance(data.error, UnreadableError):
+            raise RecoveryStateError(
+                f"{data.title} cannot be started again from here. {data.error}", state=data.state.value
+            )
+        raise RecoveryStateError(
+            f"{data.title} cannot be started again from here, because what it was called with could not be kept "
+            "(it may have held a password or a signed address): start it again where it was started first.",
+            state=data.state.value,
         )
 
     def _pause(self, operation_id: str) -> RecoveryData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,31 @@ class Call:
 
 Advice = Callable[[Call], Any]
 """What is done around a call: it returns what the caller gets, or raises."""
+
+
+@dataclass(frozen=True)
+class LazyAdvice:
+    """An advice that is imported with the first call of it; where it cannot be, the call runs without recovery.
+
+    Args:
+        module: full name of its module.
+        function: its name there.
+    """
+
+    module: str
+    function: str
+
+    def load(self) -> Advice:
+        """The advice itself.
+
+        Raises:
+            Exception: it cannot be imported.
+        """
+        advice: Advice = getattr(importlib.import_module(self.module), self.function)
+        return advice
+
+    def __call__(self, call: Call) -> Any:
+        return self.load()(call)
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,10 @@ class Lifecycle(Controls, Keeping):
         latest = None if draft.key is None else self.store.latest_with_key(draft.key)
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
-        again = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable}
+        again: dict[str, Any] = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable}
         if draft.parent_id is not None:
-            again["parent_id"] = draft.parent_id  # from now on it is a part of the one that calls it
+            # From now on it is a part of the one that calls it.
+            again.update(parent_id=draft.parent_id, project=draft.project)
         if latest.owner is None:  # else that process still has code to stop
             again["owner"] = draft.owner
         try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from launcher_recovery.errors import NoHandlerError
+from launcher_recovery.errors import NoHandlerError, OperationCancelled, StoreError, text_of
 from launcher_recovery.kinds import Arguments, OperationKind
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plans import Plan
-from launcher_recovery.records import RecoveryData
+from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -40,9 +40,39 @@ class Parts:
         self._begin = begin
 
     def run(self, kind: str, arguments: Arguments) -> Any:
-        found = self._kind(kind)
-        hook = getattr(self._manager.hook, found.hook, None)
-        return self._begin(found, arguments)() if hook is None else hook(**arguments)
+        found, around = self._kind(kind), current_operation()
+        while around is not None:
+            # Another operation's, with another purpose: how it ends, such as by a cancel, says nothing about this one.
+            is_of_another = self._is_of_another(found, arguments, around.operation_id, UNFINISHED)
+            try:
+                result = self._call(found, arguments)
+                if not is_of_another:
+                    return result
+            except Exception as error:
+                was_cancelled = isinstance(error, OperationCancelled) and self._is_of_another(
+                    found, arguments, around.operation_id, {RecoveryState.CANCELLED}
+                )
+                if not is_of_another and not was_cancelled:
+                    raise
+                logger.info("%s was waited for: %s", found.title(arguments), text_of(error))
+            around.check()
+        return self._call(found, arguments)
+
+    def _call(self, kind: OperationKind, arguments: Arguments) -> Any:
+        hook = getattr(self._manager.hook, kind.hook, None)
+        return self._begin(kind, arguments)() if hook is None else hook(**arguments)
+
+    def _is_of_another(
+        self, kind: OperationKind, arguments: Arguments, parent_id: str, states: Collection[RecoveryState]
+    ) -> bool:
+        """Whether a call is the same operation as one that is in one of these states inside another one."""
+        try:
+            latest = self._integrator.persistence.latest_with_key(
+                self._integrator.lifecycle.kept_key(kind.key(arguments))
+            )
+        except StoreError:
+            return False
+        return latest is not None and latest.state in states and latest.parent_id != parent_id
 
     def record(self, kind: str, arguments: Arguments) -> RecoveryData | None:
         around = current_operation()

@@ -290,7 +290,10 @@ class LauncherPlugin:
         if kind is None or kind.stopped is None or event.payload.get("state") not in _STOPPED:
             return
         data = self.integrator.persistence.get(event.payload["operation_id"])
-        if data is not None and data.state.value in _STOPPED:  # and nobody has begun it again
+        if data is None or data.state.value not in _STOPPED:
+            return  # somebody has begun it again
+        latest = None if data.key is None else self.integrator.persistence.latest_with_key(data.key)
+        if latest is None or latest.operation_id == data.operation_id:  # nobody has begun the same anew
             kind.stopped(data, self._launcher)
 
     # -- the launcher's other plugins ---------------------------------------------------------------

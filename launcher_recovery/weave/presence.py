@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from launcher_recovery.weave.standing import WAITING, About, Standing
 
 if TYPE_CHECKING:
+    import pluggy
+
     from launcher_recovery.integration import RecoveryIntegrator
     from launcher_recovery.joinpoints import Host
 
@@ -31,6 +33,7 @@ class Presence:
         standings: gives how the join points stand.
         enabled: whether settings that do not say whether recovery is on mean that it is.
         hosts: gives the hosts that were found in this process.
+        turn_off: called with the name of a host that has to do without recovery, and why.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class Presence:
         *,
         enabled: bool,
         hosts: Callable[[], Sequence[Host]] = tuple,
+        turn_off: Callable[[str, str], object] = lambda name, reason: None,
     ) -> None:
         self._standings = standings
         self._hosts = hosts
+        self._turn_off = turn_off
         self._enabled = enabled
         self._lock = threading.RLock()
         self._ready: RecoveryIntegrator | None = None
@@ -105,17 +110,41 @@ class Presence:
         """Give a launcher that has no hooks those of one that has, with what its host says of them."""
         import pluggy
 
+        from launcher_recovery import integration
         from launcher_recovery.plugin import LauncherPlugin
         from launcher_recovery.weave import hooks
 
         manager = pluggy.PluginManager(hooks.NAMESPACE)
         manager.add_hookspecs(hooks)
         for host in self._hosts():
-            plugin = None if host.plugin is None else host.plugin()
-            if plugin is not None:
-                manager.register(plugin, host.name)
-                integrator.extensions.register(plugin, host.name)
-        LauncherPlugin(integrator, manager).attach()
+            try:
+                self._add_plugin(host, manager, integrator)
+            except Exception as error:
+                if manager.has_plugin(host.name):
+                    manager.unregister(name=host.name)
+                reason = f"its plugin cannot be used: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+                integrator.report_problem("host", f"{host.name} runs without recovery: {reason}.")
+                self._turn_off(host.name, reason)
+        plugin = LauncherPlugin(integrator, manager)
+        try:
+            plugin.attach()
+        except Exception:
+            plugin.detach()
+            integration.set_recovery_integrator(None)  # the next one begins anew
+            raise
+
+    def _add_plugin(self, host: Host, manager: pluggy.PluginManager, integrator: RecoveryIntegrator) -> None:
+        """Have the hooks of a host called.
+
+        Raises:
+            Exception: it gives none that can be used.
+        """
+        plugin = None if host.plugin is None else host.plugin()
+        if plugin is None:
+            return
+        manager.register(plugin, host.name)
+        manager.check_pending()
+        integrator.extensions.register(plugin, host.name)
 
     def _enter(self, integrator: RecoveryIntegrator) -> None:
         from launcher_recovery.owners import introduce

@@ -77,7 +77,7 @@ def weave(hosts: Iterable[Host] | None = None, *, default: bool = False) -> bool
         found, problems = known_hosts() if hosts is None else (list(hosts), [])
         with _lock:
             if _woven is None:
-                presence = Presence(standings, enabled=default, hosts=_found_hosts)
+                presence = Presence(standings, enabled=default, hosts=_found_hosts, turn_off=_turn_off)
                 _woven = Weaver(presence.integrator, as_operation, presence.tell), presence
                 _look_at_forks()
             _woven[0].weave(found)
@@ -106,6 +106,11 @@ def standings() -> tuple[Standing, ...]:
 
 def _found_hosts() -> tuple[Host, ...]:
     return () if _woven is None else _woven[0].found_hosts
+
+
+def _turn_off(host: str, reason: str) -> None:
+    if _woven is not None:
+        _woven[0].turn_off(host, reason)
 
 
 def _look_at_forks() -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from launcher_recovery.joinpoints import Advice, Call, Host, JoinPoint
+from launcher_recovery.joinpoints import Call, Host, JoinPoint
+from launcher_recovery.weave.calling import Calls
 from launcher_recovery.weave.imports import Watcher
 from launcher_recovery.weave.places import Place, is_another, judged
 from launcher_recovery.weave.standing import LIVE, OFF, WAITING, Standing
@@ -46,13 +47,12 @@ class Weaver:
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         self._integrator = integrator
-        self._advise = advise
         self._changed = changed
+        self._calls = Calls(integrator, advise, self._tell)
         self._places: list[Place] = []
         self._wanted: set[str] = set()
         self._watcher = Watcher(self._wanted, self._imported)
         self._lock = threading.RLock()
-        self._without: set[str] = set()
         self._tasks: dict[Any, Any] = {}
         self._undo_celery: Callable[[], None] = lambda: None
         self._hosts: dict[str, Host] = {}
@@ -92,10 +92,24 @@ class Weaver:
             if module is not None:
                 self._imported(module, late=True)
 
+    def turn_off(self, host: str, reason: str) -> None:
+        """From now on all functions of a host run as if they were not woven.
+
+        Args:
+            host: its name.
+            reason: why, as words.
+        """
+        with self._lock:
+            self._calls.off[host] = reason
+            for place in self._places:
+                if place.host.name == host and place.standing.state != WAITING:
+                    place.stand(OFF, reason)
+
     def unweave(self) -> None:
         """Undo `weave`: every function is as it was."""
         self._watcher.uninstall()
         with self._lock:
+            self._calls.off.clear()
             for place in reversed(self._places):
                 place.undo()
             self._places.clear()
@@ -147,6 +161,7 @@ class Weaver:
             place.standing = replace(place.standing, state=WAITING, reason=other)
             return
         reason, remark = judged(point, file)
+        reason = reason or self._calls.off.get(place.host.name, "")
         if reason:
             place.stand(OFF, reason)
             return
@@ -159,7 +174,7 @@ class Weaver:
                 if place.standing.state != LIVE:
                     place.stand(OFF, "another host has woven it already")
                 return
-            original, undo = wrapping.put(module, point.function, functools.partial(self._around, place))
+            original, undo = wrapping.put(module, point.function, functools.partial(self._calls.around, place))
         except wrapping.NotThere as error:
             place.stand(OFF, str(error))
             return
@@ -199,7 +214,7 @@ class Weaver:
         for place in self._places:
             point = place.point
             if point.queued is not None and place.standing.state == LIVE and name == (point.module, point.function):
-                return self._around(place, publish, args, kwargs, point.queued)
+                return self._calls.around(place, publish, args, kwargs, point.queued)
         return publish(*args, **kwargs)
 
     def _task_function(self, function: Any) -> Any:
@@ -229,7 +244,7 @@ class Weaver:
         if isinstance(function, wrapping.Woven):
             return function
         # The same for each app, since Celery tells by identity whether a task is registered twice.
-        return self._tasks.setdefault(function, wrapping.woven(function, functools.partial(self._around, place)))
+        return self._tasks.setdefault(function, wrapping.woven(function, functools.partial(self._calls.around, place)))
 
     def _weave_task(self, place: Place, module: ModuleType, remark: str) -> None:
         if CELERY_APP not in sys.modules:
@@ -251,29 +266,8 @@ class Weaver:
         from launcher_recovery.weave.views import Apps
 
         if self._apps is None:
-            self._apps = Apps(self._places, self._hosts, self._around, self._integrator, self._tell)
+            self._apps = Apps(self._places, self._hosts, self._calls.around, self._integrator, self._tell)
         self._apps.weave(module)
-
-    # -- calls --------------------------------------------------------------------------------------
-
-    def _around(
-        self,
-        place: Place,
-        original: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        advice: Advice | None = None,
-    ) -> Any:
-        """A call of a woven function; `advice` goes before that of its join point."""
-        point = place.point
-        try:
-            integrator = self._integrator()
-        except Exception as error:
-            if point.name not in self._without:
-                self._without.add(point.name)
-                logger.exception("%s runs without recovery: %s", point.name, error)
-            return original(*args, **kwargs)
-        return (advice or point.advice or self._advise)(Call(point, original, args, kwargs, integrator))
 
 
 def _restore(before: Callable[[], None], task: type, run: Any) -> None:

@@ -294,6 +294,42 @@ def test_retrying_a_part_takes_along_those_around_it_that_ended_as_well(
     assert states(integrator, outer, middle, inner, other) == ["pending", "pending", "pending", "exhausted"]
 
 
+def test_a_part_that_is_retried_is_pending_only_when_what_is_around_it_is(
+    make: Callable[..., RecoveryIntegrator],
+) -> None:
+    """Else whoever looks in between, in another process, would run the part by itself."""
+    integrator = make()
+    outer = ended(integrator)
+    middle = ended(integrator, outer)
+    inner = ended(integrator, middle)
+    seq = integrator.persistence.event_range()[1]
+    integrator.retry(inner.operation_id)
+    told = [event.payload["operation_id"] for event in integrator.persistence.events_since(seq)]
+    assert told == [outer.operation_id, middle.operation_id, inner.operation_id]
+
+
+def test_a_part_that_the_one_around_it_has_begun_by_then_is_retried(
+    make: Callable[..., RecoveryIntegrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integrator = make()
+    outer = ended(integrator)
+    inner = ended(integrator, outer)
+    begin_again = integrator.lifecycle.begin_again
+
+    def faster(operation_id: str) -> RecoveryData:
+        begun = begin_again(operation_id)
+        if operation_id == outer.operation_id:
+            begin_again(inner.operation_id)
+            integrator.lifecycle.begin_attempt(inner.operation_id, 1)
+        return begun
+
+    monkeypatch.setattr(integrator.lifecycle, "begin_again", faster)
+    assert integrator.retry(inner.operation_id).state.value == "in_progress"
+    assert states(integrator, outer, inner) == ["pending", "in_progress"]
+    with pytest.raises(RecoveryStateError, match="in_progress"):
+        integrator.retry(inner.operation_id)
+
+
 def test_retrying_leaves_alone_what_is_around_it_and_did_not_fail(make: Callable[..., RecoveryIntegrator]) -> None:
     integrator = make()
     good = ended(integrator, failures=0)

@@ -35,6 +35,7 @@ def run_command(call: Call) -> Any:
     Raises:
         RefusedError: an address, or the name of a commit, is not allowed.
         CommandError: it failed for good.
+        OperationInterrupted: a person paused or cancelled what it is part of.
         Exception: see `attempts.attempt`.
     """
     words, form = _read(call)
@@ -42,6 +43,9 @@ def run_command(call: Call) -> Any:
         return call.proceed()
     setup = current_setup.get()
     if setup is not None and is_done(form, setup):
+        around = current_operation()
+        if around is not None:
+            around.check()
         printed(f"{form.title}: done already")
         return None
 

@@ -12,7 +12,8 @@ from typing import Any
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call
-from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.owners import OWNER, dead_owners
+from launcher_recovery.records import UNFINISHED, RecoveryData
 from launcher_recovery.weave.advice import queueing
 
 logger = logging.getLogger("launcher_recovery")
@@ -37,28 +38,34 @@ def end_import(integrator: RecoveryIntegrator, project_id: str, patience_s: floa
     found = queueing.unfinished(integrator, project_id)
     if found is None:
         return True
-    try:
-        integrator.lifecycle.cancel(found.operation_id)
-    except RecoveryStateError:
-        pass  # it has ended by itself
     until = time.monotonic() + patience_s
-    while _is_held(integrator, found.operation_id):
+    while _is_held(integrator, _cancelled(integrator, found), _living(integrator)):
         if time.monotonic() > until:
             logger.warning("%s is deleted while something still works on it", found.title)
             return False
-        integrator.lifecycle.look_for_the_dead()
         time.sleep(_LOOK_S)
     return True
 
 
-def _is_held(integrator: RecoveryIntegrator, operation_id: str) -> bool:
+def _cancelled(integrator: RecoveryIntegrator, data: RecoveryData) -> RecoveryData:
+    """The record, of what is cancelled; a worker may have taken it from the queue at that very moment."""
+    now = integrator.persistence.get(data.operation_id) or data
+    if now.state not in UNFINISHED:
+        return now
+    try:
+        return integrator.lifecycle.cancel(data.operation_id)
+    except RecoveryStateError:
+        return now  # it has ended by itself
+
+
+def _is_held(integrator: RecoveryIntegrator, data: RecoveryData, living: set[str]) -> bool:
     """Whether a process has the operation, or one inside it."""
-    data = integrator.persistence.get(operation_id)
-    if data is not None and _has_owner(data):
+    if data.owner in living:
         return True
-    parts = integrator.persistence.find(parent_id=operation_id, limit=-1)
-    return any(_has_owner(part) or _is_held(integrator, part.operation_id) for part in parts)
+    parts = integrator.persistence.find(parent_id=data.operation_id, limit=-1)
+    return any(_is_held(integrator, part, living) for part in parts)
 
 
-def _has_owner(data: RecoveryData) -> bool:
-    return data.owner is not None or data.state is RecoveryState.IN_PROGRESS
+def _living(integrator: RecoveryIntegrator) -> set[str]:
+    rows = integrator.persistence.owners()
+    return {OWNER.owner_id, *(row.owner.owner_id for row in rows)} - dead_owners(rows, integrator.clock.time())

@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from launcher_recovery.defaults.http import fetch
-from launcher_recovery.errors import RecoveryError, UnexpectedContentError
+from launcher_recovery.errors import AddressExpiredError, RecoveryError, UnexpectedContentError
 from launcher_recovery.fixes.places import QUARANTINE, QUARANTINED
 from launcher_recovery.joinpoints import Call
 from launcher_recovery.kinds import Arguments, Sources
@@ -40,6 +40,10 @@ _TIMEOUT_S = (10.0, 30.0)
 _BLOCK = 1 << 20
 
 
+class ListedAddressError(RecoveryError):
+    """An address of those that the launcher's site gives for a file is not valid any more."""
+
+
 def download(operation: Operation, arguments: Arguments, sources: Sources) -> str:
     """One attempt to have a file in its place, whole and verified; returns the destination.
 
@@ -47,6 +51,7 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     one that is only the beginning of the new one is what a download without recovery has left, and is moved away.
 
     Raises:
+        ListedAddressError: an address that the launcher's site gave is not valid any more; it gives another one.
         Exception: as `transfer.attempt.attempt`.
     """
     place = Path(os.path.realpath(arguments["destination"]))
@@ -55,7 +60,12 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     given = arguments if at == place else {**arguments, "destination": str(at)}
     url, *others = _addresses(str(arguments["url"]))
     given = {**given, "url": url}
-    fetch(operation, given, lambda asked: [*others, *sources(asked)], authorization=_authorization)
+    try:
+        fetch(operation, given, lambda asked: [*others, *sources(asked)], authorization=_authorization)
+    except AddressExpiredError as error:
+        if url == arguments["url"]:
+            raise
+        raise ListedAddressError(str(error)) from error
     if at != place:
         at = _settled(operation, place, at)
     if sha256 is not None:
@@ -64,6 +74,11 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     operation.metadata["size"] = at.stat().st_size
     operation.save_metadata()
     return str(arguments["destination"])
+
+
+def normal(relative: str) -> str:
+    """A path of an import, as it is in the plan that is made of it."""
+    return PurePosixPath(relative.replace("\\", "/")).as_posix()
 
 
 def place_of(destination: str, metadata: Mapping[str, Any]) -> Path:
@@ -96,7 +111,7 @@ def set_up_files(call: Call) -> Any:
     given = dict(launcher_json)
     given["files"] = []
     for entry in launcher_json["files"]:
-        destinations = [setup.comfyui / str(one["dest_relative_path"]).replace("\\", "/") for one in entry]
+        destinations = [setup.comfyui / normal(one["dest_relative_path"]) for one in entry]
         known = [index for index, place in enumerate(destinations) if place in setup.placed]
         if not known:
             if not any(place in setup.left_out for place in destinations):
@@ -108,8 +123,7 @@ def set_up_files(call: Call) -> Any:
         if actual.name != place.name:
             rename = call.original.__globals__["rename_file_in_launcher_json"]
             rename(given, place.name, actual.name)
-            renamed = Path(one["dest_relative_path"]).with_name(actual.name)
-            one = {**one, "dest_relative_path": renamed.as_posix()}
+        one = {**one, "dest_relative_path": actual.relative_to(setup.comfyui).as_posix()}
         if one["download_url"]:  # without one, the launcher takes it to be missing
             given["files"].append([one])
     missing = call.original(**{**arguments, "launcher_json": given})
@@ -176,9 +190,12 @@ def _place_beside(operation: Operation, place: Path, sha256: str | None) -> Path
     checksums = () if sha256 is None else (Checksum("sha256", sha256.lower()),)
     if kept is not None:
         beside = Path(kept)
-        if place.exists() or not is_there(beside, checksums, None, operation.check):
+        if beside.exists():
+            if place.exists() or not is_there(beside, checksums, None, operation.check):
+                return beside
+            os.replace(beside, place)  # it was cut off in between
+        elif place.exists() and not is_there(place, checksums, None, operation.check):
             return beside
-        os.replace(beside, place)  # it was cut off in between
         _note(operation, None)
         return place
     if not checksums or not place.is_file() or is_there(place, checksums, None, operation.check):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +50,10 @@ def set_up_project(call: Call) -> None:
     asked = Asked.of_task(call.arguments)
     if not queueing.is_due(call.integrator, asked, _task_id()):
         logger.info("the project %s does not wait for this task any more", asked.project_id)
+        return
+    if not call.arguments.get("create_project_folder", True) and not asked.folder.is_dir():
+        logger.info("the project %s was deleted, and is not set up any more", asked.project_id)
+        queueing.give_up(call.integrator, asked)
         return
     token = running_task.set(call)
     try:
@@ -102,35 +107,46 @@ def make_ready(comfyui: Path) -> None:
 
 @contextmanager
 def kept(folder: Path, names: dict[str, Any]) -> Iterator[None]:
-    """While it is entered, code with these global names does not delete the folder by its `shutil.rmtree`."""
-    module = names["shutil"]
-    names["shutil"] = _Keeping(module, folder)
+    """While it is entered, code with these global names does not delete the folder by its `shutil.rmtree`; several may
+    be entered at a time, such as when one that was cancelled has not stopped yet."""
+    place = os.path.abspath(folder)
+    with _keeping:
+        keeper = names["shutil"]
+        if not isinstance(keeper, _Keeping):
+            keeper = names["shutil"] = _Keeping(keeper)
+        keeper.folders.append(place)
     try:
         yield
     finally:
-        names["shutil"] = module
+        with _keeping:
+            keeper.folders.remove(place)
+            if not keeper.folders:
+                names["shutil"] = keeper.module
+
+
+_keeping = threading.Lock()
 
 
 class _Keeping:
-    """The module `shutil`, which leaves one folder alone."""
+    """The module `shutil`, which leaves some folders alone."""
 
-    def __init__(self, module: Any, folder: Path) -> None:
-        self._module = module
-        self._folder = os.path.abspath(folder)
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.folders: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+        return getattr(self.module, name)
 
     def rmtree(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        if os.path.abspath(os.fspath(path)) == self._folder:
+        if os.path.abspath(os.fspath(path)) in self.folders:
             logger.warning("%s is not deleted, although the launcher would", path)
             return None
-        return self._module.rmtree(path, *args, **kwargs)
+        return self.module.rmtree(path, *args, **kwargs)
 
 
 def place_in_comfyui(asked: Asked, relative: str) -> Path:
     """Where a file of an import is put, which the launcher finds below ComfyUI."""
-    relative = relative.replace("\\", "/")
+    relative = files.normal(relative)
     if relative.startswith(MODELS):
         return asked.models / relative.removeprefix(MODELS)
     return asked.folder / COMFYUI / relative
@@ -147,7 +163,7 @@ def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
     downloads = {part.kwargs["destination"]: part for part in parts if part.kind == "download"}
     entries = [] if asked.launcher_json is None else asked.launcher_json["files"]
     for one in (choice for entry in entries for choice in entry):
-        relative = str(one["dest_relative_path"]).replace("\\", "/")
+        relative = files.normal(one["dest_relative_path"])
         part = downloads.get(str(place_in_comfyui(asked, relative)))
         if part is None:
             continue

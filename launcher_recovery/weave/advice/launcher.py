@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 
 from launcher_recovery import requirement_lines
+from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
@@ -23,6 +24,13 @@ from launcher_recovery.records import RecoveryData
 from launcher_recovery.weave import hooks
 from launcher_recovery.weave.advice import files, importing, queueing, status
 from launcher_recovery.weave.advice.asked import FORMAT, Asked
+
+_EXPIRED = Verdict(
+    ErrorCategory.NETWORK,
+    Retry.YES,
+    "listed-address-expired",
+    "The address that the launcher's site gave for the file was no longer valid; the site is asked for another one.",
+)
 
 hookimpl = pluggy.HookimplMarker(hooks.NAMESPACE)
 
@@ -81,9 +89,15 @@ def launcher_run_again(operation_id: str, kind: str, arguments: Mapping[str, Any
     if kind != queueing.KIND or integrator is None:
         return None
     data = integrator.persistence.get(operation_id)
-    if data is None or (data.kwargs and data.kwargs["import_json"].get("format") != FORMAT):
+    if data is None or not _is_ours(data):
         return None
     return queueing.run_again(integrator, data) or None
+
+
+def _is_ours(data: RecoveryData) -> bool:
+    """Whether an import is one of this launcher, also when what was asked for could not be kept."""
+    given = data.kwargs.get("import_json")
+    return not data.kwargs or (isinstance(given, Mapping) and given.get("format") == FORMAT)
 
 
 # -- the hooks of extensions --------------------------------------------------------------------------
@@ -101,6 +115,11 @@ def recovery_operations() -> Sequence[OperationKind]:
             still_there=_is_finished,
         )
     ]
+
+
+@extension_hookimpl
+def recovery_classify(error: BaseException) -> Verdict | None:
+    return _EXPIRED if isinstance(error, files.ListedAddressError) else None
 
 
 @extension_hookimpl

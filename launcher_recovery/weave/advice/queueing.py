@@ -1,14 +1,15 @@
 """The queue of ComfyUI Launcher: an import is kept before it is queued, queued again once when its worker has died, and
 done once, however often it is delivered.
 
-The record of the import carries the id of its task. What is delivered for another task, or when the import is not
-waiting any more, was delivered too late or twice. Only a worker's main process queues again, since a queue is of no use
-before there is one; it does so for what was interrupted, for what a person retries, and for what was queued before it
-came, which another worker may have taken from the queue and lost.
+The record of the import carries the id of its task. What is delivered for a task that another one has replaced, or when
+the import is not waiting any more, was delivered too late or twice. Only a worker's main process queues again, since a
+queue is of no use before there is one; it does so for what was interrupted, for what a person retries, and for what may
+have been lost: it was queued before this worker came, or by a process that has ended, or its process died with it.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
@@ -22,8 +23,9 @@ from typing import Any
 from launcher_recovery.errors import RecoveryError, RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call
-from launcher_recovery.owners import OWNER
+from launcher_recovery.owners import OWNER, dead_owners
 from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
+from launcher_recovery.weave.advice import status
 from launcher_recovery.weave.advice.asked import Asked
 from launcher_recovery.weave.presence import role_of
 
@@ -34,6 +36,10 @@ QUEUED = "queued"
 """Among the metadata of an import: {"task_id", "at": seconds since 1970, "attempt": how many there had been,
 "by": the process that queued it}."""
 
+_TASK_ID_AT = 2
+"""Where `apply_async` has the id among its arguments."""
+
+_READY_WITHIN_S = 30.0
 _TASK = ("tasks", "create_comfyui_project")
 
 
@@ -55,31 +61,65 @@ def queue_import(call: Call) -> Any:
     draft.metadata[QUEUED] = _queued(task_id, 0)
     try:
         last = _latest(integrator, asked)
-        if last is not None and last.state in UNFINISHED:
-            if _task_id_of(last) == task_id:
-                return call.proceed()  # it is queued again
-            # The project that it is for was deleted by hand, or the launcher would not take another one of its name.
-            _ignoring_races(lambda: integrator.lifecycle.cancel(last.operation_id))
-        kept = integrator.lifecycle.enter(draft)
+        if last is not None and last.state in UNFINISHED and _task_id_of(last) == task_id:
+            return call.proceed()  # it is queued again
+        while last is None or last.operation_id != draft.operation_id:
+            if last is not None and last.state in UNFINISHED:
+                # The project that it is for was deleted by hand, or the launcher would not take another of its name.
+                _ignoring_races(functools.partial(integrator.lifecycle.cancel, last.operation_id))
+            last = integrator.lifecycle.enter(draft)
     except StoreError as error:
         logger.warning("%s is queued without recovery: %s", draft.title, error)
         return call.proceed()
     try:
-        return call.original(*call.args, **{**call.kwargs, "task_id": task_id})
+        return _publish(call, task_id)
     except BaseException:
-        integrator.lifecycle.cancel(kept.operation_id)  # whoever asked is told that it is not queued
+        _forget(integrator, draft.operation_id)  # whoever asked is told that it is not queued
         raise
+
+
+def _publish(call: Call, task_id: str) -> Any:
+    args = list(call.args)
+    if len(args) > _TASK_ID_AT:
+        args[_TASK_ID_AT] = task_id
+        return call.original(*args, **call.kwargs)
+    return call.original(*args, **{**call.kwargs, "task_id": task_id})
+
+
+def _forget(integrator: RecoveryIntegrator, operation_id: str) -> None:
+    """Cancel what nobody has begun. A task that is run where it is asked for may have ended by then."""
+    try:
+        data = integrator.persistence.get(operation_id)
+        if data is not None and data.state is RecoveryState.PENDING:
+            integrator.lifecycle.cancel(operation_id)
+    except RecoveryError as error:
+        logger.debug("an import that could not be queued is kept: %s", error)
 
 
 def is_due(integrator: RecoveryIntegrator, asked: Asked, task_id: str | None) -> bool:
     """Whether what a task was delivered for is still to be done, as far as is known."""
-    kept = _latest(integrator, asked)
-    known = None if kept is None else _task_id_of(kept)
-    if kept is None or known is None or task_id is None:
+    if task_id is None:
         return True
-    if known != task_id:
-        return False
-    return kept.state in (RecoveryState.PENDING, RecoveryState.PAUSED)
+    try:
+        kept = _latest(integrator, asked)
+        if kept is not None and _task_id_of(kept) == task_id:
+            return kept.state in (RecoveryState.PENDING, RecoveryState.PAUSED)
+        # One that was queued while nothing could be kept is as good as any.
+        earlier = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=-1)
+        return all(_task_id_of(data) != task_id for data in earlier)
+    except StoreError as error:
+        logger.warning("it is not known whether the project %s is set up already: %s", asked.project_id, error)
+        return True
+
+
+def give_up(integrator: RecoveryIntegrator, asked: Asked) -> None:
+    """Nobody wants this import any more."""
+    try:
+        kept = _latest(integrator, asked)
+        if kept is not None and kept.state in UNFINISHED:
+            integrator.lifecycle.cancel(kept.operation_id)
+    except RecoveryError as error:
+        logger.debug("the import of a project that was deleted is kept: %s", error)
 
 
 def unfinished(integrator: RecoveryIntegrator, project_id: str) -> RecoveryData | None:
@@ -98,17 +138,21 @@ def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
     if not _worker.is_ready:
         return True
     queued: Mapping[str, Any] = data.metadata.get(QUEUED) or {}
+    at = queued.get("at", 0.0)
     has_run = data.attempt > queued.get("attempt", -1)
-    is_lost = queued.get("by") != OWNER.owner_id and queued.get("at", 0.0) < _worker.since
-    if not has_run and not is_lost:
+    # Delivered, and its process has died since: before it had begun, or when it was paused.
+    is_gone = _worker.lost.get(queued.get("task_id"), 0.0) > at
+    # Cancelled, perhaps delivered then, and retried since.
+    is_begun_again = data.begun_at is not None and data.begun_at.timestamp() >= at
+    if not (has_run or is_gone or is_begun_again or _may_be_lost(integrator, queued)):
         return True
     if not data.resumable:
-        return not has_run  # what is lost may still be in the queue
+        return not (has_run or is_gone)  # else it may still be in the queue
     asked = Asked.of_hook(data.kwargs)
     lifecycle = integrator.lifecycle
-    [newest] = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=1)
-    if not asked.folder.is_dir() or newest.operation_id != data.operation_id:
-        logger.info("%s was deleted, or imported anew, and is not set up any more", data.title)
+    reason = _why_not(integrator, data, asked, has_run)
+    if reason:
+        logger.info("%s %s, and is not set up any more", data.title, reason)
         _ignoring_races(lambda: lifecycle.cancel(data.operation_id))
         return True
     task_id = queued.get("task_id") or uuid.uuid4().hex
@@ -117,9 +161,38 @@ def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
     except RecoveryStateError:
         return True  # somebody has begun or ended it
     logger.info("%s is queued again", data.title)
-    task = getattr(sys.modules[_TASK[0]], _TASK[1])
-    task.apply_async(kwargs=asked.task_arguments, task_id=task_id)
+    try:
+        task = getattr(sys.modules[_TASK[0]], _TASK[1])
+        task.apply_async(kwargs=asked.task_arguments, task_id=task_id)
+    except BaseException:
+        # So that it is tried again the next time.
+        _ignoring_races(lambda: lifecycle.amend(data.operation_id, {QUEUED: dict(queued)}))
+        raise
     return True
+
+
+def _may_be_lost(integrator: RecoveryIntegrator, queued: Mapping[str, Any]) -> bool:
+    """Whether what was queued may be in no queue any more. If it is in one it is delivered twice, which is no harm."""
+    by = queued.get("by")
+    if by == OWNER.owner_id:
+        return False
+    if queued.get("at", 0.0) < _worker.since:
+        return True
+    rows = integrator.persistence.owners()
+    dead = dead_owners(rows, integrator.clock.time())
+    return by not in {row.owner.owner_id for row in rows} - dead  # it has died, perhaps in between
+
+
+def _why_not(integrator: RecoveryIntegrator, data: RecoveryData, asked: Asked, has_run: bool) -> str:
+    """Why an import is not to be queued again, as words; empty: it is."""
+    [newest] = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=1)
+    if newest.operation_id != data.operation_id:
+        return "was imported anew"
+    if not asked.folder.is_dir():
+        return "was deleted"
+    if not has_run and status.is_ready(asked.folder):
+        return "was set up by a worker that knows nothing of recovery"
+    return ""
 
 
 def _queued(task_id: str, attempt: int) -> dict[str, Any]:
@@ -157,6 +230,8 @@ class _Worker:
         self._pid: int | None = None
         self._integrator: RecoveryIntegrator | None = None
         self.since = 0.0
+        self.lost: dict[str | None, float] = {}
+        """By the id of a task, when the process died that had taken it from the queue."""
 
     @property
     def is_ready(self) -> bool:
@@ -171,13 +246,19 @@ class _Worker:
 
         signals.worker_ready.connect(self._on_ready, weak=False, dispatch_uid="launcher-recovery")
         signals.task_failure.connect(self._on_failure, weak=False, dispatch_uid="launcher-recovery")
+        # One without processes of its own does not wait for us, and may have been ready before.
+        late = threading.Timer(_READY_WITHIN_S, self._on_ready)
+        late.daemon = True
+        late.start()
 
     def _on_ready(self, **_: Any) -> None:
-        self._pid, self.since = os.getpid(), time.time()
-        self._look()
+        if not self.is_ready:
+            self._pid, self.since = os.getpid(), time.time()
+            self._look()
 
-    def _on_failure(self, **_: Any) -> None:
+    def _on_failure(self, task_id: str | None = None, **_: Any) -> None:
         if self.is_ready:
+            self.lost[task_id] = time.time()
             self._look()
 
     def _look(self) -> None:

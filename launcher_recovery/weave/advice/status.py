@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,9 @@ from launcher_recovery.operation import current_operation
 from launcher_recovery.weave.advice.setup import current_setup
 
 READY, FAILED = "ready", "failed"
+_BEHIND = 1 << 30
+_WAIT_S, _MOST_WAITS = 0.02, 50
+_WHOLE = frozenset({READY, "running"})
 _STATE = Path(".launcher", "state.json")
 # Of the parts of a project, the launcher's own words for what is being done.
 _STATE_OF = {
@@ -33,10 +40,14 @@ def keep_state(call: Call) -> Any:
 
     While the launcher goes over a project that is whole already, its own states are steps of that, and what people see
     does not go back to the beginning.
+
+    Raises:
+        OperationInterrupted: a person paused or cancelled that, so that the launcher's function is to end.
     """
     setup, operation = current_setup.get(), current_operation()
     if setup is None or operation is None:
         return call.proceed()
+    operation.check()
     data: Mapping[str, Any] = call.arguments["data"]
     state, message = data.get("state"), data.get("status_message")
     if isinstance(state, str):
@@ -57,19 +68,86 @@ def write_state(folder: Path, state: str, message: str) -> None:
     except FileNotFoundError:
         return
     try:
-        before = os.read(file, os.fstat(file).st_size)
-        try:
-            kept = json.loads(before)
-        except ValueError:
-            return  # the launcher is writing it itself
-        if not isinstance(kept, dict) or (kept.get("state"), kept.get("status_message")) == (state, message):
-            return
-        text = json.dumps({**kept, "state": state, "status_message": message}).encode()
-        os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, text.ljust(len(before)))
-        os.ftruncate(file, len(text))
+        with _alone_in(file):
+            os.lseek(file, 0, os.SEEK_SET)
+            before = os.read(file, os.fstat(file).st_size)
+            kept = _read(before)
+            if kept is None or (kept.get("state"), kept.get("status_message")) == (state, message):
+                return
+            if kept.get("state") in _WHOLE and state != READY:
+                return  # it was set up all the same; what ends now is what was kept of it
+            _write_over(file, before, json.dumps({**kept, "state": state, "status_message": message}).encode())
     finally:
         os.close(file)
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether the launcher has a project as whole."""
+    try:
+        kept = _read((folder / _STATE).read_bytes())
+    except OSError:
+        return False
+    return kept is not None and kept.get("state") in _WHOLE
+
+
+def _read(text: bytes) -> dict[str, Any] | None:
+    """What is kept; None: the launcher is writing it itself."""
+    try:
+        kept = json.loads(text)
+    except ValueError:
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def _write_over(file: int, before: bytes, text: bytes) -> None:
+    os.lseek(file, 0, os.SEEK_SET)
+    try:
+        if os.write(file, text.ljust(len(before))) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        # One that cannot be read ends the launcher's list of all projects.
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, before)
+        os.ftruncate(file, len(before))
+        raise
+    os.ftruncate(file, len(text))
+
+
+@contextmanager
+def _alone_in(file: int) -> Iterator[None]:
+    """While it is entered, no other process of ours writes there: each of them is told of what becomes of a project.
+
+    It is waited for a moment only: a process that was forked meanwhile, and knows nothing of it, may have the lock; and
+    there are file systems without any.
+    """
+    is_locked = _lock(file, True)
+    for _ in range(0 if is_locked else _MOST_WAITS):
+        time.sleep(_WAIT_S)
+        is_locked = _lock(file, True)
+        if is_locked:
+            break
+    try:
+        yield
+    finally:
+        if is_locked:
+            _lock(file, False)
+
+
+def _lock(file: int, take: bool) -> bool:
+    """Take the lock of an open file, or give it back; whether that worked."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, _BEHIND, os.SEEK_SET)  # what is locked there nobody can read
+            msvcrt.locking(file, msvcrt.LK_NBLCK if take else msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if take else fcntl.LOCK_UN)
+    except OSError:
+        return False
+    return True
 
 
 def state_of(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from launcher_recovery.joinpoints import Advice, Call, Fingerprint, Host, JoinPoint
+from launcher_recovery.joinpoints import Fingerprint, Host, JoinPoint, LazyAdvice
 
 NAME = "ComfyUI Launcher"
 
@@ -17,11 +17,8 @@ _ADVICE = "launcher_recovery.weave.advice"
 _PROJECT = "create_project"
 
 
-def _advice(module: str, name: str) -> Advice:
-    def advise(call: Call) -> Any:
-        return getattr(importlib.import_module(f"{_ADVICE}.{module}"), name)(call)
-
-    return advise
+def _advice(module: str, name: str) -> LazyAdvice:
+    return LazyAdvice(f"{_ADVICE}.{module}", name)
 
 
 def _plugin() -> Any:

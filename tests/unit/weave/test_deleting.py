@@ -114,6 +114,42 @@ def test_other_projects_go_on(site: Site) -> None:
     site.delete("mine")
 
 
+def test_what_a_process_that_died_had_begun_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = site.draft("create_project", "mine")
+    draft.owner = None
+    data = site.lifecycle.enter(draft)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.lifecycle, "_owner_id", "a process that died")
+        site.lifecycle.begin_attempt(data.operation_id, 8)
+    assert deleting.end_import(site.integrator, "mine", patience_s=0)
+    [(_, state, _)] = site.found
+    assert state is RecoveryState.CANCELLED
+
+
+def test_what_is_begun_at_that_very_moment_is_cancelled_as_well(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker had looked whether it is due before it was cancelled."""
+    draft = site.draft("create_project", "mine")
+    draft.owner = None
+    data = site.lifecycle.enter(draft)
+    cancel = site.lifecycle.cancel
+    cancelled: list[str] = []
+
+    def begun_again(operation_id: str) -> RecoveryData:
+        found = cancel(operation_id)
+        if not cancelled:
+            site.lifecycle.retry(operation_id)
+            found = site.lifecycle.begin_attempt(operation_id, 8)
+        else:
+            found = cancel(operation_id)
+        cancelled.append(operation_id)
+        return found
+
+    monkeypatch.setattr(site.lifecycle, "cancel", begun_again)
+    assert deleting.end_import(site.integrator, "mine", patience_s=60)
+    assert cancelled == [data.operation_id] * 2
+    assert site.found == [("create_project", RecoveryState.CANCELLED, None)]
+
+
 def test_what_waits_in_the_queue_is_not_begun(site: Site) -> None:
     draft = site.draft("create_project", "mine")
     draft.owner = None

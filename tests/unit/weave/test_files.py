@@ -21,7 +21,8 @@ from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import FixedDelayStrategy
-from launcher_recovery.weave.advice import files
+from launcher_recovery.weave.advice import files, importing
+from launcher_recovery.weave.advice.asked import Asked
 from launcher_recovery.weave.advice.setup import Setup, current_setup
 from tests.origin import File, Origin
 from tests.origin.behaviours import drop, says
@@ -147,6 +148,46 @@ def test_a_file_that_was_not_put_in_its_place_any_more_is_put_there_by_the_next_
     assert origin.settled().sent() <= FILE.size * 1.02
 
 
+def test_a_file_that_came_to_its_place_at_the_very_end_is_not_fetched_again(
+    download: Download, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died before it could note that."""
+    download.place.write_bytes(CONTENT[:1000])
+    replace, renamed = files.os.replace, []
+
+    def die(source: Path, target: Path) -> None:
+        replace(source, target)
+        if target == download.place and not renamed:
+            renamed.append(target)
+            raise ConnectionError("as good as a crash")
+
+    monkeypatch.setattr(files.os, "replace", die)
+    download(origin.add(FILE))
+    assert download.record.attempt == 2
+    assert sorted(download.there) == [".recovery-quarantine/model.bin.quarantined", "model.bin"]
+    assert download.there["model.bin"] == CONTENT
+    assert origin.settled().sent() <= FILE.size * 1.02
+    assert files.place_of(str(download.place), download.record.metadata) == download.place
+
+
+def test_a_folder_in_the_place_of_a_file_stays_and_is_named(download: Download, origin: Origin) -> None:
+    download.place.mkdir()
+    (download.place / "kept.txt").write_text("kept")
+    with pytest.raises(OSError, match=r"model\.bin"):
+        download(origin.add(FILE))
+    assert download.there["model.bin/kept.txt"] == b"kept"
+
+
+def test_a_file_below_a_link_is_put_where_that_leads(download: Download, origin: Origin, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    download.place.parent.rename(elsewhere)
+    download.place.parent.symlink_to(elsewhere)
+    (elsewhere / "model.bin").write_bytes(b"another model")
+    download(origin.add(FILE))
+    assert (elsewhere / "model (1).bin").read_bytes() == CONTENT
+    assert files.place_of(str(download.place), download.record.metadata).name == "model (1).bin"
+
+
 def test_the_launchers_site_gives_addresses(download: Download, origin: Origin) -> None:
     """Each is a source of the file."""
     gone, good = origin.url("/gone.bin"), origin.add(FILE, path="/good.bin")
@@ -263,7 +304,7 @@ def test_the_launcher_goes_over_the_files_that_are_there(host: Host) -> None:
     there = {"models/b.pt": "models/b.pt", "models/c.pt": "models/c.pt", "models/f.pt": "models/f.pt"}
     assert host.set_up(launcher_json, host.setup(there, "models/d.pt")) == set()
     [given] = host.given
-    assert given["files"] == [[second], [third], [unknown]]
+    assert given["files"] == [[second], [{**third, "dest_relative_path": "models/c.pt"}], [unknown]]
     assert launcher_json["files"][0] == [first, second]
 
 
@@ -273,6 +314,16 @@ def test_a_file_under_another_name_is_found_under_that(host: Host) -> None:
     [given] = host.given
     assert given["files"] == [[{**one("models/a.pt"), "dest_relative_path": "models/a (1).pt"}]]
     assert launcher_json["workflow_json"] == {"renamed": ["a.pt", "a (1).pt"]}
+
+
+@pytest.mark.parametrize("path", ["models\\loras\\a.pt", "./models//loras/a.pt"])
+def test_a_file_whose_path_is_written_in_another_way_is_found_as_well(host: Host, path: str) -> None:
+    launcher_json: dict[str, Any] = {"workflow_json": {}, "files": [[one(path)]]}
+    host.set_up(launcher_json, host.setup({"models/loras/a.pt": "models/loras/a (1).pt"}))
+    [given] = host.given
+    assert given["files"] == [[{**one(path), "dest_relative_path": "models/loras/a (1).pt"}]]
+    asked = Asked("a", "A", host.comfyui.parent, host.comfyui.parent / "models", None, None)
+    assert importing.place_in_comfyui(asked, path) == asked.models / "loras/a.pt"
 
 
 def test_what_the_launcher_keeps_to_itself_is_an_error(host: Host) -> None:

@@ -24,6 +24,7 @@ from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plugin import LauncherPlugin
 from launcher_recovery.records import RecoveryData, RecoveryState
+from launcher_recovery.signals import Event
 from launcher_recovery.weave import hooks
 from launcher_recovery.weave.advice import importing, launcher, queueing
 from launcher_recovery.weave.advice.asked import Asked
@@ -64,6 +65,7 @@ class Site:
         manager.add_hookspecs(hooks)
         manager.register(launcher, NAME)
         self.integrator.extensions.register(launcher, NAME)
+        self.manager = manager
         LauncherPlugin(self.integrator, manager).attach()
         self.doing: dict[str, Callable[[], object]] = {}
         self.calls: list[str] = []
@@ -208,6 +210,54 @@ def test_an_error_of_the_launchers_own_code_deletes_nothing(site: Site) -> None:
     assert current_setup.get() is None
 
 
+def test_several_projects_are_kept_at_a_time(tmp_path: Path) -> None:
+    """One that was cancelled has not stopped yet when the next one comes."""
+    names: dict[str, Any] = {"shutil": shutil}
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    first, second = importing.kept(one, names), importing.kept(two, names)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    names["shutil"].rmtree(str(two))
+    names["shutil"].rmtree(str(one))
+    assert (one.exists(), two.exists()) == (False, True)
+    second.__exit__(None, None, None)
+    assert names["shutil"] is shutil
+
+
+def test_a_project_that_was_deleted_before_its_turn_is_not_brought_back(site: Site) -> None:
+    asked = Asked("mine", "Mine", site.folder, site.models, site.json(), None)
+    kind = site.integrator.kinds["create_project"]
+    draft = site.integrator.draft(kind, asked.hook_arguments)
+    draft.owner = None
+    site.integrator.lifecycle.enter(draft)
+    shutil.rmtree(site.folder)
+    call = Call(POINT, site.function, (), asked.task_arguments, site.integrator)
+    importing.set_up_project(call)
+    assert not site.folder.exists()
+    assert site.calls == []
+    assert site.record("create_project").state is RecoveryState.CANCELLED
+    importing.set_up_project(call)  # nor when it is delivered twice
+
+
+def test_what_becomes_of_an_import_is_not_told_of_the_next_one_of_its_name(site: Site) -> None:
+    """The news of a cancel may be late, and the project be another one by then."""
+    asked = Asked("mine", "Mine", site.folder, site.models, None, None)
+    kind, integrator = site.integrator.kinds["create_project"], site.integrator
+    [plugin] = [one for one in site.manager.get_plugins() if isinstance(one, LauncherPlugin)]
+    first = integrator.lifecycle.enter(integrator.draft(kind, asked.hook_arguments))
+    integrator.lifecycle.cancel(first.operation_id)
+    event = Event(1, "recovery_update", {"operation_id": first.operation_id, "kind": kind.name, "state": "cancelled"})
+    integrator.lifecycle.enter(integrator.draft(kind, asked.hook_arguments))
+    integrator.tail.stop()
+    before = '{"id": "mine", "state": "download_comfyui", "status_message": "Downloading ComfyUI..."}'
+    (site.folder / ".launcher" / "state.json").write_text(before)
+    plugin._on_event(event)
+    assert (site.folder / ".launcher" / "state.json").read_text() == before
+
+
 def test_the_launchers_own_code_runs_again_over_what_it_left(site: Site) -> None:
     """It was cut off in the middle: it renames a page, and makes a link, only once."""
 
@@ -322,5 +372,12 @@ def test_an_operation_of_another_launcher_is_none_of_its_own(site: Site) -> None
     run_again = launcher.launcher_run_again
     assert run_again("unknown", "create_project", {}) is None
     assert run_again("unknown", "download", {}) is None
+    kind = site.integrator.kinds["create_project"]
+    asked = Asked("another", "Another", site.folder, site.models, None, None)
+    for import_json in (None, [], {"format": "another"}):
+        draft = site.integrator.draft(kind, {**asked.hook_arguments, "import_json": import_json})
+        kept = site.integrator.lifecycle.enter(draft)
+        assert run_again(kept.operation_id, "create_project", {}) is None
+        site.integrator.lifecycle.cancel(kept.operation_id)
     assert launcher.recovery_read_import({"nodes": []}) is None
     assert launcher.recovery_read_import(None) is None

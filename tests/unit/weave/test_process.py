@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pluggy
 import pytest
 
 from launcher_recovery import integration, owners
@@ -21,8 +22,8 @@ from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Host, JoinPoint
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, forks
 from launcher_recovery.persistence.base import Owner
+from launcher_recovery.weave import hooks, process, report, standings, unweave, weave
 from launcher_recovery.weave import hosts as hosts_module
-from launcher_recovery.weave import process, report, standings, unweave, weave
 from launcher_recovery.weave.presence import Presence, role_of
 from launcher_recovery.weave.processes import running, unwoven
 from launcher_recovery.weave.standing import About, Standing, about_of
@@ -127,6 +128,66 @@ def test_a_woven_process_is_entered_with_its_join_points_and_doctor_shows_it(
     assert "  off: wv_utils:gone: it has no function gone" in lines
     unweave()
     assert load("wv_utils").fetch("u") == "got u"
+
+
+def _raises() -> Any:
+    raise RuntimeError("no such thing")
+
+
+class _Unknown:
+    """Implements hooks that do not exist."""
+
+    def __init__(self, namespace: str) -> None:
+        mark = pluggy.HookimplMarker(namespace)
+        name = "launcher_fly" if namespace == hooks.NAMESPACE else "recovery_fly"
+        setattr(self, name, mark(lambda: None))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "reason"),
+    [
+        (_raises, "RuntimeError: no such thing"),
+        (lambda: _Unknown(hooks.NAMESPACE), "launcher_fly"),
+        (lambda: _Unknown("launcher_recovery"), "implements recovery_fly, which is not a hook"),
+    ],
+)
+def test_a_host_whose_plugin_cannot_be_used_does_without_recovery_and_doctor_names_it(
+    plugin: Any, reason: str, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "running", lambda hosts, proc: [])
+    write(wv_utils=FETCH, wv_other=FETCH)
+    broken = replace(HOST, name="broken", plugin=plugin)
+    other = Host("other", (replace(POINT, module="wv_other"),))
+    assert weave([broken, other], default=True)
+    first, second = load("wv_utils"), load("wv_other")
+    assert [first.fetch("u"), second.fetch("u")] == ["got u", "woven got u"]
+    assert first.fetch("u") == "got u"
+    made = integration.attached_integrator()
+    assert made is not None
+    assert made.launcher is not None
+    (problem,) = [one["message"] for one in made.known_problems() if one["code"] == "host"]
+    assert problem.startswith("broken runs without recovery: its plugin cannot be used: ")
+    assert reason in problem
+    process._before_fork()
+    assert main(["doctor", "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)["problems"]
+    assert "wv_utils:fetch of broken runs without recovery: its plugin cannot be used" in told
+    assert reason in told
+
+
+def test_what_could_not_be_attached_is_tried_anew_with_the_next_call(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the functions of the launcher would be run by something that is only half there."""
+    write(wv_utils=FETCH)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecoveryIntegrator, "start", lambda self, rerun=None: _raises())
+        weave([HOST], default=True)
+        fetch = load("wv_utils").fetch
+        assert fetch("u") == "got u"
+        process._before_fork()
+        assert integration.attached_integrator() is None
+    assert fetch("u") == "woven got u"
 
 
 def test_an_integrator_that_was_attached_already_is_used_as_it_is(write: Write) -> None:

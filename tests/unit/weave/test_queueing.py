@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
+import subprocess
 import sys
+import threading
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,9 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call, JoinPoint
-from launcher_recovery.owners import OWNER
+from launcher_recovery.operation import Operation
+from launcher_recovery.owners import OWNER, start_time
+from launcher_recovery.persistence.base import Owner
 from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.weave.advice import queueing
 from launcher_recovery.weave.advice.asked import Asked
@@ -33,6 +38,7 @@ class Task:
     def __init__(self) -> None:
         self.queued: list[tuple[str | None, dict[str, Any]]] = []
         self.error: Exception | None = None
+        self.before: Callable[[], object] = lambda: None
 
     @staticmethod
     def run(
@@ -49,6 +55,7 @@ class Task:
     def apply_async(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, task_id: str | None = None, **more: Any
     ) -> str:
+        self.before()
         if self.error is not None:
             raise self.error
         given = dict(kwargs or {})
@@ -158,6 +165,57 @@ def test_what_could_not_be_queued_is_not_waited_for(queue: Queue) -> None:
     assert queue.kept.state is RecoveryState.CANCELLED
 
 
+def test_the_error_of_a_task_that_is_run_at_once_is_its_own(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Celery's `task_always_eager`: it has ended by the time that it is queued."""
+
+    def run_at_once() -> None:
+        lifecycle, data = queue.integrator.lifecycle, queue.kept
+        live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, queue.integrator.clock)
+        fields = {"category": "unknown", "explanation": "", "fix": None, "fruitless": 1, "limit": 1}
+        lifecycle.end_attempt(live, RecoveryState.FAILED, ValueError("its own"), **fields)
+
+    queue.task.before = run_at_once
+    queue.task.error = ValueError("its own")
+    with pytest.raises(ValueError, match="its own"):
+        queue.ask()
+    assert queue.kept.state is RecoveryState.FAILED
+
+
+def test_why_it_was_not_queued_is_told_also_while_the_store_fails(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    queue.task.before = lambda: monkeypatch.setattr(queue.integrator.persistence, "get", fail)
+    queue.task.error = ConnectionError("no broker")
+    with pytest.raises(ConnectionError, match="no broker"):
+        queue.ask()
+
+
+def test_the_id_of_a_task_may_be_given_by_its_place(queue: Queue) -> None:
+    queue.asked.folder.mkdir()
+    queue.call(((str(queue.asked.folder), str(queue.asked.models)), {"id": "mine", "name": "Mine"}, "given"), {})
+    assert [task_id for task_id, _ in queue.task.queued] == ["given"]
+    assert queue.kept.metadata["queued"]["task_id"] == "given"
+    queue.call(((str(queue.asked.folder), str(queue.asked.models)), {"id": "mine", "name": "Mine"}, None), {})
+    assert queue.task.queued[-1][0] == queue.kept.metadata["queued"]["task_id"]
+
+
+def test_of_two_that_are_asked_for_at_once_the_later_one_is_done(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = queueing._latest
+    answers = [None]
+
+    def nobody_yet(*args: Any) -> Any:
+        return answers.pop() if answers else look(*args)
+
+    queue.ask(task_id="first")
+    monkeypatch.setattr(queueing, "_latest", nobody_yet)
+    queue.ask(task_id="second")
+    assert queue.is_due("second")
+    assert not queue.is_due("first")
+
+
 @pytest.mark.parametrize("mode", ["off", "observe"])
 def test_where_it_is_not_recovered_it_is_queued_as_it_is(queue: Queue, mode: str) -> None:
     queue.integrator.update_config({"mode": mode})
@@ -208,7 +266,6 @@ def test_what_is_delivered_is_due_once(queue: Queue) -> None:
     queue.ask(task_id="one")
     assert queue.is_due("one")
     assert queue.is_due(None)
-    assert not queue.is_due("another")
     lifecycle = queue.integrator.lifecycle
     lifecycle.pause(queue.kept.operation_id)
     assert queue.is_due("one")
@@ -217,6 +274,20 @@ def test_what_is_delivered_is_due_once(queue: Queue) -> None:
     assert not queue.is_due("one")
     lifecycle.cancel(queue.kept.operation_id)
     assert not queue.is_due("one")
+
+
+def test_what_was_queued_while_nothing_could_be_kept_is_done(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when an earlier import of that name was never ended."""
+    queue.ask(task_id="one")
+    assert queue.is_due("two")
+    queue.ask(task_id="three")
+    assert not queue.is_due("one")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(queue.integrator.persistence, "latest_with_key", fail)
+    assert queue.is_due("three")
 
 
 # -- again --------------------------------------------------------------------------------------------
@@ -250,6 +321,84 @@ def test_what_a_person_retries_is_queued_again(queue: Queue, worker: queueing._W
     lifecycle.retry(queue.kept.operation_id)
     assert queue.run_again()
     assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_what_was_delivered_while_it_was_cancelled_is_queued_again_by_a_retry(
+    queue: Queue, worker: queueing._Worker
+) -> None:
+    """It was dropped then, and has never run."""
+    queue.ask(task_id="one")
+    lifecycle = queue.integrator.lifecycle
+    lifecycle.cancel(queue.kept.operation_id)
+    assert not queue.is_due("one")
+    lifecycle.retry(queue.kept.operation_id)
+    assert queue.run_again()
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_what_the_process_had_taken_that_died_before_it_began_is_queued_again(
+    queue: Queue, worker: queueing._Worker
+) -> None:
+    queue.ask(task_id="one")
+    worker._on_failure(task_id="another")
+    assert queue.run_again()
+    assert len(queue.task.queued) == 1
+    worker._on_failure(task_id="one")
+    assert queue.run_again()
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_what_was_never_queued_because_its_process_died_is_queued(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    queued = {**queue.kept.metadata["queued"], "by": "a process that died"}
+    queue.integrator.lifecycle.amend(queue.kept.operation_id, {"queued": queued})
+    assert queue.run_again()
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+def test_what_a_living_process_has_queued_is_waited_for(queue: Queue, worker: queueing._Worker) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        living = Owner("another", OWNER.host, process.pid, start_time(process.pid) or "")
+        queue.integrator.persistence.heartbeat(living, time.time())
+        queue.ask(task_id="one")
+        queued = {**queue.kept.metadata["queued"], "by": living.owner_id}
+        queue.integrator.lifecycle.amend(queue.kept.operation_id, {"queued": queued})
+        assert queue.run_again()
+        assert len(queue.task.queued) == 1
+        process.communicate()
+    assert queue.run_again()
+    assert len(queue.task.queued) == 2
+
+
+def test_what_could_not_be_queued_again_is_tried_again(queue: Queue, worker: queueing._Worker) -> None:
+    queue.ask(task_id="one")
+    queue.interrupt()
+    queue.task.error = ConnectionError("no broker")
+    with pytest.raises(ConnectionError):
+        queue.run_again()
+    queue.task.error = None
+    assert queue.run_again()
+    assert queue.run_again()
+    assert [task_id for task_id, _ in queue.task.queued] == ["one", "one"]
+
+
+@pytest.mark.parametrize("state", ["ready", "running"])
+def test_what_a_worker_without_recovery_has_set_up_is_not_set_up_again(
+    queue: Queue, worker: queueing._Worker, state: str
+) -> None:
+    queue.ask(task_id="one")
+    worker.since = time.time() + 1
+    file = queue.asked.folder / ".launcher" / "state.json"
+    file.parent.mkdir()
+    queued = {**queue.kept.metadata["queued"], "by": "another process"}
+    queue.integrator.lifecycle.amend(queue.kept.operation_id, {"queued": queued})
+    file.write_text(json.dumps({"state": state, "status_message": "as it is"}))
+    assert queue.run_again()
+    assert queue.kept.state is RecoveryState.CANCELLED
+    assert len(queue.task.queued) == 1
 
 
 def test_what_another_worker_may_have_lost_is_queued_again(queue: Queue, worker: queueing._Worker) -> None:
@@ -294,6 +443,8 @@ def test_what_was_not_kept_cannot_be_queued_again(queue: Queue, worker: queueing
     assert not queue.kept.resumable
     assert "abcdef0123456789" not in str(queue.kept)
     assert queue.run_again()  # it waits in the queue, where all of it is
+    worker._on_failure(task_id="one")
+    assert not queue.run_again()
     queue.interrupt()
     assert not queue.run_again()
     assert len(queue.task.queued) == 1
@@ -323,6 +474,23 @@ def test_the_worker_is_looked_after_when_it_listens_and_when_it_loses_a_process(
     assert looked == [True, True]
     monkeypatch.setattr(queue.integrator, "resume_now", _failing)
     made._on_failure()  # it is logged
+
+
+def test_a_worker_that_was_ready_before_it_could_be_told_is_ready_in_the_end(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without processes of its own waits for nobody."""
+    monkeypatch.setattr(sys, "argv", ["/bin/celery", "-A", "server.celery_app", "worker"])
+    monkeypatch.setattr(queueing, "_READY_WITHIN_S", 0.01)
+    looked = threading.Event()
+    monkeypatch.setattr(queue.integrator, "resume_now", looked.set)
+    made = queueing._Worker()
+    made.watch(queue.integrator)
+    assert looked.wait(60)
+    assert made.is_ready
+    since = made.since
+    made._on_ready()
+    assert made.since == since
 
 
 def _failing() -> None:

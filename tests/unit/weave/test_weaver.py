@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import wrapt
 
-from launcher_recovery.joinpoints import Call, Fingerprint, Host, JoinPoint
+from launcher_recovery.joinpoints import Call, Fingerprint, Host, JoinPoint, LazyAdvice
 from launcher_recovery.weave.fingerprints import fingerprint_of
 from launcher_recovery.weave.imports import Watcher
 from launcher_recovery.weave.standing import Standing
@@ -295,6 +295,44 @@ def test_without_an_integrator_calls_run_as_ever_and_it_is_said_once(
     finally:
         weaver.unweave()
     assert caplog.messages == ["wv_utils:fetch runs without recovery: no disk"]
+
+
+def test_an_advice_that_cannot_be_loaded_leaves_the_function_as_it_is(write: Write) -> None:
+    write(
+        wv_utils=FETCH,
+        wv_advice="def other(call):\n    return 'other ' + call.proceed()\n",
+        wv_broken="import wv_no_such\n",
+    )
+    told: list[object] = []
+    lazy = {name: LazyAdvice(f"wv_{name}", "other") for name in ("advice", "broken")}
+    weaver = Weaver(lambda: "integrator", lambda call: "woven", lambda: told.append(standing(weaver)))
+    try:
+        weaver.weave([host(point(advice=lazy["broken"]))])
+        module = load("wv_utils")
+        assert [module.fetch("u"), module.fetch("v")] == ["got u", "got v"]
+        reason = "what is to be done there could not be loaded: ModuleNotFoundError: No module named 'wv_no_such'"
+        assert told == [("live", ""), ("off", reason)]
+    finally:
+        weaver.unweave()
+    weaver.weave([host(point(advice=lazy["advice"]))])
+    try:
+        assert module.fetch("u") == "other got u"
+        call = Call(point(), lambda: "u", (), {}, None)
+        assert lazy["advice"](call) == "other u"
+    finally:
+        weaver.unweave()
+
+
+def test_a_host_that_is_turned_off_runs_as_ever(write: Write, weaver: Weaver) -> None:
+    write(wv_utils=FETCH, wv_more=FETCH, wv_other=FETCH)
+    weaver.weave([host(point(), point("wv_more")), host(point("wv_other"), name="other")])
+    first, other = load("wv_utils"), load("wv_other")
+    weaver.turn_off("mine", "it has no plugin")
+    assert [first.fetch("u"), load("wv_more").fetch("u")] == ["got u", "got u"]
+    assert other.fetch("u") == "advised by integrator: got u"
+    assert [(found.state, found.reason) for found in weaver.standings] == [
+        ("off", "it has no plugin"), ("off", "it has no plugin"), ("live", ""),
+    ]  # fmt: skip
 
 
 def test_a_module_of_a_package(write: Write, weaver: Weaver, folder: Path) -> None:
