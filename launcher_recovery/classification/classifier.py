@@ -1,39 +1,15 @@
-"""From an exception to a verdict."""
+"""From an exception to a verdict. The rules are loaded with the first error: most processes never have one."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launcher_recovery.classification import facts as _facts
-from launcher_recovery.classification.rule import Rule, first_match
-from launcher_recovery.classification.rules import RULES
-from launcher_recovery.classification.verdict import UNKNOWN_RULE, ErrorCategory, Retry, Verdict
-from launcher_recovery.errors import CircuitBreakerOpenError
-from launcher_recovery.records import WaitingFor
-from launcher_recovery.room import Awaited, FileFree, FolderThere, QuotaThere, RoomThere
+from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 
-_UNKNOWN = Rule(
-    UNKNOWN_RULE,
-    ErrorCategory.UNKNOWN,
-    Retry.ONCE,
-    "Something went wrong that is not known yet.",
-    "no rule matched",
-)
-
-_QUOTAS = ("quota", "pip-quota")
-
-# What a classifier that overrides only `classify_error` gets for its category.
-_DEFAULT_RETRY = {
-    ErrorCategory.NETWORK: Retry.YES,
-    ErrorCategory.TIMEOUT: Retry.YES,
-    ErrorCategory.RATE_LIMIT: Retry.YES,
-    ErrorCategory.RESOURCE: Retry.YES,
-    ErrorCategory.UNKNOWN: Retry.YES,
-    ErrorCategory.INTEGRITY: Retry.ONCE,
-}
+if TYPE_CHECKING:
+    from launcher_recovery.classification.rule import Rule
 
 
 class ErrorClassifier:
@@ -53,41 +29,17 @@ class ErrorClassifier:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """All rules, in the order in which they are tried."""
+        from launcher_recovery.classification.rules import RULES
+
         return (*self._own, *RULES)
 
     def classify(self, error: BaseException, *, operation: Any = None) -> Verdict:
         """The verdict on `error`; `operation` is the record of the operation in which it happened, if any."""
-        seen = _facts.read(error, self._now())
-        rule, went_by = self._decide(seen)
-        category, retry = rule.category, rule.retry
-        if type(self).classify_error is not ErrorClassifier.classify_error and isinstance(error, Exception):
-            category = self.classify_error(error)
-            if category is not rule.category:
-                retry = _DEFAULT_RETRY.get(category, Retry.NO)
-        wait_s = seen.retry_after_s
-        if isinstance(error, CircuitBreakerOpenError):
-            wait_s = error.timeout_remaining
-        explanation = rule.explanation.format(
-            host=seen.host or "the other side", status=went_by.status, told=rule.told(went_by)
-        )
-        if seen.host is None:
-            explanation = explanation[:1].upper() + explanation[1:]
-        until = None if category is not rule.category else _awaited(rule, seen, operation)
-        if until is not None:
-            explanation = until.told
-        return Verdict(
-            category=category,
-            retry=retry,
-            rule=rule.id,
-            explanation=explanation,
-            wait_s=wait_s,
-            fix=rule.fix,
-            scope=seen.host,
-            waiting_for=None if until is None else rule.waits,
-            until=until,
-            evidence=rule.evidence(went_by) or (),
-            source=rule.source,
-        )
+        from launcher_recovery.classification import deciding
+
+        is_own = type(self).classify_error is not ErrorClassifier.classify_error
+        categorize = self.classify_error if is_own else None
+        return deciding.verdict_on(error, self._own, self._now(), operation, categorize)
 
     def explain(self, error: BaseException, *, operation: Any = None) -> str:
         """One line that says which rule decides over `error`, by which facts, and what follows, without secrets."""
@@ -95,47 +47,10 @@ class ErrorClassifier:
 
     def classify_error(self, error: Exception) -> ErrorCategory:
         """The category of `error`."""
-        return self._decide(_facts.read(error, self._now()))[0].category
+        from launcher_recovery.classification import deciding
 
-    def _decide(self, seen: _facts.Facts) -> tuple[Rule, _facts.Facts]:
-        """The rule that decides, and the facts that it went by.
-
-        What an output tells of counts after what is known about the program itself: a traceback may be that of a part
-        which was gone without.
-        """
-        for rules in (self._own, RULES):
-            for facts in (seen, seen.told):
-                rule = None if facts is None else first_match(rules, facts)
-                if facts is not None and rule is not None:
-                    return rule, facts
-        return _UNKNOWN, seen
+        return deciding.category_of(error, self._own, self._now())
 
     def should_retry(self, error: Exception) -> bool:
         """Whether an automatic retry of `error` makes sense."""
         return self.classify(error).retry in (Retry.YES, Retry.ONCE)
-
-
-def _awaited(rule: Rule, seen: _facts.Facts, operation: Any) -> Awaited | None:
-    """What can be waited for; None: nothing, or it is not known where."""
-    if rule.waits is None:
-        return None
-    if rule.waits is WaitingFor.PROGRAM:
-        return None if seen.in_use is None else FileFree(seen.in_use)
-    # Writing to an open file raises an error without a name; then it is the file that the operation is about.
-    folder = seen.folder or _folder_of(operation)
-    if folder is None:
-        return None
-    if rule.waits is WaitingFor.DISK:
-        return FolderThere(folder)
-    told = seen.no_space
-    needed, free, look = (None, None, None) if told is None else (told.needed, told.free, told.look)
-    return QuotaThere(folder, needed) if rule.id in _QUOTAS else RoomThere(folder, needed, free, look)
-
-
-def _folder_of(operation: Any) -> str | None:
-    """The folder that an operation writes to, by the arguments that the launcher's hooks have."""
-    given = getattr(operation, "kwargs", {})
-    path = given.get("destination", given.get("project_folder"))
-    if not isinstance(path, (str, os.PathLike)) or not os.path.isabs(path):
-        return None
-    return os.path.dirname(os.fspath(path))

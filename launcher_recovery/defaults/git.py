@@ -13,7 +13,7 @@ from launcher_recovery.defaults.paths import confined, resolved
 from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.kinds import Arguments, OperationKind, Sources
-from launcher_recovery.nodes.repository import SCHEMES, SCP_LIKE, host_of
+from launcher_recovery.nodes.addresses import SCHEMES, SCP_LIKE, host_of
 from launcher_recovery.operation import Operation
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import redact_url

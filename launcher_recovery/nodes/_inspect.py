@@ -99,11 +99,15 @@ def _lines(path: str, depth: int = 0) -> Iterator[str]:
 
 
 def _asks(node: str, path: str, known: dict[str, str]) -> None:
+    # Of a package that is only named nothing is told. To load what reads the others takes as long as all the rest.
+    lines = [line for line in _lines(path) if any(mark in line for mark in "<>=!~")]
+    if not lines:
+        return
     try:
         from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
     except ImportError:
         return
-    for line in _lines(path):
+    for line in lines:
         try:
             asked = Requirement(line)
             applies = asked.marker is None or asked.marker.evaluate({"extra": ""})

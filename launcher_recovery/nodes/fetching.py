@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.nodes.addresses import host_of
 from launcher_recovery.nodes.portions import fetch_files
-from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with, host_of
+from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with
 from launcher_recovery.nodes.staging import Staging
 
 _WHOLE_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher_recovery.errors import CommandError
-from launcher_recovery.nodes.repository import Repository, host_of
+from launcher_recovery.nodes.addresses import host_of
+from launcher_recovery.nodes.repository import Repository
 from launcher_recovery.nodes.telling import Telling
 from launcher_recovery.transfer.content import pointers
 

@@ -10,12 +10,10 @@ from urllib.parse import urlsplit
 
 from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes.effects import git_environment
+from launcher_recovery.nodes.addresses import SCHEMES
 from launcher_recovery.nodes.ssh import ssh_command
 from launcher_recovery.nodes.telling import Telling, waiting_for
 from launcher_recovery.programs.running import Silence, run_command
-
-SCHEMES = ("https", "http", "ssh", "file")
-SCP_LIKE = re.compile(r"^[\w.-]+@(?P<host>[\w.-]+):[^:]")
 
 # git shows its progress every second; a far end that counts objects says so as well. Only one that hangs says nothing.
 SILENT_LIMIT_S = 300.0
@@ -157,12 +155,6 @@ class Repository:
             return
         amount = f" ({found['amount'].strip()})" if found["amount"] and "i" in found["amount"] else ""
         self.telling.say(f"{_WORDS[found['what']]}: {found['percent']}{amount}")
-
-
-def host_of(url: str) -> str | None:
-    """Whom an address asks; None for a folder."""
-    found = SCP_LIKE.match(url)
-    return found["host"] if found is not None else urlsplit(url).hostname
 
 
 def protocols(url: str) -> str:

@@ -62,8 +62,8 @@ class Requirements:
 
     @property
     def is_needed(self) -> bool:
-        """Whether the node requires anything."""
-        return (self._folder / "requirements.txt").is_file()
+        """Whether the node requires anything; pip, which takes a second to find out, is not asked."""
+        return asks_anything(self._folder / "requirements.txt")
 
     def known(self) -> Environment:
         """What the environment has, and what nodes ask of it, as it was when it was last looked at."""
@@ -157,6 +157,17 @@ class Requirements:
         except (CommandError, OSError) as error:
             logger.warning("the environment could not be put back: %s", text_of(error))
             self._telling.warn(**not_put_back(self._telling.name))
+
+
+def asks_anything(file: Path) -> bool:
+    """Whether a requirements file has anything for pip to do; false as well where there is no file."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return True  # pip knows other encodings
+    except OSError:
+        return file.is_file()
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def run_pip(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.nodes.addresses import host_of
 from launcher_recovery.nodes.fetching import CANNOT_BE_SHALLOW, CANNOT_GIVE_COMMIT
-from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with, host_of
+from launcher_recovery.nodes.repository import DamagedError, Repository, failed_with
 from launcher_recovery.nodes.working_tree import is_whole
 from launcher_recovery.programs.running import CommandSilentError
 

@@ -9,8 +9,9 @@ import logging
 import re
 
 from launcher_recovery.errors import CommandError
+from launcher_recovery.nodes.addresses import host_of
 from launcher_recovery.nodes.fetching import Fetched
-from launcher_recovery.nodes.repository import DamagedError, Repository, host_of
+from launcher_recovery.nodes.repository import DamagedError, Repository
 
 logger = logging.getLogger("launcher_recovery")
 

@@ -26,7 +26,8 @@ from launcher_recovery.workflows.model_paths import FILE_NAME, write_model_paths
 
 WORKFLOW, REQUIREMENTS = "workflow.json", "requirements.txt"
 
-_LOOK_S = 0.2
+# Each look reads the records of the parts that run, which took a third of what an import costs its own process.
+_LOOK_S = 0.5
 # Each is another workflow, which is checked, and may be mended again.
 _MOST_FIXED = 10
 # How long parts take as a rule, which is all that is known before they begin.

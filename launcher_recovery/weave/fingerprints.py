@@ -29,7 +29,27 @@ def fingerprints_in(path: str | os.PathLike[str]) -> Mapping[str, Fingerprint]:
 @functools.lru_cache(maxsize=32)
 def _read(path: str, _changed: int, _size: int) -> Mapping[str, Fingerprint]:
     with open(path, "rb") as file:
-        return dict(_functions(ast.parse(file.read(), path), ""))
+        return _Fingerprints(ast.parse(file.read(), path))
+
+
+class _Fingerprints(Mapping[str, Fingerprint]):
+    """Those of the functions of a module, each made when it is asked for: of a launcher's many only a few are."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self._functions = dict(_functions(module, ""))
+        self._made: dict[str, Fingerprint] = {}
+
+    def __getitem__(self, name: str) -> Fingerprint:
+        if name not in self._made:
+            function = self._functions[name]
+            self._made[name] = Fingerprint(tuple(_parameters(function.args)), _hash(function))
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
 
 
 def fingerprint_of(source: str, function: str) -> Fingerprint:
@@ -38,13 +58,13 @@ def fingerprint_of(source: str, function: str) -> Fingerprint:
     Raises:
         KeyError: it has no such function.
     """
-    return dict(_functions(ast.parse(source), ""))[function]
+    return _Fingerprints(ast.parse(source))[function]
 
 
-def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, Fingerprint]]:
+def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield prefix + child.name, Fingerprint(tuple(_parameters(child.args)), _hash(child))
+            yield prefix + child.name, child
         elif isinstance(child, ast.ClassDef):
             yield from _functions(child, f"{prefix}{child.name}.")
         elif isinstance(child, (ast.stmt, ast.excepthandler)):  # in a branch of `if` or `try`

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -225,34 +226,68 @@ def test_where_there_are_no_groups_the_program_itself_is_ended(monkeypatch: pyte
     assert process.returncode == -signal.SIGKILL
 
 
-def test_the_guard_passes_the_status_on_and_kills_the_group_when_its_server_is_gone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gone = threading.Event()
-    ended: list[tuple[int, int]] = []
-    ignored: list[int] = []
+class _System:
+    """What the guard finds in `os`: groups are only asked for, and standard input ends when `gone` is set."""
 
-    def read(file: int, size: int) -> bytes:
-        assert gone.wait(60)
+    def __init__(self, *without: str) -> None:
+        self.gone = threading.Event()
+        self.ended: list[tuple[int, int]] = []
+        self.looked = 0
+        self._without = without
+
+    def read(self, file: int, size: int) -> bytes:
+        assert self.gone.wait(60)
         return b""
 
-    groups = SimpleNamespace(read=read, getpid=lambda: 4711, killpg=lambda *asked: ended.append(asked))
-    monkeypatch.setattr(guard, "os", groups)
-    numbers = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL, "SIG_IGN": signal.SIG_IGN}
-    monkeypatch.setattr(guard, "signal", SimpleNamespace(signal=lambda number, how: ignored.append(number), **numbers))
+    def getpid(self) -> int:
+        return 4711
+
+    def __getattr__(self, name: str) -> Any:
+        self.looked += name == "killpg"
+        if name in self._without:
+            raise AttributeError(name)
+        return self._end if name == "killpg" else getattr(os, name)
+
+    def _end(self, group: int, number: int) -> None:
+        self.ended.append((group, number))
+
+
+@pytest.mark.parametrize("without", [(), ("posix_spawn", "killpg")])
+def test_the_guard_passes_the_status_on_and_kills_when_its_server_is_gone(
+    without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = _System(*without)
+    ignored: list[int] = []
+    names = {name: getattr(signal, name) for name in ("SIGTERM", "SIGKILL", "SIG_IGN", "SIGPIPE", "SIGXFSZ")}
+    monkeypatch.setattr(guard, "os", system)
+    monkeypatch.setattr(guard, "signal", SimpleNamespace(signal=lambda number, how: ignored.append(number), **names))
     assert guard.main(python("exit(3)")) == 3
     assert guard.main(python("import os; os.kill(os.getpid(), 9)")) == 128 + 9
     # A command that is asked to end together with the guard is waited for.
     assert ignored == [signal.SIGTERM] * 2
-    assert ended == []
-    gone.set()
-    wait_for(lambda: len(ended) == 2)
-    for system in (groups, SimpleNamespace(read=read)):
-        monkeypatch.setattr(guard, "os", system)
-        with subprocess.Popen(python("import time; time.sleep(600)")) as process:
-            guard._end_with(process)
-        assert process.returncode == -signal.SIGKILL
-    assert ended == [(4711, signal.SIGKILL)] * 3
+    assert system.ended == []
+    system.gone.set()
+    killed: list[str] = []
+    guard._end_with(lambda: killed.append("command"))
+    assert killed == ["command"]
+    # Those of both commands look as well, before `os` is again what it was.
+    wait_for(lambda: system.looked == 3 if without else len(system.ended) == 3)
+    assert system.ended == ([] if without else [(4711, signal.SIGKILL)] * 3)
+
+
+@pytest.mark.parametrize("begin", [guard._spawned, guard._begun])
+def test_the_guard_begins_a_command_without_input_and_with_the_signals_of_a_new_program(
+    begin: Callable[[list[str]], tuple[Callable[[], object], Callable[[], int]]], tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    source = f"import signal, sys\nopen({str(told)!r}, 'w').write(sys.stdin.read() + '.')\n"
+    # An interpreter ignores it by itself, so that what it got can only be seen by another program.
+    _, wait = begin(["/bin/sh", "-c", f'{sys.executable} -c "$0" && kill -PIPE $$; exit 5', source])
+    assert wait() == -signal.SIGPIPE
+    assert told.read_text() == "."
+    kill, wait = begin(python("import time; time.sleep(600)"))
+    kill()
+    assert wait() == -signal.SIGKILL
 
 
 # -- silence ------------------------------------------------------------------------------------------

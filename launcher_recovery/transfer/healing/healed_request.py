@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -20,8 +18,8 @@ from launcher_recovery.transfer.healing.body_log import BodyLog
 from launcher_recovery.transfer.healing.healed_body import LONGEST_WAIT_S, Connection, HealedBody
 from launcher_recovery.transfer.healing.healed_response import HealedResponse, headers_of_whole
 from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+from launcher_recovery.transfer.healing.own import ours
 from launcher_recovery.transfer.healing.patience import Patience
-from launcher_recovery.transfer.http import wire_log
 from launcher_recovery.transfer.http.representation import Representation, Rest, rest_of, sent_with
 
 logger = logging.getLogger("launcher_recovery")
@@ -34,24 +32,6 @@ SILENCE_S = 30.0
 
 # Answers that a request may get only because it asks for a range.
 _BECAUSE_OF_RANGE = frozenset({206, 400, 412, 416, 501})
-
-_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("launcher_recovery_ours", default=False)
-
-
-@contextmanager
-def ours() -> Iterator[None]:
-    """Within it requests are sent as they are: by code that knows itself how to go on; their logs have no secrets."""
-    wire_log.redact(is_ours)
-    token = _ours.set(True)
-    try:
-        yield
-    finally:
-        _ours.reset(token)
-
-
-def is_ours() -> bool:
-    """Whether this code runs within `ours`."""
-    return _ours.get()
 
 
 class HealedRequest:

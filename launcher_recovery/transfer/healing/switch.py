@@ -33,7 +33,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -42,9 +42,10 @@ from launcher_recovery.operation import Operation, current_operation
 from launcher_recovery.records import OBSERVED, RecoveryState
 from launcher_recovery.signals import Event, recovery_completed
 from launcher_recovery.strategies import ExponentialBackoffStrategy, Strategy
-from launcher_recovery.transfer.healing.healed_request import HealedRequest, is_ours, ours
-from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
-from launcher_recovery.transfer.http.session import in_a_way
+from launcher_recovery.transfer.healing.own import is_ours, ours
+
+if TYPE_CHECKING:
+    from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
 
 __all__ = ["Healing", "default_folder", "install", "ours", "uninstall"]
 
@@ -58,16 +59,30 @@ class Healing:
     """
 
     def __init__(self, folder: Path | None = None, backoff: Strategy | None = None) -> None:
-        self.kept = KeptBodies(folder or default_folder())
+        self.folder = folder or default_folder()
         self.backoff = backoff or ExponentialBackoffStrategy(jitter=True)
+        self._kept: KeptBodies | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def kept(self) -> KeptBodies:
+        """The bodies that are kept. What heals is loaded with the first response: most processes get none."""
+        from launcher_recovery.transfer.healing.kept_bodies import KeptBodies
+
+        with self._lock:
+            if self._kept is None:
+                self._kept = KeptBodies(self.folder)
+            return self._kept
 
     def clean(self, older_than: datetime) -> None:
         """Delete kept bodies that were not written to since `older_than`."""
-        self.kept.clean(older_than)
+        if self.folder.is_dir():
+            self.kept.clean(older_than)
 
     def on_completed(self, sender: object, event: Event) -> None:
         """Delete what is kept for an operation that went well or was cancelled; a failed one may be begun again."""
-        if event.payload["final_state"] in (RecoveryState.SUCCESS, RecoveryState.CANCELLED):
+        is_over = event.payload["final_state"] in (RecoveryState.SUCCESS, RecoveryState.CANCELLED)
+        if is_over and self.folder.is_dir():
             self.kept.drop(event.payload["operation_id"])
 
 
@@ -134,6 +149,9 @@ class _Sending:
             operation = _operation_of(request) if installed else None
             if operation is None:
                 return original(session, request, **kwargs)
+            from launcher_recovery.transfer.healing.healed_request import HealedRequest
+            from launcher_recovery.transfer.http.session import in_a_way
+
             kept, backoff = installed[-1].kept, installed[-1].backoff
             proxy, bundle = proxy_of(operation.data), ca_bundle_of(operation.data)
             fixed = in_a_way(kwargs, str(request.url), proxy, bundle)

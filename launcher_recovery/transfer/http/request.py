@@ -17,7 +17,7 @@ from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
-from launcher_recovery.transfer.healing.healed_request import ours
+from launcher_recovery.transfer.healing.own import ours
 from launcher_recovery.transfer.http.validators import Validators
 from launcher_recovery.transfer.sources.source import HeldError, Source, same_origin
 

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import requests
 
 from launcher_recovery.errors import IntegrityError
-from launcher_recovery.transfer.sources import metalink
 
 if TYPE_CHECKING:
     from launcher_recovery.transfer.http.validators import Validators
@@ -83,6 +82,8 @@ class Source:
 
     def told(self, headers: Mapping[str, str], url: str) -> None:
         """Take what the headers of an answer say of checksums and further addresses (RFC 6249, RFC 9530)."""
+        from launcher_recovery.transfer.sources import metalink  # which loads what reads XML and checksums
+
         mirrors, checksums = metalink.from_headers(headers, url)
         self.mirrors += [mirror for mirror in mirrors if mirror not in self.mirrors]
         if self.is_given and same_site(url, self.url):

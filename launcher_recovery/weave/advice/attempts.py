@@ -14,9 +14,10 @@ from pathlib import Path
 from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes.effects import amended
 from launcher_recovery.nodes import environment, install_script, publishing, repository, requirements, upkeep
+from launcher_recovery.nodes.addresses import host_of
 from launcher_recovery.nodes.fetching import fetch
 from launcher_recovery.nodes.interpreter import Interpreter
-from launcher_recovery.nodes.repository import DamagedError, Repository, host_of
+from launcher_recovery.nodes.repository import DamagedError, Repository
 from launcher_recovery.nodes.staging import InPlace, Staging
 from launcher_recovery.nodes.telling import Telling
 from launcher_recovery.operation import Operation

@@ -12,7 +12,7 @@ from launcher_recovery.defaults.paths import confined
 from launcher_recovery.errors import CommandError
 from launcher_recovery.joinpoints import Call
 from launcher_recovery.kinds import Arguments, OperationKind
-from launcher_recovery.nodes.repository import host_of
+from launcher_recovery.nodes.addresses import host_of
 from launcher_recovery.operation import current_operation
 from launcher_recovery.weave.advice.attempts import attempt, printed
 from launcher_recovery.weave.advice.done import is_done

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from launcher_recovery.nodes.repository import SCHEMES, SCP_LIKE
+from launcher_recovery.nodes.addresses import SCHEMES, SCP_LIKE
 from launcher_recovery.projects.environment import interpreter_of
 
 _CLONE_OPTION = re.compile(r"--recursive|--recurse-submodules|--single-branch|--depth=\d+")

@@ -23,7 +23,7 @@ from launcher_recovery.kinds import Arguments, Sources
 from launcher_recovery.operation import Operation
 from launcher_recovery.projects.environment import interpreter_of
 from launcher_recovery.records import RecoveryData, RecoveryState
-from launcher_recovery.weave.advice import files, queueing
+from launcher_recovery.weave.advice import queueing
 from launcher_recovery.weave.advice.asked import Asked
 from launcher_recovery.weave.advice.setup import Setup, Verified, current_setup
 
@@ -153,6 +153,8 @@ def place_in_comfyui(asked: Asked, relative: str) -> Path:
 
 
 def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
+    from launcher_recovery.weave.advice import files  # which loads what downloads
+
     comfyui = asked.folder / COMFYUI
     done = [part for part in parts if part.state is RecoveryState.SUCCESS and not is_skipped(part)]
     nodes = frozenset(Path(part.kwargs["destination"]) for part in done if part.kind == "install_node")

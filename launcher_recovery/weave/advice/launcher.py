@@ -1,4 +1,7 @@
-"""What ComfyUI Launcher has no code for, as implementations of the hooks of launchers and of extensions."""
+"""What ComfyUI Launcher has no code for, as implementations of the hooks of launchers and of extensions.
+
+Every process of a woven launcher loads it, so that what only a download or an import needs is loaded by these.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,9 @@ from launcher_recovery.integration import attached_integrator
 from launcher_recovery.kinds import OperationKind
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plans import Plan, Repository
-from launcher_recovery.projects.launcher_json import read_launcher_json
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.weave import hooks
-from launcher_recovery.weave.advice import files, importing, queueing, status
+from launcher_recovery.weave.advice import importing, queueing, status
 from launcher_recovery.weave.advice.asked import FORMAT, Asked
 
 _EXPIRED = Verdict(
@@ -50,6 +52,8 @@ _DEFAULT_NODES = (
 def launcher_download(
     url: str, destination: str, sha256: str | None, size: int | None, project_id: str | None
 ) -> str | None:
+    from launcher_recovery.weave.advice import files
+
     operation, integrator = current_operation(), attached_integrator()
     if operation is None or integrator is None or operation.data.kind != "download":
         return None
@@ -133,6 +137,8 @@ def recovery_startup(config: RecoveryConfig) -> None:
 def recovery_read_import(import_json: Any) -> Plan | None:
     if not isinstance(import_json, Mapping) or import_json.get("format") != FORMAT:
         return None
+    from launcher_recovery.projects.launcher_json import read_launcher_json
+
     utils = sys.modules["utils"]
     plan = read_launcher_json(
         import_json["launcher_json"],

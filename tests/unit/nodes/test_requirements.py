@@ -16,7 +16,7 @@ from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import CommandError
 from launcher_recovery.nodes import _inspect, interpreter
 from launcher_recovery.nodes.interpreter import pip_options
-from launcher_recovery.nodes.requirements import Speaker
+from launcher_recovery.nodes.requirements import Speaker, asks_anything
 from tests.nodes import (
     Attempts,
     Far,
@@ -76,6 +76,27 @@ def test_a_node_without_requirements_needs_no_python(
 ) -> None:
     install(attempts.next(), far.serve(source), destination, None, "/no/such/python")
     assert attempts.steps() == ["clone", "checkout", "submodules"]
+
+
+@pytest.mark.parametrize("text", ["", "\n  # later: numpy\n\n", "\ufeff# nothing\r\n"])
+def test_a_requirements_file_that_asks_for_nothing_needs_no_python(
+    text: str, attempts: Attempts, far: Far, source: Source, destination: Path
+) -> None:
+    source.commit({"requirements.txt": text.encode()})
+    install(attempts.next(), far.serve(source), destination, None, "/no/such/python")
+    assert attempts.steps() == ["clone", "checkout", "submodules"]
+    assert (destination / "requirements.txt").read_bytes() == text.encode()
+
+
+def test_what_may_ask_for_something_is_left_to_pip(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    assert not asks_anything(file)
+    for content in (b"# x\n-r more.txt\n", b"numpy", "numpy".encode("utf-16"), "# é\n".encode("latin-1")):
+        file.write_bytes(content)
+        assert asks_anything(file)
+    file.unlink()
+    file.mkdir()
+    assert not asks_anything(file)
 
 
 FAULTS: dict[str, tuple[str, Fault, str]] = {
@@ -452,3 +473,13 @@ def test_what_an_environment_has_is_told_line_by_line(
     assert [name for name in ("odd", "broken") if ours[name]["half"]] == ["broken"]
     asked = {(one["wants"], one["satisfied"]) for one in found if one["kind"] == "ask"}
     assert asked == {("fetched<1", False), ("cloned<2,>=1", True), ("unknown>=1", True), ("Odd==1.0", True)}
+
+
+def test_what_reads_versions_is_not_loaded_for_packages_that_are_only_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("numpy\ntorch[extra]  # the newest\n")
+    monkeypatch.setitem(sys.modules, "pip._vendor.packaging.requirements", None)
+    _inspect.main([f"node={requirements}"])
+    assert '"ask"' not in capsys.readouterr().out

@@ -10,7 +10,7 @@ import requests
 
 from launcher_recovery.strategies import FixedDelayStrategy
 from launcher_recovery.transfer.healing import switch as healing
-from launcher_recovery.transfer.healing.healed_request import ours
+from launcher_recovery.transfer.healing.own import ours
 from launcher_recovery.transfer.http import wire_log
 from launcher_recovery.transfer.http.request import ask
 from launcher_recovery.transfer.http.validators import Validators
