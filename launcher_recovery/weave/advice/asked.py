@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from launcher_recovery.errors import RecoveryError
 
 FORMAT = "comfyui_launcher_task"
 """What `import_json` of these projects has as its "format"."""
+
+
+class ListedAddressError(RecoveryError):
+    """An address of those that the launcher's site gives for a file is not valid any more."""
+
+
+def normal(relative: str) -> str:
+    """A path of an import, as it is in the plan that is made of it."""
+    return PurePosixPath(relative.replace("\\", "/")).as_posix()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.existing import is_there
 from launcher_recovery.transfer.integrity.checksums import Checksum
 from launcher_recovery.transfer.sources.hubs import headers_for
+from launcher_recovery.weave.advice.asked import ListedAddressError, normal
 from launcher_recovery.weave.advice.setup import Verified, current_setup
 
 logger = logging.getLogger("launcher_recovery")
@@ -38,10 +39,6 @@ _LISTS = "/comfyui-launcher/"
 _CIVITAI = "civitai.com"
 _TIMEOUT_S = (10.0, 30.0)
 _BLOCK = 1 << 20
-
-
-class ListedAddressError(RecoveryError):
-    """An address of those that the launcher's site gives for a file is not valid any more."""
 
 
 def download(operation: Operation, arguments: Arguments, sources: Sources) -> str:
@@ -74,11 +71,6 @@ def download(operation: Operation, arguments: Arguments, sources: Sources) -> st
     operation.metadata["size"] = at.stat().st_size
     operation.save_metadata()
     return str(arguments["destination"])
-
-
-def normal(relative: str) -> str:
-    """A path of an import, as it is in the plan that is made of it."""
-    return PurePosixPath(relative.replace("\\", "/")).as_posix()
 
 
 def place_of(destination: str, metadata: Mapping[str, Any]) -> Path:

@@ -24,7 +24,7 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.projects.environment import interpreter_of
 from launcher_recovery.records import RecoveryData, RecoveryState
 from launcher_recovery.weave.advice import queueing
-from launcher_recovery.weave.advice.asked import Asked
+from launcher_recovery.weave.advice.asked import Asked, normal
 from launcher_recovery.weave.advice.setup import Setup, Verified, current_setup
 
 logger = logging.getLogger("launcher_recovery")
@@ -146,7 +146,7 @@ class _Keeping:
 
 def place_in_comfyui(asked: Asked, relative: str) -> Path:
     """Where a file of an import is put, which the launcher finds below ComfyUI."""
-    relative = files.normal(relative)
+    relative = normal(relative)
     if relative.startswith(MODELS):
         return asked.models / relative.removeprefix(MODELS)
     return asked.folder / COMFYUI / relative
@@ -165,7 +165,7 @@ def _setup(asked: Asked, parts: list[RecoveryData]) -> Setup:
     downloads = {part.kwargs["destination"]: part for part in parts if part.kind == "download"}
     entries = [] if asked.launcher_json is None else asked.launcher_json["files"]
     for one in (choice for entry in entries for choice in entry):
-        relative = files.normal(one["dest_relative_path"])
+        relative = normal(one["dest_relative_path"])
         part = downloads.get(str(place_in_comfyui(asked, relative)))
         if part is None:
             continue

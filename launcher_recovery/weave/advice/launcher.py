@@ -25,7 +25,7 @@ from launcher_recovery.plans import Plan, Repository
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.weave import hooks
 from launcher_recovery.weave.advice import importing, queueing, status
-from launcher_recovery.weave.advice.asked import FORMAT, Asked
+from launcher_recovery.weave.advice.asked import FORMAT, Asked, ListedAddressError
 
 _EXPIRED = Verdict(
     ErrorCategory.NETWORK,
@@ -123,7 +123,7 @@ def recovery_operations() -> Sequence[OperationKind]:
 
 @extension_hookimpl
 def recovery_classify(error: BaseException) -> Verdict | None:
-    return _EXPIRED if isinstance(error, files.ListedAddressError) else None
+    return _EXPIRED if isinstance(error, ListedAddressError) else None
 
 
 @extension_hookimpl
