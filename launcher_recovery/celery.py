@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from launcher_recovery import pools
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier, Retry, Verdict
 from launcher_recovery.decorator import recoverable
 from launcher_recovery.errors import RecoveryError
@@ -103,6 +104,7 @@ def _recovered(function: Callable[..., Any], options: Callable[[], Mapping[str, 
     def recover() -> Callable[..., Any]:
         with lock:
             if not made:
+                pools.end_in_peace()  # from here on this process may have threads of ours
                 made.append(recoverable(**{**_settings(), **options()})(function))
             return made[0]
 

@@ -360,9 +360,16 @@ class _Attempt:
         self._part.discard()
 
     def close(self) -> None:
-        """End everything; what arrived is kept."""
+        """End everything; what arrived is kept, and where nothing did there is nothing to be kept."""
         self._end_threads()
+        if self._is_empty():
+            self._part.discard()
         self._part.close()
+
+    def _is_empty(self) -> bool:
+        """Whether nothing has arrived; room may have been made for it."""
+        pieces = self._known.pieces
+        return self._part.is_open and not (self._part.length if pieces is None else pieces.have)
 
     def _end_threads(self) -> None:
         self._supervisor.stop()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from launcher_recovery import pools
 from launcher_recovery.joinpoints import Call, Host, JoinPoint
 from launcher_recovery.weave.calling import Calls
 from launcher_recovery.weave.imports import Watcher
@@ -200,8 +201,10 @@ class Weaver:
         _, undo_making = wrapping.put(module, "Celery._task_from_fun", around)
         tasks = importlib.import_module("celery.app.task")
         _, undo_queueing = wrapping.put(tasks, "Task.apply_async", self._around_queueing)
+        undo_ending = pools.end_in_peace()
 
         def undo() -> None:
+            undo_ending()
             undo_queueing()
             undo_making()
 

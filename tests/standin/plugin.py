@@ -8,7 +8,11 @@ ROOT = Path(__file__).parents[2]
 EXTENSION = Path(__file__).parent / "extension"
 
 # What people would have to wait for between two attempts, in tests.
-_SHORT = {"RECOVERY_INITIAL_DELAY": "0.2", "RECOVERY_MAX_DELAY": "3"}
+_SHORT = {
+    "RECOVERY_INITIAL_DELAY": "0.2",
+    "RECOVERY_MAX_DELAY": "3",
+    "RECOVERY_CIRCUIT_BREAKER_TIMEOUT": "10",
+}
 
 
 def prefix(python: Path) -> tuple[str, ...]:

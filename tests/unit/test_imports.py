@@ -74,7 +74,7 @@ LAYERS = (
         "defaults",
         "testing",
     ),
-    ("integration", "environments", "functions", "observing", "health", "celery", "downloads"),
+    ("integration", "environments", "functions", "observing", "health", "pools", "celery", "downloads"),
     ("parts", "plugin", "web", "weave"),
     ("cli", "__main__"),
 )
@@ -130,7 +130,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
     assert own in ("hookspecs", "manager", "observing", "parts", "plugin", "weave") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
-    assert own in ("celery", "weave") or "celery" not in packages
+    assert own in ("celery", "pools", "weave") or "celery" not in packages
     assert own == "cli" or not packages & {"rich", "click"}
     assert own == "weave" or "wrapt" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}

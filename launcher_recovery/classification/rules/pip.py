@@ -15,6 +15,8 @@ _NOTHING = r"\(from versions: none\)|^[ \t]{0,24}ERROR: Could not find a version
 _RETRYING = r"(?:WARNING: )?Retrying \(Retry\(total=\d+.{0,200}after connection broken by ['\"]"
 # The second as launcher_recovery.nodes.pip_log has it.
 _OSERROR = r"(?:ERROR: )?Could not (?:install packages due to an (?:OSError|EnvironmentError): |fetch URL \S{1,600}: (?:connection error: )?)"
+# pip 26 says it in words of its own (_internal/exceptions/network.py).
+_FETCH = r"(?:ERROR: )?Could not fetch URL \S{1,600}: "
 _TLS = r"(SSLError\(|SSLCertVerificationError|certificate verify failed|CERTIFICATE_VERIFY_FAILED)"
 _UNTRUSTED = (
     "The identity of the package index could not be verified: something such as a company's proxy may be in between."
@@ -106,7 +108,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pip-tls-index", C.NETWORK, R.AFTER_FIX, _UNTRUSTED, "OpenSSL verify(1)", fix="check_proxy", output=lines(rf"{_RETRYING}{_TLS}"),
          beside=_NOTHING),
     Rule("pip-proxy", C.NETWORK, R.AFTER_FIX, _NO_PROXY, "pip _vendor/urllib3", fix="check_proxy", output=lines(
-        rf"{_OSERROR}.{{0,900}}ProxyError\(", r"error: proxy-connection-failed", r"(\S{0,80}\.)?ProxyError: HTTPS?ConnectionPool",
+        rf"{_OSERROR}.{{0,900}}ProxyError\(", rf"{_FETCH}proxy connection error: ", r"error: proxy-connection-failed", r"(\S{0,80}\.)?ProxyError: HTTPS?ConnectionPool",
         r"ERROR: .{0,900}(InvalidProxyURL|Missing dependencies for SOCKS support|Please check proxy URL)")),
     Rule("pip-proxy-timeout", C.TIMEOUT, R.YES, "The proxy did not answer in time.", "pip _vendor/urllib3", fix="check_proxy",
          output=lines(rf"{_RETRYING}ProxyError\(.{{0,300}}(timed out|Timeout)"), beside=_NOTHING),
@@ -114,6 +116,7 @@ RULES: tuple[Rule, ...] = (
          output=lines(rf"{_RETRYING}ProxyError\("), beside=_NOTHING),
     Rule("pip-timeout", C.TIMEOUT, R.YES, _SLOW, "pip _vendor/urllib3", fix="check_connection", output=lines(
         rf"{_OSERROR}.{{0,900}}([Tt]imed out|ConnectTimeoutError|ReadTimeoutError)", r"error: connection-timeout",
+        rf"{_FETCH}\S{{1,300}} didn't respond within ",
         r"((pip\._vendor\.)?(urllib3|requests)\.exceptions\.)(ReadTimeoutError|ConnectTimeoutError|ReadTimeout|ConnectTimeout): ",
         r"(.{0,60}: )?(operation timed out|Failed to download distribution due to network timeout|deadline has elapsed)\b")),
     Rule("pip-timeout-index", C.TIMEOUT, R.YES, _SLOW, "pip _vendor/urllib3", fix="check_connection",
@@ -144,7 +147,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pip-network", C.NETWORK, R.YES, _BROKE, "pip, uv", fix="check_connection", output=lines(
         r"(pip\._vendor\.)?(urllib3|requests)\.exceptions\.(ProtocolError|IncompleteRead|ConnectionError|ChunkedEncodingError|SSLError)",
         r"(pip\._vendor\.urllib3|http\.client|urllib3\.exceptions)\S{0,40}(IncompleteRead|RemoteDisconnected)\b",
-        rf"{_OSERROR}HTTPS?ConnectionPool", rf"{_OSERROR}\(['\"]?Connection ", r"error: (connection-failed|incomplete-download)",
+        rf"{_OSERROR}HTTPS?ConnectionPool", rf"{_FETCH}connection error: ", rf"{_OSERROR}\(['\"]?Connection ", r"error: (connection-failed|incomplete-download)",
         r"ERROR: .{0,600}\bConnection (aborted|broken|reset)\b",
         r".{0,80}(Failed to (fetch|download)|Request failed after \d+ retr)(.|\n){0,1200}(dns error|[Cc]onnection (refused|reset|closed)"
         r"|error sending request|tcp connect error|unexpected EOF|error decoding response body|client error \(Connect\))")),

@@ -128,6 +128,10 @@ class Part:
         return self._fd
 
     @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    @property
     def length(self) -> int:
         """Bytes of the file, the note included."""
         return os.fstat(self._fd).st_size
@@ -225,7 +229,7 @@ class Part:
                 _write(self._fd, note, _start_of_note(self._size))
 
     def discard(self) -> None:
-        """Delete it."""
+        """Delete it, and end."""
         with self._lock:
             if os.name == "nt":
                 self._close()

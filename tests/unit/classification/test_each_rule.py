@@ -67,6 +67,14 @@ def retrying(words: str) -> CommandError:
     )
 
 
+def passed_over(why: str) -> CommandError:
+    """What pip 26 says in the end, with why it passed over an index as `launcher_recovery.nodes.pip_log` adds it."""
+    end = "ERROR: Could not find a version that satisfies the requirement x (from versions: none)"
+    return out(
+        f"{end}\nERROR: No matching distribution found for x\nERROR: Could not fetch URL http://h/simple/x/: {why}"
+    )
+
+
 _TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
 _HF, _RQ, _RD, _CE = "huggingface_hub.errors.", "requests.exceptions.", "redis.exceptions.", "celery.exceptions."
 _PIP_OS = "ERROR: Could not install packages due to an OSError: "
@@ -197,6 +205,11 @@ CASES: list[tuple[BaseException, str]] = [
     (retrying(f"SSLError(SSLCertVerificationError(1, '{_TLS}certificate is not yet valid'))"), "pip-clock-index"),
     (retrying(f"SSLError(SSLCertVerificationError(1, '{_TLS}self-signed certificate'))"), "pip-tls-index"),
     (out(_PIP_OS + "HTTPSConnectionPool(x): (Caused by ProxyError('Unable to connect to proxy', x))"), "pip-proxy"),
+    (passed_over("proxy connection error: ('Cannot connect to proxy.', OSError(x))"), "pip-proxy"),
+    (passed_over("h didn't respond within 15.0 seconds"), "pip-timeout"),
+    (passed_over("h didn't respond within 15.0 seconds (while establishing a connection)"), "pip-timeout"),
+    (passed_over("connection error: [Errno 111] Connection refused"), "pip-network"),
+    (passed_over("connection error: the connection was closed without a reply from the server."), "pip-network"),
     (retrying("ProxyError('Unable to connect to proxy', ConnectTimeoutError(x))"), "pip-proxy-timeout"),
     (retrying("ProxyError('Unable to connect to proxy', NewConnectionError('Connection refused'))"), "pip-proxy-index"),
     (out("ERROR: HTTP error 429 while getting https://x"), "pip-slow-down"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from launcher_recovery.errors import ErrorDocumentError, IntegrityError, LoginRequiredError, UnexpectedContentError
 from launcher_recovery.persistence import MemoryPersistence
@@ -89,6 +90,32 @@ def dribbled(behaviour: Behaviour) -> Behaviour:
         return replace(page, body=(body[:1], Silence(0.05), body[1:20], Silence(0.05), body[20:]))
 
     return answer
+
+
+# -- what is left ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "behaviours",
+    [(act.refuse("404 Not Found"),), (act.drop(0),), (act.chunked(), act.drop(0))],
+    ids=["refused", "room made for it", "size not known"],
+)
+def test_a_download_that_never_got_a_byte_leaves_nothing_in_the_folder(
+    origin: Origin, downloads: Downloads, path: Path, behaviours: tuple[Behaviour, ...]
+) -> None:
+    path.parent.mkdir()
+    url = origin.add(FILE, *behaviours)
+    with pytest.raises(requests.RequestException):
+        downloads(url, path, max_attempts=1)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_one_that_got_some_keeps_them_over_attempts_that_get_none(
+    origin: Origin, downloads: Downloads, path: Path
+) -> None:
+    leave(origin, downloads.store, path, CUT)
+    assert [one.stat().st_size > CUT for one in path.parent.iterdir()] == [True]
+    assert len(origin.settled().requests()) > 1
 
 
 # -- what it is -----------------------------------------------------------------------------------------------
