@@ -56,21 +56,22 @@ class Controls(Ownership):
         data = self._known(operation_id)
         if data.state not in RUNNABLE:
             self._check_can_begin_again(data)
-        is_taken_along = False
+        taken_along: list[str] = []
         # From the outside inwards: whoever sees one pending leaves it to the one around it, which will call it.
         for outer in reversed(self._ended_around(data)):
             try:
-                self.begin_again(outer.operation_id)
-                is_taken_along = True
+                taken_along.append(self.begin_again(outer.operation_id).operation_id)
             except RecoveryStateError:
                 continue  # somebody was faster
         try:
-            return self.begin_again(operation_id)
+            begun = self.begin_again(operation_id)
         except RecoveryStateError:
-            now = self._known(operation_id)
-            if is_taken_along and now.attempt > data.attempt:
-                return now  # the one around it was faster
-            raise
+            begun = self._known(operation_id)
+            if not taken_along or begun.attempt == data.attempt:
+                raise  # else the one around it was faster
+        if any(self._known(outer).state is RecoveryState.CANCELLED for outer in taken_along):
+            return self.cancel(operation_id)  # it is not wanted any more, as whoever runs it has found
+        return begun
 
     def _ended_around(self, data: RecoveryData) -> list[RecoveryData]:
         """The operations around one that have ended as well, the nearest first, up to one that cannot be begun

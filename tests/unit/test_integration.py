@@ -330,6 +330,26 @@ def test_a_part_that_the_one_around_it_has_begun_by_then_is_retried(
         integrator.retry(inner.operation_id)
 
 
+def test_a_part_of_what_is_not_wanted_any_more_is_not_run_by_itself(
+    make: Callable[..., RecoveryIntegrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of a project which was deleted: who runs it cancels it at once."""
+    integrator = make()
+    outer = ended(integrator)
+    inner = ended(integrator, outer)
+    begin_again = integrator.lifecycle.begin_again
+
+    def not_wanted(operation_id: str) -> RecoveryData:
+        begun = begin_again(operation_id)
+        if operation_id == outer.operation_id:
+            integrator.cancel(operation_id)
+        return begun
+
+    monkeypatch.setattr(integrator.lifecycle, "begin_again", not_wanted)
+    assert integrator.retry(inner.operation_id).state.value == "cancelled"
+    assert states(integrator, outer, inner) == ["cancelled", "cancelled"]
+
+
 def test_retrying_leaves_alone_what_is_around_it_and_did_not_fail(make: Callable[..., RecoveryIntegrator]) -> None:
     integrator = make()
     good = ended(integrator, failures=0)
