@@ -20,9 +20,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from launcher_recovery.classification.verdict import ErrorCategory
 from launcher_recovery.errors import RecoveryError, RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call
+from launcher_recovery.operation import Operation
 from launcher_recovery.owners import OWNER, dead_owners
 from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.weave.advice import status
@@ -34,7 +36,9 @@ logger = logging.getLogger("launcher_recovery")
 KIND = "create_project"
 QUEUED = "queued"
 """Among the metadata of an import: {"task_id", "at": seconds since 1970, "attempt": how many there had been,
-"by": the process that queued it}."""
+"by": the process that queued it, "deaths": how many processes have died in a row, "done": how far it was then}."""
+
+_MOST_DEATHS = 3
 
 _TASK_ID_AT = 2
 """Where `apply_async` has the id among its arguments."""
@@ -155,9 +159,14 @@ def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
         logger.info("%s %s, and is not set up any more", data.title, reason)
         _ignoring_races(lambda: lifecycle.cancel(data.operation_id))
         return True
+    deaths = _deaths(data, queued) if has_run and not is_begun_again else 0
+    if deaths > _MOST_DEATHS:
+        _ignoring_races(lambda: _end(integrator, data, deaths))
+        return True
     task_id = queued.get("task_id") or uuid.uuid4().hex
+    again = {**_queued(task_id, data.attempt), "deaths": deaths, "done": _done(data)}
     try:
-        lifecycle.amend(data.operation_id, {QUEUED: _queued(task_id, data.attempt)})
+        lifecycle.amend(data.operation_id, {QUEUED: again})
     except RecoveryStateError:
         return True  # somebody has begun or ended it
     logger.info("%s is queued again", data.title)
@@ -169,6 +178,32 @@ def run_again(integrator: RecoveryIntegrator, data: RecoveryData) -> bool:
         _ignoring_races(lambda: lifecycle.amend(data.operation_id, {QUEUED: dict(queued)}))
         raise
     return True
+
+
+def _deaths(data: RecoveryData, queued: Mapping[str, Any]) -> int:
+    """How often in a row a process has died of it, or with it, without getting any further."""
+    return int(queued.get("deaths", 0)) + 1 if _done(data) == queued.get("done") else 1
+
+
+def _done(data: RecoveryData) -> float:
+    return 0.0 if data.progress is None else data.progress.done
+
+
+def _end(integrator: RecoveryIntegrator, data: RecoveryData, deaths: int) -> None:
+    """Give up an import whose process dies again and again, such as for want of memory."""
+    lifecycle = integrator.lifecycle
+    live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, integrator.clock)
+    lifecycle.end_attempt(
+        live,
+        RecoveryState.FAILED,
+        RecoveryStateError(f"its process died {deaths} times in a row"),
+        category=ErrorCategory.RESOURCE.value,
+        explanation=f"The process that sets it up was ended {deaths} times in a row without getting any further, as a "
+        "system does that is out of memory. What is there is kept, and a retry goes on with what is missing.",
+        fix="free_memory",
+        fruitless=1,
+        limit=1,
+    )
 
 
 def _may_be_lost(integrator: RecoveryIntegrator, queued: Mapping[str, Any]) -> bool:

@@ -11,8 +11,8 @@ import pytest
 
 from launcher_recovery.classification import ErrorClassifier
 from launcher_recovery.errors import CommandError
+from launcher_recovery.nodes import addresses, updating
 from launcher_recovery.nodes import repository as running
-from launcher_recovery.nodes import updating
 from launcher_recovery.programs.running import CommandSilentError, Silence
 from tests.nodes import Attempts, Far, Fault, Source, far_away, files, install, noise, run_git, staging
 
@@ -432,4 +432,4 @@ def test_a_configuration_elsewhere_does_not_decide(
     [("https://u:p@a.example:1/b", "a.example"), ("git@b.example:c/d", "b.example"), ("file:///a", None)],
 )
 def test_whom_an_address_asks(url: str, host: str | None) -> None:
-    assert running.host_of(url) == host
+    assert addresses.host_of(url) == host

@@ -313,6 +313,35 @@ def test_what_was_interrupted_is_queued_again_once(queue: Queue, worker: queuein
     assert queue.is_due("one")
 
 
+def test_what_its_process_always_dies_of_is_given_up_until_a_person_retries(
+    queue: Queue, worker: queueing._Worker
+) -> None:
+    """As for want of memory; each time that it gets further counts anew."""
+    queue.ask(task_id="one")
+
+    def die(done: int) -> None:
+        lifecycle = queue.integrator.lifecycle
+        data = lifecycle.begin_attempt(queue.kept.operation_id, 8)
+        live = Operation(data, lifecycle, queue.integrator.clock)
+        lifecycle.report_progress(live, done, 100, "percent", None)
+        lifecycle.release_orphans({OWNER.owner_id})
+        assert queue.run_again()
+
+    for done in (5, 5, 5, 10, 10, 10):
+        die(done)
+        assert queue.kept.state is RecoveryState.PENDING
+    assert len(queue.task.queued) == 7
+    die(10)
+    kept = queue.kept
+    assert (kept.state, kept.category, kept.fix) == (RecoveryState.FAILED, "resource", "free_memory")
+    assert kept.explanation is not None
+    assert "was ended 4 times in a row without getting any further" in kept.explanation
+    assert len(queue.task.queued) == 7
+    queue.integrator.lifecycle.retry(kept.operation_id)
+    assert queue.run_again()
+    assert len(queue.task.queued) == 8
+
+
 def test_what_a_person_retries_is_queued_again(queue: Queue, worker: queueing._Worker) -> None:
     queue.ask(task_id="one")
     lifecycle = queue.integrator.lifecycle
