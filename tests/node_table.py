@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,12 @@ def pip_fails(at: Bench, *faults: Fault, path: str = "/simple/plain", lines: Seq
         return at.install(url)
 
 
+def wheels_cut(at: Bench) -> Seen:
+    """Every one, of which a pip that resumes downloads by itself would have all of it some time."""
+    at.patch.setattr(interpreter, "_PIP_RESUMES", 0)
+    return pip_fails(at, *[_WHEEL_CUT] * _FOR_EVER, path="/files/")
+
+
 def pip_hangs(at: Bench) -> Seen:
     """The limit is half a minute for people."""
     at.patch.setattr(interpreter, "PIP_TIMEOUT_S", 1)
@@ -412,10 +419,13 @@ _BARE, _WITH_PLAIN = {"numpy": "2.0"}, {"numpy": "2.0", "plain": "1.0"}
 _GIT_FAILS = "The git server has a problem of its own at the moment."
 _PIP_FAILS = "The package index has a problem of its own at the moment."
 _DAMAGED = "What arrived of a package is not what its checksum says: it was cut off, damaged or replaced."
+_BROKE_OFF = "The connection to the package index broke off."
 _NO_REF = "The repository has no such branch, tag or commit."
 _NO_PACKAGE = "A package that is asked for cannot be had in that version, or not for the Python of this project."
 _FULL = "The disk with …/{} is full: nothing is free. It goes on by itself as soon as there is room."
 _SITE_PACKAGES = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+# The environments of the rows have the pip of the tests.
+_PIP_RESUMES = tuple(map(int, metadata.version("pip").split(".")[:2])) >= (25, 1)
 _STEPS = ("clone", "checkout", "submodules", "requirements", "install.py", "publish")
 _AFTER_REQUIREMENTS = ("install.py", "publish")
 
@@ -423,6 +433,11 @@ _AFTER_REQUIREMENTS = ("install.py", "publish")
 def _later(said: str, environment: Mapping[str, str] = _BARE) -> Seen:
     """It passed: the second attempt worked."""
     return Seen("success", 2, meanwhile=(said,), node=WHOLE, is_kept=False, environment=environment)
+
+
+def _resumed(environment: Mapping[str, str] = _BARE) -> Seen:
+    """It was done within the first attempt."""
+    return Seen("success", 1, node=WHOLE, is_kept=False, environment=environment)
 
 
 def _given_up(attempts: int, category: str, said: str, fix: str) -> Seen:
@@ -469,11 +484,14 @@ ROWS: dict[str, Row] = {
     ),
     "pip: hangs": Row(pip_hangs, _later("The package index did not answer in time.", _WITH_PLAIN)),
     "pip: cut in the middle of a wheel": Row(
-        lambda at: pip_fails(at, _WHEEL_CUT, path="/files/"), _later(_DAMAGED, _WITH_PLAIN)
+        lambda at: pip_fails(at, _WHEEL_CUT, path="/files/"),
+        _resumed(_WITH_PLAIN) if _PIP_RESUMES else _later(_DAMAGED, _WITH_PLAIN),
     ),
     "pip: cut in the middle of a wheel, always": Row(
-        lambda at: pip_fails(at, *[_WHEEL_CUT] * _FOR_EVER, path="/files/"),
-        _given_up(3, "integrity", _DAMAGED, "redownload"),
+        wheels_cut,
+        _given_up(4, "network", _BROKE_OFF, "check_connection")
+        if _PIP_RESUMES
+        else _given_up(3, "integrity", _DAMAGED, "redownload"),
         is_long=True,
     ),
     "pip: checksum differs": Row(wrong_hash, _given_up(3, "integrity", _DAMAGED, "redownload"), is_long=True),
