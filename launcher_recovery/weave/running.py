@@ -8,7 +8,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
-from types import ModuleType, TracebackType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from launcher_recovery.weave.interpreters import Program
@@ -111,7 +111,19 @@ _as_main: Callable[[str, bool], object] = getattr(runpy, "_run_module_as_main") 
 
 
 def _code(source: str) -> None:
-    exec(compile(source, "<string>", "exec", dont_inherit=True), _new_main(__loader__=_builtin_loader()))
+    code = compile(source, "<string>", "exec", dont_inherit=True)
+    if sys.version_info >= (3, 13):
+        _show_in_tracebacks(code, source)
+    exec(code, _new_main(__loader__=_builtin_loader()))
+
+
+def _show_in_tracebacks(code: CodeType, source: str) -> None:
+    """Have tracebacks show its lines, as Python itself does since 3.13 (`run_mod` in its pythonrun.c)."""
+    import linecache
+
+    # The first versions have them by the name, later ones by the code.
+    key = code if hasattr(linecache, "_interactive_cache") else code.co_filename
+    getattr(linecache, "_register_code")(key, source, code.co_filename)  # noqa: B009
 
 
 def _stdin(_: str) -> None:
