@@ -26,8 +26,9 @@ MIB = 1 << 20
 SIZE = 12 * MIB
 RATE = 6_000_000
 NAME = "model.safetensors"
-LOST_AT_MOST = MIB
-"""Bytes that one kill may cost: what was in the kernel, and never reached the file."""
+LOST_AT_MOST = 3 * MIB
+"""Bytes that one kill may cost: what was in the kernel, and never reached the file. It takes the more, the less time
+the process gets to read."""
 
 
 class Typed:

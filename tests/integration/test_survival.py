@@ -16,8 +16,9 @@ from tests.support import wait_for
 MIB = 1 << 20
 SIZE = 24 * MIB
 RATE = 12_000_000
-LOST_AT_MOST = MIB
-"""Bytes that one kill may cost: what was in the kernel, and never reached the file."""
+LOST_AT_MOST = 3 * MIB
+"""Bytes that one kill may cost: what was in the kernel, and never reached the file. It takes the more, the less time
+the process gets to read."""
 
 
 @pytest.fixture
