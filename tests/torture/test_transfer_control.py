@@ -258,5 +258,6 @@ def test_a_paused_download_lets_go_and_comes_back_to(tmp_path: Path, stage: Stag
     caller.join(SOON_S)
     assert caller.error is None
     assert (tmp_path / "model.bin").read_bytes() == FILE.content()
-    if what.startswith("sync"):  # all of it had come
-        assert stage.origin.settled().sent() == FILE.size
+    if what.startswith("sync"):  # all of it had come, but for what may have been on its way meanwhile
+        on_its_way = FILE.size // 8 if what == "sync_meanwhile" else 0
+        assert FILE.size <= stage.origin.settled().sent() <= FILE.size + on_its_way
