@@ -1,6 +1,6 @@
 """What an import without any fault costs with recovery woven in: seconds, and the processor's time of all processes.
 
-python tests/bench/clean_import.py [PAIRS [MIB]]     default: 5 pairs, a model of 64 MiB
+python -m tests.bench.clean_import [PAIRS [MIB]]     default: 5 pairs, a model of 64 MiB
 
 Each pair is an import by the stand-in as it is and one by the same with recovery, in turns; environments of projects
 are real ones. The start of both processes, and the servers that are asked, are not counted. It is for Linux.

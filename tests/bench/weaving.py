@@ -1,7 +1,7 @@
 """What weaving adds to the start of a launcher: its first import, with and without a host that is woven, and a whole
 launcher, until its web process serves and its worker listens.
 
-python tests/bench/weaving.py [STARTS]     default: 15 of each kind, in turns
+python -m tests.bench.weaving [STARTS]     default: 15 of each kind, in turns
 
 The processor's time of each process is counted, for the import until the join point is live, apart from what the
 process tells of itself in the background; the peer is the same program without anything of ours, and the same under
