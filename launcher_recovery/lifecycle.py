@@ -296,6 +296,26 @@ class Lifecycle(Controls, Keeping):
         }
         return self._change(operation_id, {RecoveryState.RECOVERING}, fields)
 
+    def fail(
+        self, operation_id: str, error: Exception, *, category: str, explanation: str, fix: str | None
+    ) -> RecoveryData:
+        """An operation that waits to be run has failed for good, without its code being called again.
+
+        Raises:
+            RecoveryStateError: somebody has begun or ended it.
+        """
+        live = Operation(self.begin_attempt(operation_id, 1), self, self.clock)
+        return self.end_attempt(
+            live,
+            RecoveryState.FAILED,
+            error,
+            category=category,
+            explanation=explanation,
+            fix=fix,
+            fruitless=1,
+            limit=1,
+        )
+
     def succeed(self, live: Operation, result: Any) -> RecoveryData:
         """The running attempt returned `result`, which is kept when it can be.
 

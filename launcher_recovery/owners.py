@@ -79,6 +79,11 @@ def dead_owners(rows: Iterable[OwnerRow], now: float) -> set[str]:
     return {row.owner.owner_id for row in rows if not is_alive(row, now)}
 
 
+def living_owners(rows: Iterable[OwnerRow], now: float) -> set[str]:
+    """Ids of the owners that live."""
+    return {row.owner.owner_id for row in rows if is_alive(row, now)}
+
+
 _beating: WeakKeyDictionary[Store, Heartbeat] = WeakKeyDictionary()
 _beating_lock = threading.Lock()
 

@@ -23,7 +23,7 @@ from launcher_recovery.errors import (
 from launcher_recovery.fixes.effects import SKIPPED, amended, is_skipped
 from launcher_recovery.kinds import Arguments, OperationKind
 from launcher_recovery.observing import Observer, hookimpl
-from launcher_recovery.operation import Operation, current_operation
+from launcher_recovery.operation import current_operation
 from launcher_recovery.parts import Parts
 from launcher_recovery.persistence.encryption import UnreadableError
 from launcher_recovery.policy import Policy
@@ -233,17 +233,8 @@ class LauncherPlugin:
         )
 
     def _fail(self, data: RecoveryData, error: Exception, explanation: str, fix: str | None) -> None:
-        lifecycle = self.integrator.lifecycle
-        live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, self.integrator.clock)
-        lifecycle.end_attempt(
-            live,
-            RecoveryState.FAILED,
-            error,
-            category="validation",
-            explanation=explanation,
-            fix=fix,
-            fruitless=1,
-            limit=1,
+        self.integrator.lifecycle.fail(
+            data.operation_id, error, category="validation", explanation=explanation, fix=fix
         )
 
     def _attempt(self, kind: OperationKind, arguments: Arguments) -> Any:

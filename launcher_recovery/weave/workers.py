@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
 
 QUEUED = "queued"
-"""Among the metadata of an import that a worker is to take: a mapping, with the id of its task."""
+"""Among the metadata of an import that a worker is to take, a mapping: {"task_id", "at": seconds since 1970, "attempt":
+how many there had been, "by": the process that queued it, "deaths": how many processes have died in a row, "done": how
+far it was then}."""
 
 _KIND = "create_project"
 _LOOKS_EVERY_S = 3.0

@@ -12,7 +12,7 @@ from typing import Any
 from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call
-from launcher_recovery.owners import OWNER, dead_owners
+from launcher_recovery.owners import OWNER, living_owners
 from launcher_recovery.records import UNFINISHED, RecoveryData
 from launcher_recovery.weave.advice import queueing
 
@@ -67,5 +67,4 @@ def _is_held(integrator: RecoveryIntegrator, data: RecoveryData, living: set[str
 
 
 def _living(integrator: RecoveryIntegrator) -> set[str]:
-    rows = integrator.persistence.owners()
-    return {OWNER.owner_id, *(row.owner.owner_id for row in rows)} - dead_owners(rows, integrator.clock.time())
+    return {OWNER.owner_id, *living_owners(integrator.persistence.owners(), integrator.clock.time())}

@@ -24,20 +24,16 @@ from launcher_recovery.classification.verdict import ErrorCategory
 from launcher_recovery.errors import RecoveryError, RecoveryStateError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call
-from launcher_recovery.operation import Operation
-from launcher_recovery.owners import OWNER, dead_owners
+from launcher_recovery.owners import OWNER, living_owners
 from launcher_recovery.records import UNFINISHED, RecoveryData, RecoveryState
 from launcher_recovery.weave.advice import status
 from launcher_recovery.weave.advice.asked import Asked
 from launcher_recovery.weave.presence import role_of
+from launcher_recovery.weave.workers import QUEUED
 
 logger = logging.getLogger("launcher_recovery")
 
 KIND = "create_project"
-QUEUED = "queued"
-"""Among the metadata of an import: {"task_id", "at": seconds since 1970, "attempt": how many there had been,
-"by": the process that queued it, "deaths": how many processes have died in a row, "done": how far it was then}."""
-
 _MOST_DEATHS = 3
 
 _TASK_ID_AT = 2
@@ -191,18 +187,13 @@ def _done(data: RecoveryData) -> float:
 
 def _end(integrator: RecoveryIntegrator, data: RecoveryData, deaths: int) -> None:
     """Give up an import whose process dies again and again, such as for want of memory."""
-    lifecycle = integrator.lifecycle
-    live = Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, integrator.clock)
-    lifecycle.end_attempt(
-        live,
-        RecoveryState.FAILED,
+    integrator.lifecycle.fail(
+        data.operation_id,
         RecoveryStateError(f"its process died {deaths} times in a row"),
         category=ErrorCategory.RESOURCE.value,
         explanation=f"The process that sets it up was ended {deaths} times in a row without getting any further, as a "
         "system does that is out of memory. What is there is kept, and a retry goes on with what is missing.",
         fix="free_memory",
-        fruitless=1,
-        limit=1,
     )
 
 
@@ -213,9 +204,8 @@ def _may_be_lost(integrator: RecoveryIntegrator, queued: Mapping[str, Any]) -> b
         return False
     if queued.get("at", 0.0) < _worker.since:
         return True
-    rows = integrator.persistence.owners()
-    dead = dead_owners(rows, integrator.clock.time())
-    return by not in {row.owner.owner_id for row in rows} - dead  # it has died, perhaps in between
+    # It has died, perhaps in between.
+    return by not in living_owners(integrator.persistence.owners(), integrator.clock.time())
 
 
 def _why_not(integrator: RecoveryIntegrator, data: RecoveryData, asked: Asked, has_run: bool) -> str:
