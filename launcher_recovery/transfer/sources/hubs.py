@@ -86,7 +86,7 @@ def headers_for(url: str, environ: Mapping[str, str] | None = None) -> dict[str,
     """
     environ = os.environ if environ is None else environ
     parts = _parts(url)
-    if parts is None or parts.scheme != "https" or "@" in parts.netloc or _has_secret(parts.query):
+    if parts is None or not takes_token(url):
         return {}
     if (given := token_for(url, environ=environ)) is not None:
         token: str | None = given
@@ -100,6 +100,12 @@ def headers_for(url: str, environ: Mapping[str, str] | None = None) -> dict[str,
         return {}
     know(token)
     return {"Authorization": f"Bearer {token}"}
+
+
+def takes_token(url: str) -> bool:
+    """Whether the server of `url` may be told who asks: over TLS alone, and unless the address says it itself."""
+    parts = _parts(url)
+    return parts is not None and parts.scheme == "https" and "@" not in parts.netloc and not _has_secret(parts.query)
 
 
 def nobody(url: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from launcher_recovery.defaults.http import fetch
 from launcher_recovery.errors import AddressExpiredError, RecoveryError, UnexpectedContentError
@@ -21,7 +20,8 @@ from launcher_recovery.operation import Operation
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.existing import is_there
 from launcher_recovery.transfer.integrity.checksums import Checksum
-from launcher_recovery.transfer.sources.hubs import headers_for
+from launcher_recovery.transfer.sources.hubs import headers_for, takes_token
+from launcher_recovery.transfer.sources.source import same_origin
 from launcher_recovery.weave.advice.asked import ListedAddressError, normal
 from launcher_recovery.weave.advice.setup import Verified, current_setup
 
@@ -36,7 +36,7 @@ VERIFIED = "verified"
 _LISTS = "/comfyui-launcher/"
 """In an address of the launcher's own site: it gives a list of addresses, which are signed for a while."""
 
-_CIVITAI = "civitai.com"
+_CIVITAI = "https://civitai.com"
 _TIMEOUT_S = (10.0, 30.0)
 _BLOCK = 1 << 20
 
@@ -154,10 +154,7 @@ def _addresses(url: str) -> list[str]:
 def _authorization(url: str) -> Mapping[str, str]:
     """As for all downloads; Civitai gets the key of the launcher's own settings where there is no other."""
     found = headers_for(url)
-    parts = urlsplit(url)
-    if found or parts.scheme != "https" or parts.hostname != _CIVITAI or parts.port not in (None, 443):
-        return found
-    if "@" in parts.netloc or "token=" in parts.query:
+    if found or not takes_token(url) or not same_origin(url, _CIVITAI):
         return found
     key = _civitai_key()
     if not key:
