@@ -7,10 +7,9 @@ from typing import Any
 
 import pluggy
 
-NAMESPACE = "comfyui_launcher"
+from launcher_recovery.observing import NAMESPACE
 
 hookspec = pluggy.HookspecMarker(NAMESPACE)
-hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 
 @hookspec(firstresult=True)

@@ -111,10 +111,11 @@ class Presence:
         import pluggy
 
         from launcher_recovery import integration
+        from launcher_recovery.observing import NAMESPACE
         from launcher_recovery.plugin import LauncherPlugin
         from launcher_recovery.weave import hooks
 
-        manager = pluggy.PluginManager(hooks.NAMESPACE)
+        manager = pluggy.PluginManager(NAMESPACE)
         manager.add_hookspecs(hooks)
         for host in self._hosts():
             try:

@@ -96,13 +96,18 @@ def make_ready(comfyui: Path) -> None:
     models = comfyui / "models"
     if models.is_symlink():
         models.unlink()
-    if (comfyui / _KEPT_PAGE).exists():
+    if is_finished(comfyui):
         os.replace(comfyui / _KEPT_PAGE, comfyui / _PAGE)
     if not (comfyui / _PAGE).exists():
         raise RecoveryError(
             "this ComfyUI has no web/index.html, which ComfyUI Launcher needs: ComfyUI has been without it since March "
             "2025. Import the project with a commit of ComfyUI from before that."
         )
+
+
+def is_finished(comfyui: Path) -> bool:
+    """Whether the launcher's function has run over ComfyUI since `make_ready`."""
+    return (comfyui / _KEPT_PAGE).exists()
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
 from launcher_recovery import requirement_lines
 from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
@@ -20,10 +18,10 @@ from launcher_recovery.errors import RefusedError
 from launcher_recovery.hookspecs import hookimpl as extension_hookimpl
 from launcher_recovery.integration import attached_integrator
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.observing import hookimpl
 from launcher_recovery.operation import current_operation
-from launcher_recovery.plans import Plan, Repository
+from launcher_recovery.plans import Model, Plan, Repository
 from launcher_recovery.records import RecoveryData
-from launcher_recovery.weave import hooks
 from launcher_recovery.weave.advice import importing, queueing, status
 from launcher_recovery.weave.advice.asked import FORMAT, Asked, ListedAddressError
 
@@ -33,8 +31,6 @@ _EXPIRED = Verdict(
     "listed-address-expired",
     "The address that the launcher's site gave for the file was no longer valid; the site is asked for another one.",
 )
-
-hookimpl = pluggy.HookimplMarker(hooks.NAMESPACE)
 
 CLOSING = "finish_project"
 
@@ -167,21 +163,25 @@ def _recovered(plan: Plan) -> Plan:
     if call is None:
         return plan
     asked, integrator = Asked.of_task(call.arguments), call.integrator
-    comfyui = asked.folder / importing.COMFYUI
 
-    def is_recovered(kind: str, place: Path) -> bool:
-        key = integrator.kinds[kind].key({"destination": str(place)})
-        return bool(integrator.config.mode_for(kind, key) == "recover")
+    def is_recovered(kind: str, *paths: str) -> bool:
+        """Whether all that may come to one of these places below ComfyUI is."""
+        places = [importing.place_in_comfyui(asked, path) for path in paths]
+        keys = [integrator.kinds[kind].key({"destination": str(place)}) for place in places]
+        return all(integrator.config.mode_for(kind, key) == "recover" for key in keys)
+
+    def is_had(file: Model, above: str = "") -> bool:
+        return is_recovered("download", *(f"{above}{choice.path}" for choice in file.choices))
 
     return replace(
         plan,
-        nodes=tuple(node for node in plan.nodes if is_recovered("install_node", comfyui / "custom_nodes" / node.name)),
-        models=tuple(model for model in plan.models if is_recovered("download", asked.models / model.path)),
-        files=tuple(file for file in plan.files if is_recovered("download", comfyui / file.path)),
+        nodes=tuple(node for node in plan.nodes if is_recovered("install_node", f"custom_nodes/{node.name}")),
+        models=tuple(model for model in plan.models if is_had(model, importing.MODELS)),
+        files=tuple(file for file in plan.files if is_had(file)),
     )
 
 
 def _is_finished(data: RecoveryData) -> bool:
     """Whether the launcher has finished the project, in the state that it was in then."""
     asked = Asked.of_hook(data.kwargs)
-    return (asked.folder / importing.COMFYUI / "web" / "comfyui_index.html").exists()
+    return importing.is_finished(asked.folder / importing.COMFYUI)

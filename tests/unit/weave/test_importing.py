@@ -21,6 +21,7 @@ from launcher_recovery.fixes.effects import SETTINGS, SKIPPED
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Call, JoinPoint
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.observing import NAMESPACE
 from launcher_recovery.operation import current_operation
 from launcher_recovery.plugin import LauncherPlugin
 from launcher_recovery.records import RecoveryData, RecoveryState
@@ -61,7 +62,7 @@ class Site:
             RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db"), initial_delay=0.01)
         )
         integration.set_recovery_integrator(self.integrator)
-        manager = pluggy.PluginManager(hooks.NAMESPACE)
+        manager = pluggy.PluginManager(NAMESPACE)
         manager.add_hookspecs(hooks)
         manager.register(launcher, NAME)
         self.integrator.extensions.register(launcher, NAME)
@@ -351,6 +352,38 @@ def test_parts_whose_kind_is_off_are_left_to_the_launcher(site: Site) -> None:
     [(setup, given)] = site.owns
     assert (setup.nodes, setup.placed) == (frozenset(), {})
     assert given == site.json()
+
+
+def test_a_file_is_on_the_side_of_a_rollout_that_its_download_is_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its place, and those of all files that do as well: else it would be in the plan, and nobody would have it."""
+    asked: set[str] = set()
+    mode_for = RecoveryConfig.mode_for
+
+    def of(config: RecoveryConfig, kind: str, key: str) -> str:
+        if kind == "download":
+            asked.add(key)
+            return "off" if key.endswith("second.pt") else "recover"
+        return mode_for(config, kind, key)
+
+    monkeypatch.setattr(RecoveryConfig, "mode_for", of)
+    first, *_ = site.json()["files"][0]
+    second = {**first, "dest_relative_path": "models/loras/second.pt", "sha256_checksum": "cd" * 32}
+    picture = {**first, "dest_relative_path": "input/a.png", "sha256_checksum": "ef" * 32}
+    beside = {**first, "dest_relative_path": "models/b.pt", "sha256_checksum": "12" * 32}
+    site.set_up({**site.json(), "files": [[first, second], [picture, beside]]})
+    comfyui = site.folder / "comfyui"
+    places = (
+        site.models / "loras/a.pt",
+        site.models / "loras/second.pt",
+        comfyui / "input/a.png",
+        site.models / "b.pt",
+    )
+    assert {f"download:{place}" for place in places} <= asked
+    [(setup, given)] = site.owns
+    assert set(setup.placed) == {comfyui / "input/a.png"}
+    assert given["files"][0] == [first, second]
 
 
 def test_what_pip_is_asked_for_beside_packages_is_left_to_the_launcher(site: Site) -> None:

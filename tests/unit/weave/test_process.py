@@ -20,10 +20,11 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError, StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.joinpoints import Host, JoinPoint
+from launcher_recovery.observing import NAMESPACE
 from launcher_recovery.persistence import MemoryPersistence, SQLitePersistence, forks
 from launcher_recovery.persistence.base import Owner
-from launcher_recovery.weave import hooks, process, report, standings, unweave, weave
 from launcher_recovery.weave import hosts as hosts_module
+from launcher_recovery.weave import process, report, standings, unweave, weave
 from launcher_recovery.weave.presence import Presence, role_of
 from launcher_recovery.weave.processes import running, unwoven
 from launcher_recovery.weave.standing import About, Standing, about_of
@@ -139,7 +140,7 @@ class _Unknown:
 
     def __init__(self, namespace: str) -> None:
         mark = pluggy.HookimplMarker(namespace)
-        name = "launcher_fly" if namespace == hooks.NAMESPACE else "recovery_fly"
+        name = "launcher_fly" if namespace == NAMESPACE else "recovery_fly"
         setattr(self, name, mark(lambda: None))
 
 
@@ -147,7 +148,7 @@ class _Unknown:
     ("plugin", "reason"),
     [
         (_raises, "RuntimeError: no such thing"),
-        (lambda: _Unknown(hooks.NAMESPACE), "launcher_fly"),
+        (lambda: _Unknown(NAMESPACE), "launcher_fly"),
         (lambda: _Unknown("launcher_recovery"), "implements recovery_fly, which is not a hook"),
     ],
 )
