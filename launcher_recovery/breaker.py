@@ -172,6 +172,18 @@ class CircuitBreaker:
         if has_claimed:
             self._report(released)
 
+    def probe_now(self) -> None:
+        """Have the next call be the probe, if it is open: a person does not want to wait for that any longer."""
+        now = self._clock.time()
+
+        def due(condition: Condition) -> Condition:
+            if condition.state is not CircuitState.OPEN:
+                return condition
+            return condition.becoming(CircuitState.OPEN, now - self.timeout)
+
+        with self._row.turn:
+            self._change(due)
+
     def tell(self, wake: Wake) -> None:
         """Set `wake` once, when a call may go sooner than was said."""
         with self._waiting_lock:

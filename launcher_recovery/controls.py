@@ -10,7 +10,16 @@ from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.ownership import Ownership
 from launcher_recovery.persistence.encryption import UnreadableError
-from launcher_recovery.records import FINAL, PRIORITY, RUNNABLE, UNFINISHED, RecoveryData, RecoveryState, sources_of
+from launcher_recovery.records import (
+    FINAL,
+    GIVEN_ATTEMPTS,
+    PRIORITY,
+    RUNNABLE,
+    UNFINISHED,
+    RecoveryData,
+    RecoveryState,
+    sources_of,
+)
 
 
 class Controls(Ownership):
@@ -44,18 +53,26 @@ class Controls(Ownership):
         """
         return self._with_parts(operation_id, self._cancel)
 
-    def retry(self, operation_id: str) -> RecoveryData:
+    def retry(self, operation_id: str, *, max_attempts: int | None = None) -> RecoveryData:
         """Begin again what failed, gave up or was cancelled; end the wait of what is waiting.
 
         One that is part of another that ended as well takes that one along.
 
+        Args:
+            max_attempts: attempts in a row without progress after which it gives up this time, in place of what the
+                settings say; None: as they say.
+
         Raises:
             RecoveryStateError: it is unknown, running, paused, finished well, or cannot be run again because
-                its arguments could not be kept.
+                its arguments could not be kept; or `max_attempts` was given for one that is under way.
         """
         data = self._known(operation_id)
         if data.state not in RUNNABLE:
             self._check_can_begin_again(data)
+        elif max_attempts is not None:
+            text = f"{data.title} is under way: how often it is tried can be said when it begins again, not meanwhile"
+            raise RecoveryStateError(text, state=data.state.value)
+        given = {GIVEN_ATTEMPTS: max_attempts}
         taken_along: list[str] = []
         # From the outside inwards: whoever sees one pending leaves it to the one around it, which will call it.
         for outer in reversed(self._ended_around(data)):
@@ -64,7 +81,7 @@ class Controls(Ownership):
             except RecoveryStateError:
                 continue  # somebody was faster
         try:
-            begun = self.begin_again(operation_id)
+            begun = self.begin_again(operation_id, limit=max_attempts, metadata=given)
         except RecoveryStateError:
             begun = self._known(operation_id)
             if not taken_along or begun.attempt == data.attempt:
@@ -115,8 +132,15 @@ class Controls(Ownership):
         stopped = frozenset(RecoveryState) - {RecoveryState.IN_PROGRESS}
         return self._change(operation_id, stopped, fields, metadata=self.redactor.value(dict(metadata)))
 
-    def begin_again(self, operation_id: str, *, limit: int | None = None, **fields: Any) -> RecoveryData:
-        """Like `retry`, for this operation alone; `fields` of the record are set with it.
+    def begin_again(
+        self,
+        operation_id: str,
+        *,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> RecoveryData:
+        """Like `retry`, for this operation alone; `fields` of the record, and some of its metadata, are set with it.
 
         Raises:
             RecoveryStateError: as `retry`.
@@ -142,6 +166,7 @@ class Controls(Ownership):
             },
             # An owner is set only while nobody else can have become it.
             fence=data.fence if "owner" in fields else None,
+            metadata=metadata,
         )
 
     def _has_ended(self, data: RecoveryData) -> bool:

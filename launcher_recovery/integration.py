@@ -40,7 +40,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
-from launcher_recovery.records import PRIORITY, UNFINISHED, RecoveryData, RecoveryState, priority_of
+from launcher_recovery.records import PRIORITY, UNFINISHED, RecoveryData, RecoveryState, given_attempts_of, priority_of
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
 from launcher_recovery.slots import Slots
@@ -270,7 +270,7 @@ class RecoveryIntegrator:
         """
         config = self.config
         return Policy(
-            max_attempts=self.max_attempts,
+            max_attempts=given_attempts_of(data) or self.max_attempts,
             strategy=self.extensions.choose_strategy(data) or self._backoff,
             classify=lambda error: self.classify(error, data),
             timeout=None if kind.compose is not None else config.timeout,
@@ -288,7 +288,8 @@ class RecoveryIntegrator:
     ) -> Callable[[], Policy]:
         """The launcher policy for one operation, for every decision as the settings are then; see `policy_for`."""
         policy = self.policy_for(kind, data, scope, place)
-        return self._following(policy, lambda: self.max_attempts, has_timeout=kind.compose is None)
+        given = given_attempts_of(data)
+        return self._following(policy, lambda: given or self.max_attempts, has_timeout=kind.compose is None)
 
     @property
     def max_attempts(self) -> int:
@@ -387,9 +388,18 @@ class RecoveryIntegrator:
         """See `Controls.cancel`."""
         return self.lifecycle.cancel(operation_id)
 
-    def retry(self, operation_id: str) -> RecoveryData:
-        """See `Controls.retry`."""
-        return self.lifecycle.retry(operation_id)
+    def retry(self, operation_id: str, *, force: bool = False, max_attempts: int | None = None) -> RecoveryData:
+        """See `Controls.retry`.
+
+        Args:
+            force: try it also while its circuit breaker is open: as the probe, if it is the first to come.
+        """
+        data = self.lifecycle.retry(operation_id, max_attempts=max_attempts)
+        kind = self.kinds.get(data.kind)
+        scope = None if kind is None else kind.scope(data.kwargs)
+        if force and kind is not None and scope is not None:
+            self.guards.breaker(scope, kind.name).probe_now()
+        return data
 
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:
         """See `Controls.set_priority`."""

@@ -145,6 +145,17 @@ def priority_of(data: RecoveryData) -> int:
     return found if isinstance(found, int) and not isinstance(found, bool) else 0
 
 
+GIVEN_ATTEMPTS = "max_attempts"
+"""Among the metadata: after how many attempts in a row without progress a person wants it given up; None: any number
+that the settings say."""
+
+
+def given_attempts_of(data: RecoveryData) -> int | None:
+    """How many attempts in a row without progress a person has given an operation; None: nobody has said."""
+    found = data.metadata.get(GIVEN_ATTEMPTS)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
 @dataclass(frozen=True)
 class AttemptRecord:
     """One attempt of an operation.

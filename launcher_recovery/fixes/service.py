@@ -79,6 +79,13 @@ class Fixes:
                 logger.exception("the fix %s cannot be offered", fix.id)
         return found
 
+    def may_fit(self, data: RecoveryData) -> list[str]:
+        """The ids of the fixes that may fit the last verdict on an operation, best first; cheap, since it is not looked
+        whether they do."""
+        if data.state is RecoveryState.SUCCESS or data.category is None:
+            return []
+        return [fix.id for fix in self._fitting(data) if fix.id != "report_bug" or data.fix == fix.id]
+
     def advice(self, operation_id: str, language: str = "en") -> list[Advice]:
         """What a person can do by hand about the last verdict on an operation, best first, and about its warnings.
 

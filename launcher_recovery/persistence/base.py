@@ -142,6 +142,10 @@ class Retention:
     max_bytes: int | None = 256 << 20
 
 
+SEARCHED = ("title", "key", "project", "function_name", "operation_id")
+"""The fields of a record in which `Store.find` looks for a text."""
+
+
 def begins(data: RecoveryData) -> bool:
     """Whether a new record is entered with its first attempt begun."""
     return data.state is RecoveryState.IN_PROGRESS and data.attempt == 1
@@ -174,10 +178,16 @@ class Store(Protocol):
         kind: str | None = None,
         project: str | None = None,
         parent_id: str | None = None,
+        text: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
-        """Records, newest first; `before` is (created, operation_id) of the last one already seen."""
+        """Records, newest first.
+
+        Args:
+            text: a part of one of `SEARCHED`; of the letters A to Z the case is ignored.
+            before: (created, operation_id) of the last one already seen.
+        """
 
     def update_metadata(self, operation_id: str, fence: int, metadata: Mapping[str, Any]) -> bool:
         """Keep metadata; False when the fence has moved on."""

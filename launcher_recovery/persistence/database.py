@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import operator
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import peewee
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import codec, shared, statements
 from launcher_recovery.persistence.access import IS_UNFINISHED
-from launcher_recovery.persistence.base import Change, Changed, Kept, StatePersistence, begins
+from launcher_recovery.persistence.base import SEARCHED, Change, Changed, Kept, StatePersistence, begins
 from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
 from launcher_recovery.persistence.models import (
@@ -144,6 +145,7 @@ class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistenc
         kind: str | None = None,
         project: str | None = None,
         parent_id: str | None = None,
+        text: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
@@ -158,6 +160,9 @@ class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistenc
             query = query.where(OperationRow.project == project)
         if parent_id is not None:
             query = query.where(OperationRow.parent_id == parent_id)
+        if text is not None:
+            found = [getattr(OperationRow, name).contains(text) for name in SEARCHED]
+            query = query.where(functools.reduce(operator.or_, found))
         if before is not None:
             query = query.where(
                 peewee.Tuple(OperationRow.created_at, OperationRow.operation_id) < peewee.Tuple(*before)

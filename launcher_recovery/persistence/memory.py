@@ -16,6 +16,7 @@ from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
     KEYS,
     LINGERING_S,
+    SEARCHED,
     Change,
     Changed,
     Owner,
@@ -153,9 +154,11 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
         kind: str | None = None,
         project: str | None = None,
         parent_id: str | None = None,
+        text: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
+        wanted = None if text is None else text.lower()
         with self._changed:
             found = [
                 data
@@ -164,6 +167,7 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
                 and (kind is None or data.kind == kind)
                 and (project is None or data.project == project)
                 and (parent_id is None or data.parent_id == parent_id)
+                and (wanted is None or _has(data, wanted))
                 and (before is None or _position(data) < before)
             ]
             found.sort(key=_position, reverse=True)
@@ -357,6 +361,10 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
 
 def _position(data: RecoveryData) -> tuple[float, str]:
     return (data.created_at.timestamp(), data.operation_id)
+
+
+def _has(data: RecoveryData, text: str) -> bool:
+    return any(text in (getattr(data, name) or "").lower() for name in SEARCHED)
 
 
 def _kept(data: RecoveryData) -> RecoveryData:

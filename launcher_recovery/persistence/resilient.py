@@ -231,18 +231,25 @@ class ResilientPersistence(Fallback, StatePersistence):
         kind: str | None = None,
         project: str | None = None,
         parent_id: str | None = None,
+        text: str | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[RecoveryData]:
+        wanted: dict[str, Any] = {
+            "states": states,
+            "kind": kind,
+            "project": project,
+            "parent_id": parent_id,
+            "text": text,
+            "before": before,
+            "limit": limit,
+        }
+
         def stored() -> list[RecoveryData]:
-            return self.store.find(
-                states=states, kind=kind, project=project, parent_id=parent_id, before=before, limit=limit
-            )
+            return self.store.find(**wanted)
 
         def remembered() -> list[RecoveryData]:
-            found = self._memory.find(
-                states=states, kind=kind, project=project, parent_id=parent_id, before=before, limit=limit
-            )
+            found = self._memory.find(**wanted)
             # What is live is known better here, also when it is in another state there.
             found += [
                 data for data in self._try(stored, list[RecoveryData]()) if self._memory.get(data.operation_id) is None

@@ -23,7 +23,7 @@ def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any, *, banne
         banner: whether the host's own pages get the bar that says what goes on.
     """
     names = HostNames(integrator.config.allowed_hosts)
-    app.register_blueprint(create_api(integrator, names))
+    app.register_blueprint(create_api(names))
     app.register_blueprint(create_pages(names))
     if socketio is not None:
         Live(integrator, socketio).attach()

@@ -53,6 +53,10 @@ class QueryRules(PersistenceConformance):
         same(ids(parent_id="0"), "876543210", "find must give only records of `parent_id`")
         same(ids(kind="download"), "97531", "find must give only records of `kind`")
         same(ids(project="p"), "210", "find must give only records of `project`")
+        same(ids(text="P"), "210", "find must give only records in whose fields `text` is, in any case")
+        same(ids(text="oRk"), "9876543210", "find must look for `text` in the name of the function")
+        same(ids(text="w_rk") + ids(text="%"), "", "find must take what `text` says as it is")
+        same(ids(text="1"), "1", "find must look for `text` in the id as well")
         all_of_them = ids(project="p", kind="download", parent_id="0", states=UNFINISHED)
         same(all_of_them, "1", "find must give only records for which all conditions hold")
 

@@ -1,0 +1,61 @@
+"""How recovery is, in answers."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from launcher_recovery.web.api.models.base import Answer, Part
+
+
+class Breaker(Part):
+    """A circuit breaker."""
+
+    scope: str
+    operation_type: str
+    state: str
+    failure_count: int
+    timeout_remaining: float = Field(description="seconds until the next probe; 0 unless open")
+    timestamp: str | None
+
+
+class Notice(Part):
+    """What is wrong with recovery itself, or may soon be."""
+
+    code: str
+    message: str
+
+
+class Status(Part):
+    """Settings and totals."""
+
+    enabled: bool
+    mode: str
+    modes: dict[str, str]
+    rollout: dict[str, float]
+    persistence_enabled: bool
+    max_retries: int
+    circuit_breaker_threshold: int
+    active_operations: int
+    total_operations: int
+    recovered_operations: int = Field(description="those that ended well after more than one attempt")
+    failed_operations: int
+    average_recovery_time: float = Field(description="seconds, of the recovered operations")
+    retry_attempts: int
+    breakers: list[Breaker] = Field(description="those that are not closed")
+    problems: list[Notice]
+    extensions: list[str]
+    version: str
+    seq: int
+    now: str
+
+
+class StatusAnswer(Answer):
+    """How recovery is."""
+
+    recovery: Status
+
+
+class HealthAnswer(Answer):
+    """Whether recovery itself is well."""
+
+    persistence_healthy: bool

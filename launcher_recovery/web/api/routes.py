@@ -1,0 +1,67 @@
+"""The routes of the API as data: they are known from the start, what answers them is loaded with the first request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+PREFIX = "/api/recovery"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class Access(str, Enum):
+    """Who may ask."""
+
+    READ = "read"
+    CONTROL = "control"
+    TRUSTED = "trusted"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One path and method.
+
+    Args:
+        method: of HTTP.
+        rule: below the prefix, as Flask has it.
+        view: module below `views` and name of the function in it, with a colon between.
+        access: who may ask.
+    """
+
+    method: str
+    rule: str
+    view: str
+    access: Access
+
+    @property
+    def endpoint(self) -> str:
+        """Its name in Flask."""
+        return self.view.replace(":", "_")
+
+
+def _read(rule: str, view: str) -> Route:
+    return Route("GET", rule, view, Access.READ)
+
+
+def _control(rule: str, view: str) -> Route:
+    return Route("POST", rule, view, Access.CONTROL)
+
+
+def _trusted(rule: str, view: str, method: str = "POST") -> Route:
+    return Route(method, rule, view, Access.TRUSTED)
+
+
+_ONE = "/operations/<operation_id>"
+
+ROUTES = (
+    _read("/status", "status:status"),
+    _read("/health", "status:health"),
+    _read("/operations", "operations:operations"),
+    _read(_ONE, "operations:operation"),
+    _read(f"{_ONE}/advice", "fixes:advice"),
+    _control(f"{_ONE}/pause", "controls:pause"),
+    _control(f"{_ONE}/resume", "controls:resume"),
+    _control(f"{_ONE}/cancel", "controls:cancel"),
+    _control(f"{_ONE}/retry", "controls:retry"),
+    _control(f"{_ONE}/priority", "controls:priority"),
+)

@@ -1,0 +1,65 @@
+"""Operations as the API shows them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from typing import Any
+
+from launcher_recovery.clock import to_iso
+from launcher_recovery.records import RecoveryData
+from launcher_recovery.signals import RecoveryUpdate
+from launcher_recovery.web.api.answers import ApiError, here
+
+
+def known(operation_id: str) -> RecoveryData:
+    """The record of an operation.
+
+    Raises:
+        ApiError: there is none.
+    """
+    data = here().persistence.get(operation_id)
+    if data is None:
+        shown = operation_id[:64]
+        raise ApiError(404, "unknown_operation", f"There is no operation {shown}.", operation_id=shown)
+    return data
+
+
+def operation_json(data: RecoveryData) -> dict[str, Any]:
+    """An operation."""
+    integrator = here()
+    steps = [
+        {"name": step.name, "finished_at": to_iso(step.finished_at)}
+        for step in integrator.persistence.steps(data.operation_id)
+    ]
+    fixes = integrator.fixes.may_fit(data)
+    return {
+        **asdict(RecoveryUpdate.of(data)),
+        "metadata": data.metadata,
+        "owner": data.owner,
+        "steps": steps,
+        "fixes": fixes,
+    }
+
+
+def to_cursor(data: RecoveryData) -> str:
+    """What stands for the place of an operation in the list."""
+    text = json.dumps([data.created_at.timestamp(), data.operation_id])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def of_cursor(text: str | None) -> tuple[float, str] | None:
+    """The place that `to_cursor` gave a text for.
+
+    Raises:
+        ApiError: it did not.
+    """
+    if text is None:
+        return None
+    try:
+        created, operation_id = json.loads(base64.urlsafe_b64decode(text))
+        return float(created), str(operation_id)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        message = "before is not usable: it must be the `next` of an earlier answer."
+        raise ApiError(422, "bad_before", message, field="before") from None
