@@ -60,6 +60,8 @@ class RecoveryConfig:
         database_url: a database instead of that file, such as "postgresql://user:password@host:5432/database"; it is
             kept secret. Given together with `persistence_path` it is refused, since only one of them can be meant;
             of one in the environment and one in `app.config`, say, that of the environment is taken.
+        api_token: what has to be shown to the API and the pages, at least 16 characters, or `file:` and the path of a
+            file that holds it; None: they are open to whoever reaches the server. Not shown in any text or message.
         allowed_hosts: names under which the server may be addressed, besides IP addresses, localhost and the
             machine's own name.
         allowed_roots: folders below which downloads and installs may go; empty: anywhere.
@@ -98,6 +100,7 @@ class RecoveryConfig:
     persistence_path: str | None = None
     encryption_key: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    api_token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
     retention_days: float = 7.0
@@ -170,6 +173,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "persistence_path": read.path,
     "encryption_key": read.path,
     "database_url": read.database_url,
+    "api_token": read.token,
     "allowed_hosts": read.texts,
     "allowed_roots": read.paths,
     "retention_days": read.seconds,
@@ -184,7 +188,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 }
 
 _PLACES = ("database_url", "persistence_path")
-_SECRET = frozenset({"database_url"})
+_SECRET = frozenset({"database_url", "api_token"})
 
 DEFAULT_CONFIG = RecoveryConfig()
 

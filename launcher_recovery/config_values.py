@@ -172,6 +172,21 @@ def database_url(value: Any) -> str | None:
     return text
 
 
+FILE = "file:"
+MIN_TOKEN = 16
+"""Characters of a token; a shorter one could be guessed."""
+
+
+def token(value: Any) -> str | None:
+    """A token, or `file:` and the path of a file with one; nothing stands for none."""
+    if value is None or value == "":
+        return None
+    text = str(value).strip()
+    if not text.startswith(FILE) and len(text) < MIN_TOKEN:
+        raise ValueError(f"of at least {MIN_TOKEN} characters, or file:/path of a file that holds one")
+    return text
+
+
 def folder(value: Any) -> str | None:
     """The absolute path of a folder; nothing stands for none."""
     if value is None or value == "":

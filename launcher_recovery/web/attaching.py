@@ -13,7 +13,7 @@ from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.web import init_app
 from launcher_recovery.web.live import Live
-from launcher_recovery.web.security import HostNames, SocketGuard
+from launcher_recovery.web.security import SocketGuard
 
 _PATH = "/socket.io/"
 
@@ -32,19 +32,19 @@ def attach(app: Flask, integrator: RecoveryIntegrator) -> str:
 
     Raises:
         RecoveryStateError: it has handled one.
+        RecoveryConfigError: the file with the token cannot be used.
     """
     if "launcher_recovery" in app.extensions:
         return ""  # the launcher does it itself
     if getattr(app, "_got_first_request", False):  # then Flask takes no more routes
         raise RecoveryStateError("its app has handled requests before it was woven")
     socketio = app.extensions.get("socketio")
-    init_app(app, integrator, socketio, banner=True)
+    gate = init_app(app, integrator, socketio, banner=True)
     if socketio is not None:
         return ""
     if importlib.util.find_spec("flask_socketio") is None:
         return "there are no live events without Flask-SocketIO: pip install 'launcher-recovery[web]'"
-    names = HostNames(integrator.config.allowed_hosts)
-    setattr(app, "wsgi_app", SocketGuard(LiveOnDemand(app, integrator), _PATH, names))
+    setattr(app, "wsgi_app", SocketGuard(LiveOnDemand(app, integrator), _PATH, gate))
     return ""
 
 

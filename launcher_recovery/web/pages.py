@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, request, send_from_directory
+from flask import Blueprint, Response, abort, redirect, request, send_from_directory
+from werkzeug.wrappers import Response as Answer
 
-from launcher_recovery.web.security import HostNames
+from launcher_recovery.web.headers import protect
+from launcher_recovery.web.security import Gate
+from launcher_recovery.web.security.gate import LOGIN
 
 _FOLDER = Path(__file__).parent / "ui"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 
 
-def create_pages(names: HostNames) -> Blueprint:
+def create_pages(gate: Gate) -> Blueprint:
     """The blueprint of /recovery/."""
     pages = Blueprint("launcher_recovery_pages", __name__, url_prefix="/recovery")
 
     @pages.before_request
     def guard() -> tuple[str, int, dict[str, str]] | None:
-        if names.accepts(request.host):
+        refused = gate.refuse_host(request)
+        if refused is None:
             return None
-        return names.refusal(request.host), 403, {"Content-Type": "text/plain; charset=utf-8"}
+        return refused.message, refused.status, {"Content-Type": "text/plain; charset=utf-8"}
 
     @pages.get("/")
-    def index() -> Response:
+    def index() -> Answer:
+        if gate.token.is_needed and not gate.token.is_shown(request.environ):
+            return redirect(f"{request.script_root}{LOGIN}", 303)
         return _send("index.html")
 
     @pages.get("/banner.js")
@@ -47,8 +49,6 @@ def _send(name: str) -> Response:
     if mimetype is None:
         abort(404)
     response = send_from_directory(_FOLDER, name, mimetype=mimetype)
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    protect(response)
     response.headers["Cache-Control"] = "no-cache"
     return response

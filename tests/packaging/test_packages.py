@@ -48,6 +48,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "launcher_recovery/py.typed",
         "launcher_recovery/web/ui/index.html",
         "launcher_recovery/web/ui/socket.io.LICENSE.txt",
+        "launcher_recovery/web/login/login.css",
         "launcher_recovery/persistence/migrations/0001_initial.py",
     ):
         assert needed in names

@@ -14,7 +14,7 @@ from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.web.api.answers import ApiError, sentence
 from launcher_recovery.web.api.guard import Guard
 from launcher_recovery.web.api.routes import METHODS, PREFIX, ROUTES, Route
-from launcher_recovery.web.security import HostNames
+from launcher_recovery.web.security import Gate
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -28,15 +28,15 @@ def view_of(route: Route) -> Callable[..., Response]:
     return found
 
 
-def create_api(names: HostNames) -> Blueprint:
+def create_api(gate: Gate) -> Blueprint:
     """The blueprint of the API, which answers for the integrator of its app.
 
     Args:
-        names: under which the server may be addressed.
+        gate: lets requests in or not.
     """
     api = Blueprint(_NAME, __name__, url_prefix=PREFIX)
     accesses = {f"{_NAME}.{route.endpoint}": route.access for route in ROUTES}
-    guard = Guard(names, accesses, f"{_NAME}.unknown")
+    guard = Guard(gate, accesses, f"{_NAME}.unknown")
     api.before_request(guard.check)
     for route in ROUTES:
         api.add_url_rule(route.rule, route.endpoint, _Lazy(route), methods=[route.method])

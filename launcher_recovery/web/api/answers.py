@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, current_app, jsonify
 
 from launcher_recovery.clock import to_datetime, to_iso
 from launcher_recovery.integration import RecoveryIntegrator
+from launcher_recovery.web.security import Refusal
 
 
 class ApiError(Exception):
@@ -26,12 +28,21 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.params = params
+        self.headers: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> ApiError:
+        """The answer to a request that is not let in."""
+        error = cls(refusal.status, refusal.code, refusal.message, **refusal.params)
+        error.headers = refusal.headers
+        return error
 
     def response(self) -> Response:
         """The answer."""
         error = {"code": self.code, "message": self.message, "params": self.params}
         response = jsonify({"success": False, "error": error})
         response.status_code = self.status
+        response.headers.update(self.headers)
         if self.status == 405:
             response.headers["Allow"] = self.params["allowed"]  # RFC 9110 §15.5.6
         if self.status == 429:

@@ -21,8 +21,8 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from launcher_recovery import __version__
 from launcher_recovery.web.api.answers import ApiError
 from launcher_recovery.web.api.models.base import Answer, Failure, Request
-from launcher_recovery.web.api.routes import PREFIX, ROUTES, Access
-from launcher_recovery.web.security import HEADER
+from launcher_recovery.web.api.routes import PREFIX, ROUTES
+from launcher_recovery.web.security import HEADER, Access
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,21 +9,21 @@ from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from launcher_recovery.web.api.answers import ApiError
-from launcher_recovery.web.api.routes import METHODS, PREFIX, Access
-from launcher_recovery.web.security import MAX_BODY, HostNames, cross_site_reason
+from launcher_recovery.web.api.routes import METHODS, PREFIX
+from launcher_recovery.web.security import SAFE_METHODS, Access, Gate, Refusal
 
 
 class Guard:
     """The checks.
 
     Args:
-        names: under which the server may be addressed.
+        gate: makes all of them that are not about what is known here.
         accesses: who may ask, by endpoint.
         unknown: the endpoint that takes what no route knows.
     """
 
-    def __init__(self, names: HostNames, accesses: dict[str, Access], unknown: str) -> None:
-        self._names = names
+    def __init__(self, gate: Gate, accesses: dict[str, Access], unknown: str) -> None:
+        self._gate = gate
         self._accesses = accesses
         self._unknown = unknown
 
@@ -36,22 +36,9 @@ class Guard:
         self._check_name()
         if request.endpoint == self._unknown:
             self.refuse_unknown()
-        if request.method in ("GET", "HEAD", "OPTIONS"):
-            return
-        if request.mimetype != "application/json":
-            raise ApiError(
-                415,
-                "not_json",
-                f"The request has the content type {request.mimetype or 'none'!r}, but application/json is needed.",
-            )
-        reason = cross_site_reason(request.headers.get)
-        if reason is not None:
-            raise ApiError(403, "forbidden", reason)
-        # Neither length nor transfer encoding means no body (RFC 9112 §6.3).
-        unknown = request.content_length is None and "Transfer-Encoding" in request.headers
-        if unknown or (request.content_length or 0) > MAX_BODY:
-            raise ApiError(413, "too_large", f"The body may have at most {MAX_BODY} bytes, with its length given.")
-        _check_body()
+        _raise(self._gate.refuse(request, self._accesses[str(request.endpoint)]))
+        if request.method not in SAFE_METHODS:
+            _check_body()
 
     def answer_unusual(self) -> Response | None:
         """For a method that no route takes, such as TRACE, and that would not reach the blueprint: its refusal."""
@@ -64,8 +51,7 @@ class Guard:
             return error.response()
 
     def _check_name(self) -> None:
-        if not self._names.accepts(request.host):
-            raise ApiError(403, "forbidden_host", self._names.refusal(request.host))
+        _raise(self._gate.refuse_host(request))
 
     def refuse_unknown(self) -> NoReturn:
         """404, or 405 when the path is known with other methods."""
@@ -83,6 +69,11 @@ class Guard:
         methods = ", ".join(sorted(allowed))
         message = f"{request.path[:100]} takes {methods}, not {request.method}."
         raise ApiError(405, "method_not_allowed", message, allowed=methods)
+
+
+def _raise(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise ApiError.of(refusal)
 
 
 def _check_body() -> None:

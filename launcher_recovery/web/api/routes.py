@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+
+from launcher_recovery.web.security import Access
 
 PREFIX = "/api/recovery"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-class Access(str, Enum):
-    """Who may ask."""
-
-    READ = "read"
-    CONTROL = "control"
-    TRUSTED = "trusted"
 
 
 @dataclass(frozen=True)
