@@ -41,4 +41,5 @@ def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any, *, banne
     if banner:
         app.after_request(Banner(gate.names).put)
     app.extensions["launcher_recovery"] = integrator
+    app.extensions["launcher_recovery_gate"] = gate
     return gate
