@@ -29,7 +29,7 @@ PREFIX = "RECOVERY_"
 
 def _shown(name: str, value: Any) -> str:
     """The value as it may be told: of a URL, which may have a password in it, only what it is for."""
-    if name not in _SECRET:
+    if name not in SECRET:
         return repr(value)
     found = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://", str(value))
     return repr(f"{found.group()}…" if found else "…")
@@ -188,7 +188,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 }
 
 _PLACES = ("database_url", "persistence_path")
-_SECRET = frozenset({"database_url", "api_token"})
+SECRET = frozenset({"api_token", "database_url", "encryption_key"})
+"""Settings whose values are never shown."""
 
 DEFAULT_CONFIG = RecoveryConfig()
 

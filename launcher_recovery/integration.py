@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import threading
@@ -12,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from launcher_recovery import checks
+from launcher_recovery import checks, settings
 from launcher_recovery.backoff import ConfiguredBackoff
 from launcher_recovery.breaker import CircuitState
 from launcher_recovery.classification import ErrorClassifier, Verdict
@@ -40,6 +41,7 @@ from launcher_recovery.persistence.memory import MemoryPersistence
 from launcher_recovery.persistence.opening import open_store
 from launcher_recovery.persistence.outbox import OutboxTail
 from launcher_recovery.policy import Policy
+from launcher_recovery.recent import RecentLines
 from launcher_recovery.records import PRIORITY, UNFINISHED, RecoveryData, RecoveryState, given_attempts_of, priority_of
 from launcher_recovery.redaction import Redactor
 from launcher_recovery.resume import Resumer
@@ -101,6 +103,7 @@ class RecoveryIntegrator:
         self.metrics = RecoveryMetrics()
         self.metrics.attach()
         enable_logging()
+        self.recent = RecentLines()
         self.guards = Guards(self.persistence, lambda: self.config, self.clock)
         self.slots = Slots(lambda: self.config.concurrency)
         self._resumer: Resumer | None = None
@@ -115,7 +118,7 @@ class RecoveryIntegrator:
 
         return Fixes(
             self.lifecycle,
-            self._data_folder(),
+            self.data_folder,
             suggest=self.extensions.suggest_fix,
             kinds=lambda: self.kinds,
             roots=lambda: self.config.allowed_roots,
@@ -132,7 +135,8 @@ class RecoveryIntegrator:
             except Exception:
                 logger.exception("what %s left could not be undone", data.title)
 
-    def _data_folder(self) -> Path:
+    @property
+    def data_folder(self) -> Path:
         """The folder of the launcher's own data: that of the database, also where a server has that."""
         given = self.config.persistence_path
         return default_path().parent if given is None else Path(given).parent
@@ -169,12 +173,14 @@ class RecoveryIntegrator:
             self._telemetry = enable_telemetry()
         except TelemetryMissingError:
             pass  # nobody looks at spans in this installation
+        self.recent.attach()
         keep_alive(self.persistence)
         limits.put_in_force(self.config)
-        vault.use(self._data_folder())
+        vault.use(self.data_folder)
         self._look_after_fixes()
         self._heal()
         self.tail.subscribe(self.guards.on_event)
+        self.tail.subscribe(functools.partial(settings.follow, self))
         age = timedelta(days=self.config.retention_days)
         if rerun is None:
             older_than = to_datetime(self.clock.time()) - age
@@ -201,7 +207,7 @@ class RecoveryIntegrator:
         self._healing = healing.install(backoff=self._backoff)
 
     def _look_after_fixes(self) -> None:
-        if not Journal(self._data_folder()).is_there:
+        if not Journal(self.data_folder).is_there:
             return  # no fix was ever applied
         try:
             self.fixes.recover()
@@ -233,6 +239,7 @@ class RecoveryIntegrator:
         limits.put_in_force(DEFAULT_CONFIG, self.config)
         vault.use(None)
         self.metrics.detach()
+        self.recent.detach()
         if self._telemetry is not None:
             self._telemetry.detach()
         let_go(self.persistence)

@@ -19,6 +19,7 @@ from launcher_recovery.records import (
     RUNNABLE,
     UNFINISHED,
     AttemptRecord,
+    Progress,
     RecoveryData,
     RecoveryState,
     WaitingFor,
@@ -257,6 +258,7 @@ class Lifecycle(Controls, Keeping):
             "error_type": kept.type_name,
             "traceback": kept.traceback,
             "delay_s": delay,
+            "resumed": _resumed_bytes(progress),
         }
         return self._change(
             live.operation_id, {RecoveryState.IN_PROGRESS}, fields, fence=live.data.fence, attempt=attempt
@@ -342,5 +344,9 @@ class Lifecycle(Controls, Keeping):
             {RecoveryState.IN_PROGRESS},
             fields,
             fence=live.data.fence,
-            attempt={"outcome": "success"},
+            attempt={"outcome": "success", "resumed": _resumed_bytes(progress)},
         )
+
+
+def _resumed_bytes(progress: Progress | None) -> float | None:
+    return progress.resumed if progress is not None and progress.unit == "bytes" else None

@@ -161,7 +161,8 @@ class AttemptRecord:
     """One attempt of an operation.
 
     `number` starts at 1; `delay_s` is the wait in seconds that followed it; `error`, `error_type` and `traceback` are
-    the message of what it raised, the name of its type, and the last frames.
+    the message of what it raised, the name of its type, and the last frames. `resumed` are the bytes that were there
+    already when it began, and that it needed not fetch again.
     """
 
     number: int
@@ -173,6 +174,22 @@ class AttemptRecord:
     delay_s: float | None = None
     error_type: str | None = None
     traceback: str | None = None
+    resumed: float | None = None
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What attempts did in one span of time.
+
+    Args:
+        begins: when it begins, in seconds since the epoch.
+        outcomes: how many attempts ended in it, by their outcome.
+        resumed: bytes that they did not fetch again, because earlier ones had.
+    """
+
+    begins: float
+    outcomes: Mapping[str, int]
+    resumed: float
 
 
 @dataclass(frozen=True)

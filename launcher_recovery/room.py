@@ -43,10 +43,10 @@ def free_bytes(folder: str | os.PathLike[str]) -> int:
     Raises:
         OSError: the disk cannot be asked.
     """
-    return _usage(folder)[0]
+    return room_of(folder)[0]
 
 
-def _usage(folder: str | os.PathLike[str]) -> tuple[int, int]:
+def room_of(folder: str | os.PathLike[str]) -> tuple[int, int]:
     """Bytes that are free for this user, and in all."""
     if hasattr(os, "statvfs"):
         found = os.statvfs(nearest(folder))
@@ -114,7 +114,7 @@ class RoomThere(Awaited):
             return f"The disk with {self._folder} can take no more files, however small; some have to be deleted."
         if self._look is not None:
             return self._too_little(*self._look())
-        free, total = _usage(self._folder)
+        free, total = room_of(self._folder)
         if self._needed is not None:
             return self._too_little(self._needed, free)
         if self._enough is None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -193,6 +196,19 @@ def events_of(data: RecoveryData) -> list[tuple[str, dict[str, Any]]]:
 _SIGNALS = {signal.name: signal for signal in (recovery_updated, recovery_completed, circuit_breaker_updated)}
 
 
+_silent: ContextVar[bool] = ContextVar("launcher_recovery_silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Within it what happens in this context is told to no receiver: for trials that are no operations of anybody."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def send(event: Event, sender: object) -> None:
     """Tell this process's receivers; the signal is the one of the event's name.
 
@@ -200,7 +216,7 @@ def send(event: Event, sender: object) -> None:
     the others get.
     """
     signal = _SIGNALS[event.name]
-    if not signal.receivers:
+    if not signal.receivers or _silent.get():
         return
     told = Event(event.seq, event.name, frozen(event.payload))
     for receiver in signal.receivers_for(sender):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from launcher_recovery.records import (
     FINAL,
+    Activity,
     AttemptRecord,
     Progress,
     RecoveryData,
@@ -220,6 +221,14 @@ class Store(Protocol):
 
     def append_event(self, name: str, payload: Mapping[str, Any]) -> Event:
         """Store an event that belongs to no operation."""
+
+    def activity(self, since: float, span: int) -> list[Activity]:
+        """What attempts that have ended did, by spans of time, oldest first; spans without any are left out.
+
+        Args:
+            since: seconds since the epoch.
+            span: seconds; a span begins at a multiple of it.
+        """
 
     def counts(self) -> Mapping[str, float]:
         """Totals: a count by state, `recovered` (ended well after more than one attempt), `attempts` beyond

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Mapping
 from copy import copy, deepcopy
 from datetime import datetime, timedelta, timezone
@@ -29,6 +29,7 @@ from launcher_recovery.persistence.memory_transfers import MemoryTransfers
 from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
+    Activity,
     AttemptRecord,
     Progress,
     RecoveryData,
@@ -246,6 +247,19 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
         ends = time.monotonic() + timeout
         with self._changed:
             return self._changed.wait_for(lambda: self._seq > seq, max(0.0, ends - time.monotonic()))
+
+    def activity(self, since: float, span: int) -> list[Activity]:
+        spans: dict[int, Counter[str]] = {}
+        resumed: dict[int, float] = {}
+        with self._changed:
+            for attempt in (one for attempts in self._attempts.values() for one in attempts):
+                ended = attempt.ended_at
+                if ended is None or ended.timestamp() < since:
+                    continue
+                number = int(ended.timestamp()) // span
+                spans.setdefault(number, Counter())[attempt.outcome or ""] += 1
+                resumed[number] = resumed.get(number, 0.0) + (attempt.resumed or 0)
+        return [Activity(float(number * span), dict(spans[number]), resumed[number]) for number in sorted(spans)]
 
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}

@@ -68,6 +68,7 @@ class AttemptRow(peewee.Model):
     error_type = peewee.TextField(null=True)
     traceback = peewee.TextField(null=True)
     delay_s = peewee.DoubleField(null=True)
+    resumed = peewee.DoubleField(null=True)
 
     class Meta:
         table_name = "recovery_attempts"
@@ -246,6 +247,7 @@ def to_attempt(row: Mapping[str, Any], seal: Seal) -> AttemptRecord:
         error_type=row["error_type"],
         traceback=seal.open_or_say(row["traceback"]),
         delay_s=row["delay_s"],
+        resumed=row["resumed"],
     )
 
 

@@ -21,6 +21,7 @@ from launcher_recovery.persistence.memory_transfers import newest_first, oldest_
 from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
+    Activity,
     AttemptRecord,
     Progress,
     RecoveryData,
@@ -335,6 +336,12 @@ class ResilientPersistence(Fallback, StatePersistence):
                 self._fails(error)
         # Without the lock, which those need who make the events.
         return self._memory.wait_for_events(seq, min(timeout, RETRY_S))
+
+    def activity(self, since: float, span: int) -> list[Activity]:
+        return self._either(
+            lambda: self.store.activity(since, span),
+            lambda: self._try(lambda: self.store.activity(since, span), self._memory.activity(since, span)),
+        )
 
     def counts(self) -> Mapping[str, float]:
         return self._either(self.store.counts, lambda: self._try(self.store.counts, self._memory.counts()))

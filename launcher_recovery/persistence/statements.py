@@ -27,7 +27,7 @@ _in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]] = operator.itemgetter(
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM recovery_data WHERE operation_id = ?"
 _INSERT = f"INSERT INTO recovery_data ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _FORGET_TRANSIENT = "DELETE FROM recovery_outbox WHERE operation_id = ? AND transient"
-_ENDED = ("outcome", "category", "error", "error_type", "traceback", "delay_s")
+_ENDED = ("outcome", "category", "error", "error_type", "traceback", "delay_s", "resumed")
 _ATTEMPT = ("operation_id", "number", "started_at", "ended_at", *_ENDED)
 _END_ATTEMPT = (
     f"UPDATE recovery_attempts SET ended_at = ?, {', '.join(f'{name} = ?' for name in _ENDED)}"

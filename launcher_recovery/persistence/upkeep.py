@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -11,7 +12,7 @@ from launcher_recovery.persistence import shared
 from launcher_recovery.persistence.access import IS_FINISHED, IS_UNFINISHED, DatabaseAccess
 from launcher_recovery.persistence.base import Owner, OwnerRow
 from launcher_recovery.persistence.models import AttemptRow, EventRow, OperationRow, OwnerTableRow, StepRow
-from launcher_recovery.records import RecoveryState
+from launcher_recovery.records import Activity, RecoveryState
 
 _BATCH = 200
 
@@ -25,6 +26,19 @@ class Upkeep(DatabaseAccess):
 
     def _uses_more_than(self, max_bytes: int) -> bool:
         return self._used_bytes() > max_bytes
+
+    def activity(self, since: float, span: int) -> list[Activity]:
+        rows = self._fetch(
+            "SELECT CAST(ended_at AS BIGINT) / ? AS number, coalesce(outcome, ''), count(*), coalesce(sum(resumed), 0)"
+            " FROM recovery_attempts WHERE ended_at >= ? GROUP BY 1, 2 ORDER BY 1, 2",
+            (span, since),
+        )
+        found: list[Activity] = []
+        for number, of_number in itertools.groupby(rows, key=lambda row: int(row[0])):
+            outcomes = [*of_number]
+            resumed = sum(float(row[3]) for row in outcomes)
+            found.append(Activity(float(number * span), {row[1]: int(row[2]) for row in outcomes}, resumed))
+        return found
 
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}

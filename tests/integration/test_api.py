@@ -157,7 +157,16 @@ def test_health(site: Site) -> None:
     # A problem that is none of the store's does not make it unhealthy.
     site.integrator.report_problem("plugin", "It cannot be.")
     answer = site.get("/health")
-    assert (answer.status_code, answer.get_json()) == (200, {"success": True, "persistence_healthy": True})
+    body = answer.get_json()
+    assert answer.status_code == 200
+    assert {
+        name: body[name] for name in ("persistence_healthy", "system_healthy", "active_operations", "problems")
+    } == {
+        "persistence_healthy": True,
+        "system_healthy": True,
+        "active_operations": 0,
+        "problems": [{"code": "plugin", "message": "It cannot be."}],
+    }
 
 
 def test_operations_in_full(site: Site) -> None:
@@ -226,7 +235,7 @@ def test_one_operation_with_its_history(site: Site) -> None:
     assert (shown["state"], shown["attempt"], shown["error"], shown["actions"]) == ("success", 2, None, [])
     first, second = shown["attempts"]
     times = {"started_at", "ended_at", "delay_s"}
-    assert set(first) == {"number", "outcome", "category", "error", "error_type", "traceback", *times}
+    assert set(first) == {"number", "outcome", "category", "error", "error_type", "traceback", "resumed", *times}
     assert first["error_type"] == "ConnectionResetError"
     assert (first["number"], first["outcome"], first["category"], first["delay_s"]) == (1, "failed", "network", 30)
     assert (second["number"], second["outcome"], second["error"]) == (2, "success", None)

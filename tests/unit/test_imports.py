@@ -44,7 +44,7 @@ LAYERS = (
         "workflows",
     ),
     ("requirement_lines", "plans", "joinpoints", "kinds", "policy", "slots", "backoff", "signals", "meter", "progress"),
-    ("persistence", "happenings", "metrics", "logs", "telemetry"),
+    ("persistence", "happenings", "metrics", "logs", "telemetry", "activity"),
     (
         "handles",
         "owners",
@@ -74,7 +74,21 @@ LAYERS = (
         "defaults",
         "testing",
     ),
-    ("integration", "environments", "functions", "observing", "health", "pools", "celery", "downloads"),
+    (
+        "integration",
+        "environments",
+        "functions",
+        "observing",
+        "health",
+        "pools",
+        "celery",
+        "downloads",
+        "settings",
+        "selftest",
+        "recent",
+        "bundle",
+        "prometheus",
+    ),
     ("parts", "plugin", "web", "weave"),
     ("cli", "__main__"),
 )
@@ -126,11 +140,12 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     """Flask only in `web`, Peewee only in `persistence`, pluggy only at the hooks, and nothing of a launcher."""
     own = part(path)
     packages = {name.partition(".")[0] for name in imported(path)}
-    assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio"}
+    assert own == "web" or not packages & {"flask", "flask_socketio", "werkzeug", "socketio", "pydantic", "spectree"}
     assert own == "persistence" or not packages & {"peewee", "playhouse"}
     assert own in ("hookspecs", "manager", "observing", "parts", "plugin", "weave") or "pluggy" not in packages
     assert own == "telemetry" or "opentelemetry" not in packages
     assert own in ("celery", "pools", "weave") or "celery" not in packages
+    assert own == "prometheus" or "prometheus_client" not in packages
     assert own == "cli" or not packages & {"rich", "click"}
     assert own == "weave" or "wrapt" not in packages
     assert not packages & {"sample_launcher", "pickle", "shelve", "marshal"}

@@ -22,6 +22,7 @@ from launcher_recovery.persistence.base import Change, Changed
 from launcher_recovery.records import (
     FINAL,
     UNFINISHED,
+    Activity,
     AttemptRecord,
     Progress,
     RecoveryData,
@@ -418,6 +419,13 @@ class PagesByTimeAlone(WrongStore):
 
     def find(self, *, before: tuple[float, str] | None = None, **given: Any) -> list[RecoveryData]:
         return super().find(before=None if before is None else (before[0], ""), **given)
+
+
+class TellsWhatIsLongAgo(WrongStore):
+    breaks = "test_activity"
+
+    def activity(self, since: float, span: int) -> list[Activity]:
+        return super().activity(0, span)
 
 
 class CountsFirstAttempts(WrongStore):

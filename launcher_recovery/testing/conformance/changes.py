@@ -206,7 +206,7 @@ class ChangeRules(PersistenceConformance):
         persistence.insert(record())
         claim(persistence)
         ended = {"outcome": "failed", "category": "network", "error": "ConnectionError: gone", "delay_s": 2.5}
-        ended |= {"error_type": "ConnectionError", "traceback": "  File ..."}
+        ended |= {"error_type": "ConnectionError", "traceback": "  File ...", "resumed": 7.0}
         persistence.change("a", Change({S.IN_PROGRESS}, {"state": S.PENDING}, LATER, fence=1, attempt=ended))
         claim(persistence, at=LATER)
         first, second = _two(persistence.attempts("a"), "attempts must give one for each claim, oldest first")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from launcher_recovery.clock import to_datetime
 from launcher_recovery.persistence.base import Change, Store
-from launcher_recovery.records import UNFINISHED, RecoveryState
+from launcher_recovery.records import UNFINISHED, Activity, RecoveryState
 from launcher_recovery.testing.conformance.persistence import PersistenceConformance
 from launcher_recovery.testing.conformance.samples import NOW, claim, made, record, same
 
@@ -71,6 +72,24 @@ class QueryRules(PersistenceConformance):
             seen += "".join(data.operation_id for data in page)
             before = (page[-1].created_at.timestamp(), page[-1].operation_id)
         same(seen, "9876543210", "find must give with `before` what comes after that record, without gap or double")
+
+    def test_activity(self, persistence: Store) -> None:
+        """What attempts did by spans of time, of those that have ended since."""
+        same(persistence.activity(0, 60), [], "activity must give nothing of an empty store")
+        begins = NOW.timestamp() // 60 * 60
+        for number, (outcome, resumed) in enumerate((("failed", 5.0), ("failed", None), ("success", 2.5))):
+            persistence.insert(record(outcome + str(number)))
+            claim(persistence, outcome + str(number))
+            at = to_datetime(begins + 61 + number)
+            ended = {"outcome": outcome, "resumed": resumed}
+            change = Change({S.IN_PROGRESS}, {"state": S.PENDING}, at, attempt=ended)
+            persistence.change(outcome + str(number), change)
+        persistence.insert(record("running"))
+        claim(persistence, "running")
+        expected = [Activity(begins + 60, {"failed": 2, "success": 1}, 7.5)]
+        same(persistence.activity(begins, 60), expected, "activity must count the attempts that ended, by outcome")
+        later = [Activity(begins + 60, {"success": 1}, 2.5)]
+        same(persistence.activity(begins + 63, 60), later, "activity must leave out what ended before `since`")
 
     def test_counts(self, persistence: Store) -> None:
         """Totals by state, of what recovered and how long that took, and of attempts beyond the first."""

@@ -14,6 +14,7 @@ from launcher_recovery.errors import RecoveryStateError, StoreError
 from launcher_recovery.web.api.answers import ApiError, sentence
 from launcher_recovery.web.api.guard import Guard
 from launcher_recovery.web.api.routes import METHODS, PREFIX, ROUTES, Route
+from launcher_recovery.web.api.timing import Timing
 from launcher_recovery.web.security import Gate
 
 logger = logging.getLogger("launcher_recovery")
@@ -37,7 +38,11 @@ def create_api(gate: Gate) -> Blueprint:
     api = Blueprint(_NAME, __name__, url_prefix=PREFIX)
     accesses = {f"{_NAME}.{route.endpoint}": route.access for route in ROUTES}
     guard = Guard(gate, accesses, f"{_NAME}.unknown")
+    timing = Timing(f"{_NAME}.")
+    api.before_request(timing.start)
     api.before_request(guard.check)
+    api.after_request(timing.stop)
+    api.record_once(lambda state: state.app.extensions.update(launcher_recovery_timing=timing))
     for route in ROUTES:
         api.add_url_rule(route.rule, route.endpoint, _Lazy(route), methods=[route.method])
 

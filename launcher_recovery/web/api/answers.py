@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, current_app, jsonify
+from flask import Response, current_app, jsonify, request
 
 from launcher_recovery.clock import to_datetime, to_iso
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.web.security import Refusal
+from launcher_recovery.web.security import Gate, Refusal
 
 
 class ApiError(Exception):
@@ -59,6 +59,13 @@ def here() -> RecoveryIntegrator:
     """The integrator of the app that is asked."""
     integrator: RecoveryIntegrator = current_app.extensions["launcher_recovery"]
     return integrator
+
+
+def access() -> dict[str, bool]:
+    """What the request at hand may do: `token`, whether one is configured; `trusted`, whether it may apply fixes, run
+    tests and change settings."""
+    gate: Gate = current_app.extensions["launcher_recovery_gate"]
+    return {"token": gate.token.is_needed, "trusted": gate.is_trusted(request.environ)}
 
 
 def stamp() -> dict[str, Any]:

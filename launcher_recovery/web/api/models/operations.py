@@ -62,6 +62,9 @@ Language = Annotated[
     Field(description="a language such as en or zh-CN", max_length=80),
 ]
 Text = Annotated[str, Field(max_length=LONGEST)]
+GivenAttempts = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST_ATTEMPTS)]
+OF_FORCE = "true or false: try it also while its circuit breaker is open"
+OF_ATTEMPTS = f"a whole number from 1 to {MOST_ATTEMPTS}: the attempts in a row without progress that it gets"
 OF_STATES = f"one or more states, such as failed,exhausted: {', '.join(_STATES)}"
 OF_KIND = f"a kind, such as {', '.join(KINDS)}"
 OF_TEXT = f"a part of the title, key, project, function name or id, of at most {LONGEST} characters; case is ignored"
@@ -95,13 +98,8 @@ class NothingBody(Request):
 class RetryBody(Request):
     """How an operation is tried again."""
 
-    force: StrictBool = Field(False, description="true or false: try it also while its circuit breaker is open")
-    max_attempts: Annotated[int, BeforeValidator(_number)] | None = Field(
-        None,
-        ge=1,
-        le=MOST_ATTEMPTS,
-        description=f"a whole number from 1 to {MOST_ATTEMPTS}: the attempts in a row without progress that it gets",
-    )
+    force: StrictBool = Field(False, description=OF_FORCE)
+    max_attempts: GivenAttempts | None = Field(None, description=OF_ATTEMPTS)
 
 
 class PriorityBody(Request):

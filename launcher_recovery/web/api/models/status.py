@@ -25,6 +25,13 @@ class Notice(Part):
     message: str
 
 
+class Access(Part):
+    """What this very request may do."""
+
+    token: bool = Field(description="whether an access token is configured")
+    trusted: bool = Field(description="whether it may apply fixes, run tests and change settings")
+
+
 class Status(Part):
     """Settings and totals."""
 
@@ -45,6 +52,7 @@ class Status(Part):
     problems: list[Notice]
     extensions: list[str]
     version: str
+    access: Access
     seq: int
     now: str
 
@@ -55,7 +63,33 @@ class StatusAnswer(Answer):
     recovery: Status
 
 
+class Worker(Part):
+    """A process that runs operations, or serves them."""
+
+    owner_id: str
+    host: str
+    pid: int
+    role: str = Field(description="worker, launcher, or process of one that does not say")
+    heartbeat_at: str
+    alive: bool
+
+
+class Disk(Part):
+    """A disk on which something is written."""
+
+    path: str
+    free: int = Field(description="bytes")
+    total: int = Field(description="bytes")
+    low: bool
+
+
 class HealthAnswer(Answer):
     """Whether recovery itself is well."""
 
     persistence_healthy: bool
+    system_healthy: bool
+    active_operations: int | None
+    circuit_breakers: list[Breaker]
+    workers: list[Worker]
+    disk: list[Disk]
+    problems: list[Notice]

@@ -1,0 +1,144 @@
+"""The settings as people look at them: each with its value, where it comes from, and what it means; and changing them
+while the launcher runs, in all of its processes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from launcher_recovery.clock import to_datetime, to_iso
+from launcher_recovery.config import DEFAULT_CONFIG, SECRET, RecoveryConfig
+from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.owners import OWNER
+from launcher_recovery.redaction import MASK
+from launcher_recovery.signals import Event
+
+if TYPE_CHECKING:
+    from launcher_recovery.integration import RecoveryIntegrator
+
+logger = logging.getLogger("launcher_recovery")
+
+EVENT = "settings_update"
+CHANGEABLE = frozenset(
+    {
+        "mode",
+        "modes",
+        "rollout",
+        "max_retries",
+        "initial_delay",
+        "backoff_factor",
+        "max_delay",
+        "timeout",
+        "deadline",
+        "circuit_breaker_threshold",
+        "circuit_breaker_timeout",
+        "concurrency",
+        "retention_days",
+        "bandwidth_limit",
+        "connections_per_host",
+        "connections_in_all",
+        "connections_per_download",
+        "reuse",
+    }
+)
+"""Those that can be changed while the launcher runs, without a risk: no place where something is kept, and nothing that
+says who may do what."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Args:
+        value, default: as JSON values; of a secret `***` when there is one.
+        source: where the value comes from; None: it is the default.
+        changeable: whether it can be changed while the launcher runs.
+        meaning: what it is, in a sentence.
+    """
+
+    name: str
+    value: Any
+    default: Any
+    source: str | None
+    changeable: bool
+    meaning: str
+
+
+def settings_of(config: RecoveryConfig) -> list[Setting]:
+    """All settings, in the order in which they are declared."""
+    return [
+        Setting(
+            name=item.name,
+            value=_shown(item.name, getattr(config, item.name)),
+            default=_shown(item.name, getattr(DEFAULT_CONFIG, item.name)),
+            source=config.sources.get(item.name),
+            changeable=item.name in CHANGEABLE,
+            meaning=_meanings().get(item.name, ""),
+        )
+        for item in fields(RecoveryConfig)
+        if item.name != "sources"
+    ]
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in SECRET:
+        return None if value is None else MASK
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+@functools.cache
+def _meanings() -> Mapping[str, str]:
+    """What the docstring of `RecoveryConfig` says of each."""
+    found: dict[str, str] = {}
+    text = (inspect.getdoc(RecoveryConfig) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    for entry in re.split(r"\n(?=    \w)", text):
+        names, _, meaning = entry.strip().partition(": ")
+        for name in names.split(", "):
+            found[name] = " ".join(meaning.split())
+    return found
+
+
+def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any]) -> None:
+    """Change settings here, and in every process with the same store; whole or not at all.
+
+    They hold until a process ends: the next one begins with what environment and files say.
+
+    Raises:
+        RecoveryConfigError: one is unknown, cannot be changed while the launcher runs, or its value is not usable.
+        StoreError: the others cannot be told; then nothing changes.
+    """
+    for name in changes:
+        known = {item.name for item in fields(RecoveryConfig)}
+        if name in known and name not in CHANGEABLE:
+            raise RecoveryConfigError(
+                f"{name} cannot be changed while the launcher runs: set RECOVERY_{name.upper()} and start it again"
+            )
+    config = integrator.config.merged(changes)
+    at = to_iso(to_datetime(integrator.clock.time()))
+    told = {name: _plain(getattr(config, name)) for name in changes}
+    integrator.persistence.append_event(EVENT, {"settings": told, "process": OWNER.owner_id, "timestamp": at})
+    integrator.update_config(dict(changes))
+
+
+def follow(integrator: RecoveryIntegrator, event: Event) -> None:
+    """Subscriber of the outbox: take over what another process has changed."""
+    if event.name != EVENT or event.payload.get("process") == OWNER.owner_id:
+        return
+    told = event.payload.get("settings")
+    try:
+        integrator.update_config({name: value for name, value in dict(told or {}).items() if name in CHANGEABLE})
+    except RecoveryConfigError as error:  # of another version
+        logger.warning("settings that another process has changed cannot be used here: %s", error)
