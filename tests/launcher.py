@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from sample_launcher.hub import Hub
-from tests.support import wait_for
+from tests.support import LOOK_S, patient_get, wait_for
 
 ROOT = Path(__file__).parents[1]
 MODEL = "model.safetensors"
@@ -105,7 +105,7 @@ class Launcher:
     # -- what it is asked ---------------------------------------------------------------------------
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
-        answer = requests.get(self.url + path, params=query, timeout=30)
+        answer = patient_get(self.url + path, params=query)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -144,7 +144,7 @@ class Launcher:
 
     def operation(self, kind: str, project: str) -> dict[str, Any]:
         """The only operation of a kind in a project, with its attempts and steps; waited for."""
-        (found,) = wait_for(lambda: self.operations(kind=kind, project=project), PATIENCE_S)
+        (found,) = wait_for(lambda: self.operations(kind=kind, project=project), PATIENCE_S, LOOK_S)
         return self.detail(found["operation_id"])
 
     def detail(self, operation_id: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Launcher:
             found = self.operation(kind, project)
             return found if found["state"] in states else None
 
-        return wait_for(look, PATIENCE_S)
+        return wait_for(look, PATIENCE_S, LOOK_S)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/api/recovery/status")["recovery"]

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 import pluggy
+import requests
 
 from launcher_recovery import handles, owners
 from launcher_recovery.config import RecoveryConfig
@@ -64,6 +65,19 @@ def wait_for(look: Callable[[], T], seconds: float = 30.0, pause_s: float = 0.00
         assert time.monotonic() < until, f"did not happen within {seconds:g} s"
         time.sleep(pause_s)
     return found
+
+
+# Between two looks at an API that counts the requests of each peer; a page in a browser may ask as well meanwhile.
+LOOK_S = 0.15
+
+
+def patient_get(url: str, **options: Any) -> requests.Response:
+    """The answer to a GET, asked again when it is time, where there were too many requests."""
+    while True:
+        answer = requests.get(url, timeout=30, **options)
+        if answer.status_code != 429:
+            return answer
+        time.sleep(int(answer.headers["Retry-After"]))
 
 
 class Ticking(VirtualClock):

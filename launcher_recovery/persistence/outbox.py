@@ -43,6 +43,10 @@ class OutboxTail:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait; less, and True, when it is stopped."""
+        return self._stop.wait(seconds)
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:

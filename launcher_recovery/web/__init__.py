@@ -34,7 +34,7 @@ def init_app(app: Flask, integrator: RecoveryIntegrator, socketio: Any, *, banne
     app.register_blueprint(create_login(gate))
     app.register_blueprint(create_pages(gate))
     if socketio is not None:
-        Live(integrator, socketio).attach()
+        Live(integrator, socketio, gate).attach()
         # Flask-SocketIO takes `path` out of its options, its middleware knows it.
         path = getattr(getattr(socketio, "sockio_mw", None), "engineio_path", "/socket.io/")
         setattr(app, "wsgi_app", SocketGuard(app.wsgi_app, path, gate))

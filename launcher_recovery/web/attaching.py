@@ -13,7 +13,7 @@ from launcher_recovery.errors import RecoveryStateError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.web import init_app
 from launcher_recovery.web.live import Live
-from launcher_recovery.web.security import SocketGuard
+from launcher_recovery.web.security import Gate, SocketGuard
 
 _PATH = "/socket.io/"
 
@@ -44,7 +44,7 @@ def attach(app: Flask, integrator: RecoveryIntegrator) -> str:
         return ""
     if importlib.util.find_spec("flask_socketio") is None:
         return "there are no live events without Flask-SocketIO: pip install 'launcher-recovery[web]'"
-    setattr(app, "wsgi_app", SocketGuard(LiveOnDemand(app, integrator), _PATH, gate))
+    setattr(app, "wsgi_app", SocketGuard(LiveOnDemand(app, integrator, gate), _PATH, gate))
     return ""
 
 
@@ -55,12 +55,14 @@ class LiveOnDemand:
     Args:
         app: whose `wsgi_app` it stands before.
         integrator: whose events are sent.
+        gate: says who may hear them.
     """
 
-    def __init__(self, app: Flask, integrator: RecoveryIntegrator) -> None:
+    def __init__(self, app: Flask, integrator: RecoveryIntegrator, gate: Gate) -> None:
         self._app = app
         self._application = app.wsgi_app
         self._integrator = integrator
+        self._gate = gate
         self._lock = threading.Lock()
         self._server: Any = None
 
@@ -80,5 +82,5 @@ class LiveOnDemand:
         # the port, and refuses foreign names that point here.
         socketio = SocketIO(async_mode="threading", cors_allowed_origins=[])
         socketio.init_app(None)
-        Live(self._integrator, socketio).attach()
+        Live(self._integrator, socketio, self._gate, is_ours=True).attach()
         return socketio.server

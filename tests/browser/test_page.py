@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from sample_launcher.hub import Drop, Status
 from tests.browser.conftest import OpenPage, Place
 from tests.launcher import Launcher, sha256, wanted
-from tests.support import wait_for
+from tests.support import LOOK_S, wait_for
 
 # The first one may have to install the browser.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -64,7 +64,7 @@ def in_state(launcher: Launcher, operation: dict[str, Any], state: str) -> dict[
         found = launcher.detail(operation["operation_id"])
         return found if found["state"] == state else None
 
-    return wait_for(look, 90)
+    return wait_for(look, 90, LOOK_S)
 
 
 def begin(place: Place, name: str, *faults: Any, size: int = 24 * MIB, rate: int | None = None) -> dict[str, Any]:

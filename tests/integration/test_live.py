@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,104 +12,13 @@ from typing import Any
 import pytest
 import requests
 import socketio
-from flask import Flask
-from flask_socketio import SocketIO
-from werkzeug.serving import make_server
 
-from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
-from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.kinds import OperationKind
-from launcher_recovery.operation import current_operation
-from launcher_recovery.persistence.sqlite import SQLitePersistence
-from launcher_recovery.records import RecoveryData
-from launcher_recovery.web import init_app, live
+from launcher_recovery.web.live import bridge
+from tests.live import Server
 from tests.support import wait_for
 
 ROOT = Path(__file__).parents[2]
-KIND = OperationKind("download", "launcher_download", key=str, title=str)
-EVENTS = ("recovery_update", "recovery_completed", "circuit_breaker_update")
-
-
-class Client:
-    """A Socket.IO client that keeps what it was sent."""
-
-    def __init__(self, url: str, transports: list[str], **headers: str) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        # For WebSocket, Host and Origin are no further headers, but options instead of the usual ones.
-        options = {name.lower(): value for name, value in headers.items()} if transports == ["websocket"] else {}
-        self.socket = socketio.Client(reconnection=False, websocket_extra_options=options)
-        for name in EVENTS:
-            self.socket.on(name, lambda data, name=name: self.events.append((name, data)))
-        self.socket.connect(url, transports=transports, headers={} if options else headers, wait_timeout=20)
-
-    def leave(self) -> None:
-        ws = self.socket.eio.ws
-        if ws is not None:
-            # It would wait for an answer that the thread that reads has had already.
-            ws.close = functools.partial(ws.close, timeout=0)
-        self.socket.disconnect()
-
-    def of(self, name: str) -> list[dict[str, Any]]:
-        return [data for event, data in list(self.events) if event == name]
-
-    def subscribe(self, *request: Any) -> Any:
-        return self.socket.call("subscribe_recovery", *request, timeout=20)
-
-
-class Server:
-    """A host with recovery on a free port of this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.integrator = RecoveryIntegrator(
-            RecoveryConfig(
-                initial_delay=0.01, max_delay=0.01, circuit_breaker_threshold=2, circuit_breaker_timeout=0.05
-            ),
-            persistence=SQLitePersistence(path),
-        )
-        app = Flask("host")
-        init_app(app, self.integrator, SocketIO(app, async_mode="threading"))
-        self.integrator.load()
-        self.integrator.start()
-        self._server = make_server("127.0.0.1", 0, app, threaded=True)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        self._clients: list[Client] = []
-
-    def connect(self, *transports: str, **headers: str) -> Client:
-        client = Client(self.url, list(transports) or ["websocket"], **headers)
-        self._clients.append(client)
-        return client
-
-    def run(self, failures: int = 0, progress: bool = False, **more: Any) -> RecoveryData:
-        """An operation that fails so often before it succeeds."""
-        data = self.integrator.lifecycle.open(
-            "launcher_download", (), {"url": "http://h/m.pt"}, kind="download", project="p", title="m.pt", **more
-        )
-        left = [ConnectionResetError("broken")] * failures
-
-        def handler() -> str:
-            operation = current_operation()
-            assert operation is not None
-            if progress:
-                operation.progress(1, 2)
-            if left:
-                raise left.pop()
-            return "done"
-
-        self.integrator.engine.run(data, self.integrator.policy_for(KIND, data, "h"), handler)
-        return data
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.leave()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self.integrator.stop()
 
 
 @pytest.fixture
@@ -203,7 +110,7 @@ def test_a_client_that_was_away_too_long_is_told_to_fetch_the_list(
     reset = {"events": [], "seq": latest, "reset": True}
     for since in (latest + 1, -1, 10**30, -(10**30)):
         assert client.subscribe({"since": since}) == reset
-    monkeypatch.setattr(live, "MAX_REPLAY", latest - 1)
+    monkeypatch.setattr(bridge, "MAX_REPLAY", latest - 1)
     assert client.subscribe({"since": 0}) == reset
     assert client.subscribe({"since": 1})["reset"] is False
     monkeypatch.setattr(server.integrator.persistence, "event_range", lambda: (3, latest))

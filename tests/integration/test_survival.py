@@ -11,7 +11,7 @@ import requests
 
 from sample_launcher.hub import Drop, Hub, Status
 from tests.launcher import MODEL, Launcher, clones, sent, sha256, wanted
-from tests.support import wait_for
+from tests.support import LOOK_S, wait_for
 
 MIB = 1 << 20
 SIZE = 24 * MIB
@@ -91,7 +91,7 @@ def test_a_wait_that_a_kill_interrupted_ends_when_it_was_due_and_can_be_cut_shor
     launcher.kill()
     launcher.start()
 
-    after = wait_for(lambda: _claimed_again(launcher, project), 90)
+    after = wait_for(lambda: _claimed_again(launcher, project), 90, LOOK_S)
     assert after["next_attempt_at"] == waiting["next_attempt_at"]
     assert after["waiting_for"] == "retry_after"
     assert after["attempt"] == waiting["attempt"] == 2

@@ -19,7 +19,7 @@ from tests.integration.test_live import Client
 from tests.nginx import in_front_of
 from tests.standin import StandIn
 from tests.standin.processes import PATIENCE_S, WEB, WORKER
-from tests.support import wait_for
+from tests.support import LOOK_S, wait_for
 from tests.woven_pages import Records, WovenHost
 
 TAG = b'<script src="/recovery/banner.js" defer></script>'
@@ -188,12 +188,12 @@ def test_it_is_told_that_no_worker_listens_or_that_it_is_not_woven(
     host: WovenHost, web: StandIn, records: Records
 ) -> None:
     records.queued("waits", "My Project")
-    (code, message) = wait_for(lambda: _problems(web), PATIENCE_S)[0]
+    (code, message) = wait_for(lambda: _problems(web), PATIENCE_S, LOOK_S)[0]
     assert (code, message[:40]) == ("no_worker", "My Project is queued, and no worker is l")
     plain = host.made("plain")
     try:
         plain.start(WORKER)
-        told = wait_for(lambda: [one for one in _problems(web) if one[0] == "worker_not_woven"], PATIENCE_S)
+        told = wait_for(lambda: [one for one in _problems(web) if one[0] == "worker_not_woven"], PATIENCE_S, LOOK_S)
         assert told[0][1].endswith(
             "start it as `launcher-recovery run -- celery -A server.celery_app --workdir=. worker --loglevel=INFO`."
         )
@@ -202,7 +202,7 @@ def test_it_is_told_that_no_worker_listens_or_that_it_is_not_woven(
     woven = host.made("woven")
     try:
         woven.start(WORKER)
-        wait_for(lambda: not _problems(web), PATIENCE_S)
+        wait_for(lambda: not _problems(web), PATIENCE_S, LOOK_S)
     finally:
         woven.kill()
 

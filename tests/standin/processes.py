@@ -18,7 +18,7 @@ from typing import Any
 import requests
 
 from tests.standin import plugin, words
-from tests.support import wait_for
+from tests.support import patient_get, wait_for
 
 HOST = Path(__file__).parent / "host"
 WEB, WORKER = "web", "worker"
@@ -204,7 +204,7 @@ class StandIn:
     # -- what it is asked ---------------------------------------------------------------------------
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.url + path, timeout=_ANSWER_S)
+        return patient_get(self.url + path)
 
     def post(self, path: str, body: Any = None) -> requests.Response:
         """Long enough for a project that is started."""
@@ -232,7 +232,7 @@ class StandIn:
         if not self.is_woven:
             return []
         asked = {"project": project_id, "limit": "100", **({} if kind is None else {"kind": kind})}
-        answer = requests.get(f"{self.url}/api/recovery/operations", params=asked, timeout=_ANSWER_S)
+        answer = patient_get(f"{self.url}/api/recovery/operations", params=asked)
         assert answer.ok, answer.text
         return list(answer.json()["operations"])
 

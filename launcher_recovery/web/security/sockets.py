@@ -13,7 +13,7 @@ from launcher_recovery.web.security.names import same_site
 MAX_WEBSOCKETS = 50
 """WebSockets at a time; each holds a thread of the server. Those beyond it stay with polling."""
 
-_STATUS = {401: "401 UNAUTHORIZED", 403: "403 FORBIDDEN", 429: "429 TOO MANY REQUESTS", 503: "503 SERVICE UNAVAILABLE"}
+_STATUS = {403: "403 FORBIDDEN", 429: "429 TOO MANY REQUESTS", 503: "503 SERVICE UNAVAILABLE"}
 
 
 class SocketGuard:
@@ -67,7 +67,8 @@ class SocketGuard:
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and not same_site(str(origin), host):
             return Refusal(403, "forbidden", f"Live events are not given to pages of {str(origin)[:100]}.")
-        return None
+        is_new = "sid=" not in str(environ.get("QUERY_STRING", ""))
+        return self._gate.refuse_rate(environ) if is_new else None
 
 
 def _answer(refusal: Refusal, start_response: Callable[..., Any]) -> list[bytes]:
