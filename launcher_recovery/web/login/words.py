@@ -12,7 +12,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "This page needs the token that was set as RECOVERY_API_TOKEN where the launcher was started.",
         "token": "Token",
         "button": "Log in",
-        "already": "You have logged in already? Go on without.",
+        "already": "Already logged in? Go on to the page.",
         "wrong": "That is not the token: it is in the settings of whoever started the launcher.",
         "often": "There were too many attempts: wait {seconds} seconds and try again.",
     },
