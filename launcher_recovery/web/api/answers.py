@@ -77,4 +77,4 @@ def stamp() -> dict[str, Any]:
 
 def sentence(text: str) -> str:
     """`text` with a full stop; not capitalised, since it may begin with the name of a file or project."""
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "。")) else f"{text}."

@@ -135,7 +135,7 @@ def document() -> Mapping[str, Any]:
         entry["responses"]["default"] = {"description": "It was refused, or failed.", **failure}
         media = getattr(views[route.endpoint], "media", "application/json")
         content = entry["responses"]["200"].pop("content", {}).values()
-        schema = next(iter(content), {"schema": {"type": "string"}})
+        schema = next(iter(content), {"schema": {"type": "object" if media == "application/json" else "string"}})
         entry["responses"]["200"]["content"] = {media: schema}
         if route.access is not Access.READ:
             entry["parameters"].append(header)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from launcher_recovery.config import KINDS
 from launcher_recovery.records import RecoveryState
@@ -29,7 +28,7 @@ def _whole(value: Any) -> Any:
     # Queries have texts; a body has numbers, of which yes and no are none.
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError("no whole number")
-    if isinstance(value, str) and (not value.isascii() or not value.isdecimal() or len(value) > 9):
+    if isinstance(value, str) and (not value.isascii() or not value.isdecimal() or len(value) > 16):
         raise ValueError("no whole number")
     return value
 
@@ -40,26 +39,12 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _identifier(value: str) -> str:
-    if not value.isidentifier():
-        raise ValueError("no kind")
-    return value
-
-
-def _language(value: str) -> str:
-    # BCP 47 as browsers have it.
-    if re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}", value) is None:
-        raise ValueError("no language")
-    return value
-
-
 States = Annotated[list[RecoveryState], BeforeValidator(_split)]
-Kind = Annotated[str, AfterValidator(_identifier)]
+Kind = Annotated[str, Field(pattern=r"^[^\W\d]\w{0,199}$")]
 Whole = Annotated[int, BeforeValidator(_whole)]
+# BCP 47 as browsers have it.
 Language = Annotated[
-    str,
-    AfterValidator(_language),
-    Field(description="a language such as en or zh-CN", max_length=80),
+    str, Field(description="a language such as en or zh-CN", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}$")
 ]
 Text = Annotated[str, Field(max_length=LONGEST)]
 GivenAttempts = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST_ATTEMPTS)]
@@ -181,6 +166,7 @@ class Attempt(Part):
     error_type: str | None
     traceback: str | None
     delay_s: float | None = Field(description="seconds waited after it")
+    resumed: float | None = Field(description="bytes that it did not fetch again, because earlier ones had")
 
 
 class Event(Part):

@@ -83,9 +83,9 @@ def _told_in(language: str) -> Iterator[None]:
     try:
         yield
     except FixRefusedError as error:
-        raise ApiError(422, "fix_refused", worded(error.say, language), field=error.parameter) from None
+        raise ApiError(422, "fix_refused", sentence(worded(error.say, language)), field=error.parameter) from None
     except FixConflictError as error:
-        raise ApiError(409, "conflict", worded(error.say, language), state=error.state) from None
+        raise ApiError(409, "conflict", sentence(worded(error.say, language)), state=error.state) from None
     except (ApiError, RecoveryStateError):
         raise
     except Exception as error:  # of what it does to files and programs; it was undone

@@ -17,100 +17,11 @@ from launcher_recovery import __version__, integration
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
-from launcher_recovery.operation import Operation
-from launcher_recovery.persistence.sqlite import SQLitePersistence
-from launcher_recovery.records import FINAL, RecoveryData, RecoveryState, WaitingFor
+from launcher_recovery.records import FINAL, RecoveryState
 from launcher_recovery.web import init_app
 from launcher_recovery.web.security import MAX_BODY, HostNames, same_site
 from sample_launcher.app import create_app
-from tests.support import Ticking, let_go
-
-BASE = "/api/recovery"
-SENT = {"X-Launcher-Recovery": "1"}
-PAGE = "<!DOCTYPE html><title>The launcher</title>"
-
-
-class Site:
-    """A host with recovery, and a client of it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.clock = Ticking()
-        self.store = SQLitePersistence(":memory:")
-        config = RecoveryConfig(enabled=True, **settings)
-        self.integrator = RecoveryIntegrator(config, persistence=self.store, clock=self.clock)
-        self.lifecycle = self.integrator.lifecycle
-        self.app = Flask("host")
-        socketio = SocketIO(self.app, async_mode="threading")
-        # As the real launcher does: whatever is unknown is its page, and fine.
-        self.app.errorhandler(404)(lambda error: (PAGE, 200))
-        self.app.errorhandler(405)(lambda error: (PAGE, 200))
-        init_app(self.app, self.integrator, socketio)
-        self.client = self.app.test_client()
-
-    def get(self, path: str, **options: Any) -> TestResponse:
-        return self.client.get(BASE + path, **options)
-
-    def post(self, path: str, body: Any = "{}", **headers: str) -> TestResponse:
-        given = {"Content-Type": "application/json", **SENT}
-        given.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.client.post(BASE + path, data=body, headers={k: v for k, v in given.items() if v})
-
-    def begin(self, name: str = "m.pt", **more: Any) -> RecoveryData:
-        arguments = {"url": f"http://h/{name}", "destination": f"/models/{name}"}
-        options = {"kind": "download", "key": f"download:{name}", "project": "p", "title": name, **more}
-        return self.lifecycle.open("launcher_download", (), arguments, **options)
-
-    def attempt(self, data: RecoveryData) -> Operation:
-        return Operation(self.lifecycle.begin_attempt(data.operation_id, 4), self.lifecycle, self.clock)
-
-    def fail(self, live: Operation, state: RecoveryState, delay: float | None = None) -> None:
-        self.lifecycle.end_attempt(
-            live,
-            state,
-            ConnectionResetError("broken by http://u:secret@h/"),
-            category="network",
-            explanation="The connection to h broke off.",
-            fix="check_connection",
-            fruitless=1,
-            limit=4,
-            delay=delay,
-            waiting_for=None if delay is None else WaitingFor.BACKOFF,
-        )
-
-    def in_state(self, state: str) -> str:
-        """The id of a new operation in that state."""
-        data = self.begin(f"{state}.pt")
-        if state == "paused":
-            self.lifecycle.pause(data.operation_id)
-        elif state == "cancelled":
-            self.lifecycle.cancel(data.operation_id)
-        elif state != "pending":
-            live = self.attempt(data)
-            if state == "success":
-                self.lifecycle.succeed(live, "/models/x")
-            elif state != "in_progress":
-                self.fail(live, RecoveryState(state), 30 if state == "recovering" else None)
-        return data.operation_id
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    yield made
-    made.integrator.stop()
-    let_go(made.store)
-
-
-def error_of(answer: TestResponse) -> tuple[int, str]:
-    """Status and code of an error, which is JSON with a sentence and never cached."""
-    body = answer.get_json()
-    assert body["success"] is False
-    assert set(body) == {"success", "error"}
-    assert set(body["error"]) == {"code", "message", "params"}
-    assert body["error"]["message"].endswith((".", "}."))
-    assert answer.headers["Cache-Control"] == "no-store"
-    return answer.status_code, body["error"]["code"]
-
+from tests.site import BASE, PAGE, SENT, Site, error_of
 
 OPERATION = {
     "operation_id", "function_name", "kind", "key", "project", "parent_id", "title", "state", "attempt",
