@@ -86,7 +86,7 @@ def _put(response: Response) -> None:
         raise
     if _DOCUMENT.search(page[:_WITHIN]) is None:
         return  # a fragment, or an answer without a type of its own
-    tag = f'<script src="{escape(request.script_root)}{SCRIPT}" defer></script>'.encode()
+    tag = f'<script type="module" src="{escape(request.script_root)}{SCRIPT}"></script>'.encode()
     ends = list(_END.finditer(page))
     place = ends[-1].start() if ends else len(page)
     response.set_data(page[:place] + tag + page[place:])

@@ -11,7 +11,7 @@ from launcher_recovery.web.headers import protect
 from launcher_recovery.web.security import Gate
 from launcher_recovery.web.security.gate import LOGIN
 
-_FOLDER = Path(__file__).parent / "ui"
+_FOLDER = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
 
 
@@ -32,13 +32,16 @@ def create_pages(gate: Gate) -> Blueprint:
             return redirect(f"{request.script_root}{LOGIN}", 303)
         return _send("index.html")
 
-    @pages.get("/banner.js")
-    def banner() -> Response:
-        return _send("banner.js")
+    @pages.get("/<any('banner.js', 'LICENSES.txt'):name>")
+    def named(name: str) -> Response:
+        return _send(name)
 
     @pages.get("/assets/<name>")
     def asset(name: str) -> Response:
-        return _send(name)
+        response = _send(f"assets/{name}")
+        # Its name has a hash of what is in it: another content has another name (RFC 8246).
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
 
     return pages
 

@@ -22,7 +22,7 @@ from tests.standin.processes import PATIENCE_S, WEB, WORKER
 from tests.support import LOOK_S, wait_for
 from tests.woven_pages import Records, WovenHost
 
-TAG = b'<script src="/recovery/banner.js" defer></script>'
+TAG = b'<script type="module" src="/recovery/banner.js"></script>'
 _PAGES = ("/", "/index.html", "/api/nothing", "/a/b")
 _JSON = {"Content-Type": "application/json"}
 _OTHERS: list[tuple[str, str, dict[str, str], str | None]] = [

@@ -46,12 +46,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert foreign == []
     for needed in (
         "launcher_recovery/py.typed",
-        "launcher_recovery/web/ui/index.html",
-        "launcher_recovery/web/ui/socket.io.LICENSE.txt",
+        "launcher_recovery/web/static/index.html",
+        "launcher_recovery/web/static/LICENSES.txt",
         "launcher_recovery/web/login/login.css",
         "launcher_recovery/persistence/migrations/0001_initial.py",
     ):
         assert needed in names
+    pages = json.loads(zipfile.ZipFile(wheel).read("launcher_recovery/web/static/manifest.json"))
+    for entry in pages.values():
+        for file in (entry["file"], *entry["imports"]):
+            assert f"launcher_recovery/web/static/{file}" in names
+    assert [name for name in names if "/web/ui/" in name] == []  # what they are built from
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from launcher_recovery.web.banner import MAX_PAGE, Banner
 from launcher_recovery.web.security import HostNames
 
-TAG = b'<script src="/recovery/banner.js" defer></script>'
+TAG = b'<script type="module" src="/recovery/banner.js"></script>'
 PAGE = b"<!DOCTYPE html>\n<html><body><p>The launcher</p></body>\n</html>\n"
 WITH_TAG = b"<!DOCTYPE html>\n<html><body><p>The launcher</p>" + TAG + b"</body>\n</html>\n"
 
@@ -182,7 +182,7 @@ def test_what_the_launcher_itself_does_afterwards_is_done_to_the_page_with_the_s
 
 def test_below_a_path_the_script_is_too(hosts: Hosts) -> None:
     _, ours = hosts.both("/", environ_overrides={"SCRIPT_NAME": "/launcher"})
-    assert b'<script src="/launcher/recovery/banner.js" defer></script></body>' in ours.data
+    assert b'<script type="module" src="/launcher/recovery/banner.js"></script></body>' in ours.data
 
 
 # -- validators ---------------------------------------------------------------------------------------

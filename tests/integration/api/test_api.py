@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import StoreError
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.records import FINAL, RecoveryState
-from launcher_recovery.web import init_app
+from launcher_recovery.web import init_app, pages
 from launcher_recovery.web.security import MAX_BODY, HostNames, same_site
 from sample_launcher.app import create_app
 from tests.site import BASE, PAGE, SENT, Site, error_of
@@ -458,7 +459,7 @@ OWN_HOSTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [BASE + "/status", BASE + "/nope", "/recovery/", "/recovery/assets/recovery.js"])
+@pytest.mark.parametrize("path", [BASE + "/status", BASE + "/nope", "/recovery/", "/recovery/banner.js"])
 def test_a_rebound_name_is_refused_everywhere_and_the_servers_own_names_are_not(path: str) -> None:
     site = Site(allowed_hosts=("My-Box.lan",))
     for host in FOREIGN_HOSTS:
@@ -592,14 +593,17 @@ def test_of_several_faults_the_first_in_order_is_told(site: Site) -> None:
 
 
 def test_the_page_and_its_files_have_their_types_and_a_strict_policy(site: Site) -> None:
-    for path, kind in (
-        ("/recovery/", "text/html"),
-        ("/recovery/assets/recovery.css", "text/css"),
-        ("/recovery/assets/recovery.js", "text/javascript"),
-        ("/recovery/assets/socket.io.LICENSE.txt", "text/plain"),
+    entries = json.loads((Path(pages.__file__).parent / "static" / "manifest.json").read_text())
+    for path, kind, kept in (
+        ("", "text/html", "no-cache"),
+        ("banner.js", "text/javascript", "no-cache"),
+        ("LICENSES.txt", "text/plain", "no-cache"),
+        (entries["recovery.css"]["file"], "text/css", "public, max-age=31536000, immutable"),
+        (entries["recovery.js"]["file"], "text/javascript", "public, max-age=31536000, immutable"),
     ):
-        answer = site.client.get(path)
+        answer = site.client.get(f"/recovery/{path}")
         assert (answer.status_code, answer.mimetype) == (200, kind)
+        assert answer.headers["Cache-Control"] == kept
         assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -256,7 +256,7 @@ def test_the_app_of_the_host_serves_the_pages_and_its_own_have_the_bar(
     write(wv_app=SERVER)
     app = load("wv_app").app
     client = app.test_client()
-    assert b'<script src="/recovery/banner.js" defer></script></body>' in client.get("/").data
+    assert b'<script type="module" src="/recovery/banner.js"></script></body>' in client.get("/").data
     for path in ("/recovery/", "/recovery/banner.js", "/api/recovery/status"):
         with client.get(path) as answer:
             assert answer.status_code == 200

@@ -1,6 +1,6 @@
 // Talking to the server: requests to /api/recovery, its clock, and live news over Socket.IO or by asking.
 
-import { io } from "./socket.io.esm.min.js";
+import { io } from "socket.io-client";
 
 const BASE = new URL("../api/recovery/", document.baseURI);
 const POLL_MS = 2000;

@@ -1,0 +1,1 @@
+import "./assets/banner-6J52SZQ3.js";
