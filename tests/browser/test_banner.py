@@ -85,6 +85,10 @@ def bar(page: Page) -> Locator:
     return page.locator(f"{BAR} section")
 
 
+def counts(page: Page) -> Locator:
+    return bar(page).locator("a.counts")
+
+
 def line(page: Page, project: str) -> Locator:
     return page.locator(f"#card-{project} [data-launcher-recovery] a")
 
@@ -121,20 +125,22 @@ def test_the_bar_counts_and_each_card_has_a_line(
 ) -> None:
     some(records)
     page = open_page(web.url)
-    expect(bar(page).locator("a")).to_have_text(
-        re.compile(r"^Recovery: 1 running, 1 waiting \(next attempt in (10 min 0|9 min \d+) s\), 1 needs you$")
+    expect(counts(page)).to_have_text(
+        re.compile(r"^Recovery: 1 running, 1 waiting \(next attempt in (10 min|9 min \d+ s)\), 1 needs you$")
     )
-    expect(line(page, "portrait")).to_have_text("Recovery: Running · 42 %")
+    expect(line(page, "portrait")).to_have_text("Recovery: Running · attempt 1 of 4 · 42 %")
     expect(line(page, "landscape")).to_have_text(
-        re.compile(r"^Recovery: Waiting to try again · next attempt in 9 min \d+ s · The connection broke off\.$")
+        re.compile(
+            r"^Recovery: Waiting to try again · attempt 1 of 4 · next attempt in 9 min \d+ s · The connection broke off\.$"
+        )
     )
     expect(line(page, "my-film")).to_have_text(
-        "Recovery: Failed, and needs you · The model film.safetensors is not there any more (status 404)."
+        "Recovery: Failed, and needs you · attempt 1 of 4 · The model film.safetensors is not there any more (status 404)."
     )
     assert line(page, "done").count() == 0
     assert page.locator("[data-launcher-recovery]").count() == 4
     # Of its own look: the launcher's styles do not reach it, and its own do not reach the launcher.
-    assert bar(page).locator("a").evaluate("(node) => getComputedStyle(node).textTransform") == "none"
+    assert counts(page).evaluate("(node) => getComputedStyle(node).textTransform") == "none"
     assert page.locator(".card button").first.evaluate("(node) => getComputedStyle(node).textTransform") == "uppercase"
     assert bar(page).evaluate("(node) => getComputedStyle(node).animationName") == "none"  # as less motion is asked for
     page.screenshot(path=tmp_path / "light.png")
@@ -150,7 +156,7 @@ def test_a_line_leads_to_its_operation_on_the_recovery_page(
     heading = page.locator(f'article[data-operation-id="{found["landscape"]}"] h3')
     expect(heading).to_be_focused()
     page.go_back()
-    bar(page).locator("a").click()
+    counts(page).click()
     expect(page).to_have_url(f"{web.url}/recovery/")
 
 
@@ -159,9 +165,9 @@ def test_lines_come_back_when_the_launcher_draws_its_cards_anew_and_go_when_all_
 ) -> None:
     live = records.begun("portrait", "Portrait")
     page = open_page(web.url)
-    expect(line(page, "portrait")).to_have_text("Recovery: Running")
+    expect(line(page, "portrait")).to_have_text("Recovery: Running · attempt 1 of 4")
     page.evaluate("draw()")
-    expect(line(page, "portrait")).to_have_text("Recovery: Running")
+    expect(line(page, "portrait")).to_have_text("Recovery: Running · attempt 1 of 4")
     records.lifecycle.succeed(live, None)
     expect(line(page, "portrait")).to_have_count(0)
     expect(bar(page)).to_be_hidden()
@@ -178,7 +184,7 @@ def test_the_bar_can_be_hidden_until_there_is_something_new(
     expect(line(page, "portrait")).to_be_visible()
     assert page.locator(BAR).count() == 0
     records.fail(live, "It is gone.")
-    expect(bar(page).locator("a")).to_have_text("Recovery: 1 needs you")
+    expect(counts(page)).to_have_text("Recovery: 1 needs you")
 
 
 def test_it_is_said_that_no_worker_listens(web: StandIn, records: Records, open_page: OpenPage) -> None:
@@ -186,7 +192,7 @@ def test_it_is_said_that_no_worker_listens(web: StandIn, records: Records, open_
     page = open_page(web.url)
     told = "Portrait is queued, and no worker is listening: start one as `launcher-recovery run -- celery …`"
     expect(bar(page)).to_contain_text(told)
-    expect(bar(page).locator("a")).to_have_text("Recovery: 1 waiting")
+    expect(counts(page)).to_have_text("Recovery: 1 waiting")
     expect(line(page, "portrait")).to_have_text("Recovery: Queued")
     page.goto(f"{web.url}/recovery/")
     expect(page.locator('[data-role="problems"]')).to_contain_text(told)
@@ -196,9 +202,7 @@ def test_in_chinese(web: StandIn, records: Records, open_page: OpenPage) -> None
     some(records)
     records.queued("done", "Done")
     page = open_page(web.url, locale="zh-CN")
-    expect(bar(page).locator("a")).to_have_text(
-        re.compile(r"^恢复.1 个正在运行.2 个在等待.9 分 \d+ 秒后重试.{2}1 个需要您处理$")
-    )
+    expect(counts(page)).to_have_text(re.compile(r"^恢复.1 个正在运行.2 个在等待.9 分 \d+ 秒后重试.{2}1 个需要您处理$"))
     expect(bar(page)).to_contain_text(
         re.compile("有导入在排队.但没有 worker 在监听.请用 launcher-recovery run -- celery … 启动一个")
     )
@@ -218,7 +222,7 @@ def test_it_fits_small_windows_and_dark_ones(
     assert box is not None
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
-    for link in (bar(page).locator("a"), line(page, "my-film")):
+    for link in (counts(page), line(page, "my-film")):
         for node in (link, link.locator(".name")):
             assert node.evaluate(_CONTRAST) >= 4.5
         assert (link.evaluate("(node) => node.closest('.dark')") is not None) is dark
@@ -261,7 +265,7 @@ def test_a_hidden_page_asks_nothing_and_goes_on_when_it_is_seen(
     assert len(asked) == count
     live = records.begun("portrait", "Portrait")
     page.evaluate(_HIDE, False)
-    expect(bar(page).locator("a")).to_have_text("Recovery: 1 running")
+    expect(counts(page)).to_have_text("Recovery: 1 running")
     records.lifecycle.succeed(live, None)
 
 
@@ -285,8 +289,8 @@ def test_a_launcher_that_ends_takes_the_bar_along_and_the_page_stays(
         page.clock.fast_forward(31_000)
     page.unroute("**/api/recovery/status")
     page.clock.fast_forward(31_000)
-    expect(bar(page).locator("a")).to_have_text("Recovery: 1 running")
-    expect(page.locator("#card-portrait button")).to_be_enabled()
+    expect(counts(page)).to_have_text("Recovery: 1 running")
+    expect(page.locator("#card-portrait").get_by_role("button", name="Delete")).to_be_enabled()
 
 
 def test_behind_nginx_the_bar_is_there_and_the_page_is_live(
@@ -295,7 +299,7 @@ def test_behind_nginx_the_bar_is_there_and_the_page_is_live(
     records.begun("portrait", "Portrait")
     with in_front_of(web.port, tmp_path / "nginx") as url:
         page = open_page(url, requests_fail=True)  # the upgrade is refused
-        expect(bar(page).locator("a")).to_have_text("Recovery: 1 running")
-        bar(page).locator("a").click()
+        expect(counts(page)).to_have_text("Recovery: 1 running")
+        counts(page).click()
         expect(page.locator('[data-role="connection"]')).to_have_attribute("data-state", "live")
         page.goto("about:blank")

@@ -1,1 +1,1 @@
-import "./assets/banner-6J52SZQ3.js";
+import "./assets/banner-FL6DNOOT.js";

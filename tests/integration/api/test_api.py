@@ -598,8 +598,8 @@ def test_the_page_and_its_files_have_their_types_and_a_strict_policy(site: Site)
         ("", "text/html", "no-cache"),
         ("banner.js", "text/javascript", "no-cache"),
         ("LICENSES.txt", "text/plain", "no-cache"),
-        (entries["recovery.css"]["file"], "text/css", "public, max-age=31536000, immutable"),
-        (entries["recovery.js"]["file"], "text/javascript", "public, max-age=31536000, immutable"),
+        (entries["style"]["file"], "text/css", "public, max-age=31536000, immutable"),
+        (entries["recovery"]["file"], "text/javascript", "public, max-age=31536000, immutable"),
     ):
         answer = site.client.get(f"/recovery/{path}")
         assert (answer.status_code, answer.mimetype) == (200, kind)

@@ -62,6 +62,15 @@ export class Store {
     return this.entries.get(id)?.op;
   }
 
+  /** The operations that a search finds; `state` may be several with commas between. */
+  matching({ state, kind, project, text }) {
+    const wanted = text?.toLowerCase();
+    const fits = (op) =>
+      (!state || state.split(",").includes(op.state)) && (!kind || op.kind === kind) && (!project || op.project === project) &&
+      (!wanted || [op.title, op.key, op.project, op.operation_id, op.function_name].some((one) => String(one ?? "").toLowerCase().includes(wanted)));
+    return [...this.entries.values()].map(({ op }) => op).filter(fits);
+  }
+
   /** Parents with their children: [{op, children: [...]}]. A child whose parent is unknown stands alone. */
   tree() {
     const nodes = new Map();
