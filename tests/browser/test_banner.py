@@ -131,11 +131,13 @@ def test_the_bar_counts_and_each_card_has_a_line(
     expect(line(page, "portrait")).to_have_text("Recovery: Running · attempt 1 of 4 · 42 %")
     expect(line(page, "landscape")).to_have_text(
         re.compile(
-            r"^Recovery: Waiting to try again · attempt 1 of 4 · next attempt in 9 min \d+ s · The connection broke off\.$"
+            r"^Recovery: Waiting to try again · attempt 1 of 4 · next attempt in 9 min \d+ s · "
+            r"The connection broke off\.$"
         )
     )
     expect(line(page, "my-film")).to_have_text(
-        "Recovery: Failed, and needs you · attempt 1 of 4 · The model film.safetensors is not there any more (status 404)."
+        "Recovery: Failed, and needs you · attempt 1 of 4 · "
+        "The model film.safetensors is not there any more (status 404)."
     )
     assert line(page, "done").count() == 0
     assert page.locator("[data-launcher-recovery]").count() == 4

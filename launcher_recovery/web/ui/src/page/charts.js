@@ -26,7 +26,7 @@ export class Charts extends Asking {
       ${totals.attempts ? html`
         ${figure("attempts", t("charts.sum.attempts", { n: totals.attempts, failed }), bars(history, [["good", ({ succeeded }) => succeeded], ["bad", (bucket) => bucket.failed]]),
           html`<p class="legend"><span class="key good"></span>${t("charts.succeeded")} <span class="key bad"></span>${t("charts.failed")}</p>`)}
-        ${figure("rate", t("charts.sum.rate", { percent: Math.round(100 * totals.success_rate) }), line(history))}
+        ${figure("rate", t("charts.sum.rate", { percent: Math.round(100 * (totals.success_rate ?? 0)) }), line(history))}
         ${figure("saved", t("charts.sum.saved", { bytes: bytesWords(totals.bytes_resumed) }), bars(history, [["kept", ({ bytes_resumed: bytes }) => bytes]]))}
         ${table(history)}` : html`<p class="empty">${t("charts.none")}</p>`}`;
   }

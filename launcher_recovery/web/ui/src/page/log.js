@@ -13,7 +13,7 @@ export class Log extends Asking {
   #events = new Map(); // seq → {event, data}
 
   get asked() {
-    return ["events", { since: Math.max(0, (this.store?.lastSeq ?? 0) - 200), limit: 200 }];
+    return ["events", { limit: 200 }];
   }
 
   /** One that just happened. */

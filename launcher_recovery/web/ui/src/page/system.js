@@ -49,7 +49,7 @@ export class System extends Asking {
       <p><button type="button" data-action="test" ?disabled=${!trusted} aria-disabled=${this.#testing ? "true" : "false"} @click=${this.#run}>${t(this.#testing ? "system.test.running" : "system.test.run")}</button></p>
       ${trusted ? nothing : html`<p class="soft">${t("not_trusted")}</p>`}
       <div role="status" data-role="test-result">${this.#test ? html`<p>${t(this.#test.passed ? "system.test.passed" : "system.test.failed")}</p>
-        <ul class="plain">${this.#test.lines.map(([good, text]) => html`<li class=${good ? "good" : "bad"}>${good ? "✓" : "✗"} ${text}</li>`)}</ul>` : nothing}${this.#testError}</div></section>`;
+        <ul class="plain" lang="en">${this.#test.results.map(({ title, passed, detail }) => html`<li class=${passed ? "good" : "bad"}>${passed ? "✓" : "✗"} ${title}${detail ? `: ${detail}` : nothing}</li>`)}</ul>` : nothing}${this.#testError}</div></section>`;
   }
 
   async #run() {
@@ -59,7 +59,7 @@ export class System extends Asking {
     this.#testError = "";
     this.requestUpdate();
     try {
-      this.#test = resultOf(await send("test", {}, { patience: TEST_MS }));
+      this.#test = await send("test", {}, { patience: TEST_MS });
     } catch (error) {
       this.#testError = error.message;
     }
@@ -80,14 +80,6 @@ function workerItem({ host, pid, heartbeat_at: seen, alive, role }) {
 function diskItem({ path, free, total, low }) {
   return html`<li><strong>${path}</strong>${t("colon")}${t("system.free", { free: bytesWords(free), total: bytesWords(total) })}${low ? html` · <strong class="bad">${t("system.low")}</strong>` : nothing}
     <meter min="0" max=${total} low=${low ? free + 1 : 0} value=${total - free} aria-label=${path}></meter></li>`;
-}
-
-/** The answer of a self-test: {passed, lines: [[good, text]]}. */
-function resultOf(answer) {
-  const tests = answer.tests ?? answer.results ?? answer.checks ?? [];
-  const all = Array.isArray(tests) ? tests : Object.entries(tests).map(([name, one]) => ({ name, ...(typeof one === "object" ? one : { passed: one }) }));
-  const lines = all.map((one) => [Boolean(one.passed ?? one.success ?? one.ok), [spaced(one.name ?? one.id), one.message].filter(Boolean).join(t("colon"))]);
-  return { passed: lines.every(([good]) => good), lines };
 }
 
 customElements.define("recovery-system", System);
