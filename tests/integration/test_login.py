@@ -30,7 +30,9 @@ class Site:
     def __init__(self, token: str | None = TOKEN) -> None:
         self.clock = VirtualClock()
         self.integrator = RecoveryIntegrator(
-            RecoveryConfig(enabled=True, api_token=token), persistence=MemoryPersistence(), clock=self.clock
+            RecoveryConfig(enabled=True, persistence_enabled=False, api_token=token),
+            persistence=MemoryPersistence(),
+            clock=self.clock,
         )
         self.app = Flask("host")
         self.app.add_url_rule("/", view_func=lambda: "the launcher")
