@@ -16,7 +16,7 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.health import health_of
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.settings import settings_of
-from launcher_recovery.signals import RecoveryUpdate
+from launcher_recovery.signals import update_of
 
 if TYPE_CHECKING:
     from launcher_recovery.integration import RecoveryIntegrator
@@ -76,7 +76,7 @@ def _operation(integrator: RecoveryIntegrator, data: RecoveryData) -> dict[str, 
     ]
     steps = [{"name": step.name, "finished_at": to_iso(step.finished_at)} for step in store.steps(data.operation_id)]
     return {
-        **asdict(RecoveryUpdate.of(data)),
+        **update_of(data),
         "metadata": data.metadata,
         "owner": data.owner,
         "attempts": attempts,

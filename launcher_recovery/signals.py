@@ -81,7 +81,7 @@ class RecoveryUpdate:
 
     @classmethod
     def of(cls, data: RecoveryData) -> RecoveryUpdate:
-        return cls(**_update(data))
+        return cls(**update_of(data))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def actions_for(data: RecoveryData) -> list[str]:
 # The fields apart from their records, since these alone are stored: every change of an operation has events.
 
 
-def _update(data: RecoveryData) -> dict[str, Any]:
+def update_of(data: RecoveryData) -> dict[str, Any]:
     """The fields of `RecoveryUpdate`."""
     at = to_iso(data.updated_at)
     return {
@@ -187,7 +187,7 @@ def _completed(data: RecoveryData) -> dict[str, Any]:
 
 def events_of(data: RecoveryData) -> list[tuple[str, dict[str, Any]]]:
     """The events (name, payload) that a state change leaving the operation at `data` gives."""
-    events = [("recovery_update", _update(data))]
+    events = [("recovery_update", update_of(data))]
     if data.state in FINAL:
         events.append(("recovery_completed", _completed(data)))
     return events

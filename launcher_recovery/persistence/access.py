@@ -14,12 +14,15 @@ from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import statements
 from launcher_recovery.persistence.encryption import Seal
 from launcher_recovery.persistence.group import GroupCommit, WritingConnection
+from launcher_recovery.records import RecoveryState
 
 T = TypeVar("T")
 
 # As in the migrations, to the letter: SQLite uses a partial index only for a query that has the index's condition in
 # it, and does not look into parameters for that.
 IS_UNFINISHED = peewee.SQL("state IN ('pending', 'in_progress', 'recovering', 'paused')")
+GIVEN_UP = frozenset({RecoveryState.FAILED, RecoveryState.EXHAUSTED})
+IS_GIVEN_UP = peewee.SQL("state IN ('failed', 'exhausted')")
 IS_FINISHED = peewee.SQL("state IN ('success', 'failed', 'exhausted', 'cancelled')")
 
 

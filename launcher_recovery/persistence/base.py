@@ -204,6 +204,9 @@ class Store(Protocol):
     def steps(self, operation_id: str) -> list[StepRecord]:
         """Finished steps, oldest first."""
 
+    def steps_of_many(self, operation_ids: Collection[str]) -> Mapping[str, list[StepRecord]]:
+        """Finished steps of operations, oldest first, without their results; those without any may be left out."""
+
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         """A finished step, or None."""
 

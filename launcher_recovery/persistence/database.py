@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import peewee
 
+from launcher_recovery.clock import to_datetime
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import codec, shared, statements
-from launcher_recovery.persistence.access import IS_UNFINISHED
+from launcher_recovery.persistence.access import GIVEN_UP, IS_GIVEN_UP, IS_UNFINISHED
 from launcher_recovery.persistence.base import SEARCHED, Change, Changed, Kept, StatePersistence, begins
 from launcher_recovery.persistence.encryption import Cipher, Seal
 from launcher_recovery.persistence.events import StoredEvents
@@ -41,6 +42,7 @@ logger = logging.getLogger("launcher_recovery")
 T = TypeVar("T")
 
 _ROWS_SEEN = 4096
+_MOST_PARAMETERS = 500  # SQLite takes 999 at least
 
 
 class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistence):
@@ -154,6 +156,8 @@ class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistenc
             query = query.where(OperationRow.state.in_([state.value for state in states]))
             if UNFINISHED.issuperset(states):
                 query = query.where(IS_UNFINISHED)
+            elif GIVEN_UP.issuperset(states):
+                query = query.where(IS_GIVEN_UP)
         if kind is not None:
             query = query.where(OperationRow.kind == kind)
         if project is not None:
@@ -190,6 +194,21 @@ class DatabasePersistence(StoredEvents, StoredTransfers, Upkeep, StatePersistenc
         query = StepRow.select().where(StepRow.operation_id == operation_id)
         rows = self._rows(query.order_by(StepRow.finished_at, peewee.SQL(self._ENTERED)))
         return [step for row in rows if (step := to_step(row, self._seal)) is not None]
+
+    def steps_of_many(self, operation_ids: Collection[str]) -> Mapping[str, list[StepRecord]]:
+        found: dict[str, list[StepRecord]] = {}
+        wanted = [*operation_ids]
+        for first in range(0, len(wanted), _MOST_PARAMETERS):
+            batch = wanted[first : first + _MOST_PARAMETERS]
+            marks = ", ".join("?" * len(batch))
+            rows = self._fetch(
+                "SELECT operation_id, name, finished_at FROM recovery_steps"
+                f" WHERE operation_id IN ({marks}) ORDER BY finished_at, {self._ENTERED}",
+                tuple(batch),
+            )
+            for operation_id, name, at in rows:
+                found.setdefault(operation_id, []).append(StepRecord(name, to_datetime(at)))
+        return found
 
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         row = self._row(StepRow.select().where((StepRow.operation_id == operation_id) & (StepRow.name == name)))

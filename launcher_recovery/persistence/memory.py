@@ -210,6 +210,11 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
         with self._changed:
             return deepcopy(list(self._steps.get(operation_id, {}).values()))
 
+    def steps_of_many(self, operation_ids: Collection[str]) -> Mapping[str, list[StepRecord]]:
+        with self._changed:
+            found = {one: [*self._steps[one].values()] for one in operation_ids if self._steps.get(one)}
+            return {one: [StepRecord(step.name, step.finished_at) for step in steps] for one, steps in found.items()}
+
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         with self._changed:
             return deepcopy(self._steps.get(operation_id, {}).get(name))

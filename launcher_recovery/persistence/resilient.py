@@ -272,6 +272,14 @@ class ResilientPersistence(Fallback, StatePersistence):
             lambda: self._memory.steps(operation_id) or self._try(lambda: self.store.steps(operation_id), []),
         )
 
+    def steps_of_many(self, operation_ids: Collection[str]) -> Mapping[str, list[StepRecord]]:
+        def remembered() -> Mapping[str, list[StepRecord]]:
+            none: Mapping[str, list[StepRecord]] = {}
+            stored = self._try(lambda: self.store.steps_of_many(operation_ids), none)
+            return {**stored, **self._memory.steps_of_many(operation_ids)}
+
+        return self._either(lambda: self.store.steps_of_many(operation_ids), remembered)
+
     def load_step(self, operation_id: str, name: str) -> StepRecord | None:
         return self._either(
             lambda: self.store.load_step(operation_id, name),

@@ -15,6 +15,11 @@ from launcher_recovery.persistence.models import AttemptRow, EventRow, Operation
 from launcher_recovery.records import Activity, RecoveryState
 
 _BATCH = 200
+# Of the two halves apart, each of which has an index with all of this.
+_TOTALS = (
+    "SELECT state, count(*), sum(CASE WHEN attempt > 1 THEN attempt - 1 END), sum(CASE WHEN attempt > 1 THEN 1 END),"
+    " sum(CASE WHEN attempt > 1 THEN completed_at - created_at END) FROM recovery_data WHERE {} GROUP BY state"
+)
 
 
 class Upkeep(DatabaseAccess):
@@ -42,14 +47,14 @@ class Upkeep(DatabaseAccess):
 
     def counts(self) -> Mapping[str, float]:
         totals: dict[str, float] = {state.value: 0 for state in RecoveryState}
+        totals.update(recovered=0, recovery_seconds=0.0, attempts=0)
         with self._connections.reading:
-            totals.update(self._fetch("SELECT state, count(*) FROM recovery_data GROUP BY state"))
-            ((recovered, seconds, attempts),) = self._fetch(
-                "SELECT coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN 1 END), 0),"
-                " coalesce(sum(CASE WHEN state = 'success' AND attempt > 1 THEN completed_at - created_at END), 0),"
-                " coalesce(sum(CASE WHEN attempt > 1 THEN attempt - 1 END), 0) FROM recovery_data"
-            )
-        totals.update(recovered=int(recovered), recovery_seconds=float(seconds), attempts=int(attempts))
+            rows = [row for part in (IS_FINISHED, IS_UNFINISHED) for row in self._fetch(_TOTALS.format(part.sql))]
+        for state, count, attempts, recovered, seconds in rows:
+            totals[state] = int(count)
+            totals["attempts"] += int(attempts or 0)
+            if state == RecoveryState.SUCCESS.value:
+                totals.update(recovered=int(recovered or 0), recovery_seconds=float(seconds or 0))
         return totals
 
     def heartbeat(self, owner: Owner, at: float) -> None:

@@ -388,6 +388,29 @@ def test_cleanup_by_bytes(path: Path) -> None:
     store.close()
 
 
+def test_totals_and_the_list_of_what_was_given_up_do_not_look_through_the_history(path: Path) -> None:
+    store = SQLitePersistence(path)
+    statements: list[str] = []
+    fetch = store._fetch
+
+    def watched(sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return fetch(sql, *rest)
+
+    store._fetch = watched  # type: ignore[method-assign]
+    store.counts()
+    plans = [str(fetch(f"EXPLAIN QUERY PLAN {sql}")) for sql in statements]
+    assert "USING COVERING INDEX recovery_data_finished" in plans[0]
+    assert "USING INDEX recovery_data_unfinished" in plans[1]
+    rows = store._rows
+    queries: list[Any] = []
+    store._rows = lambda query: queries.append(query) or rows(query)  # type: ignore[method-assign, func-returns-value]
+    store.find(states={S.FAILED, S.EXHAUSTED})
+    sql, parameters = queries[0].sql()
+    assert "recovery_data_given_up" in str(fetch(f"EXPLAIN QUERY PLAN {sql}", tuple(parameters)))
+    store.close()
+
+
 def test_start_up_query_uses_the_partial_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The statements of start-up and of joining look only at the unfinished, or at one key, not at all the history."""
     store = SQLitePersistence(path)

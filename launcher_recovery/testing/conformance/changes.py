@@ -275,7 +275,13 @@ class ChangeRules(PersistenceConformance):
         same(persistence.steps("a"), steps, "steps must give all, with the values of their results, oldest first")
         same(persistence.load_step("a", "bytes"), steps[list(VALUES).index("bytes")], "load_step must give the step")
         same(persistence.load_step("a", "other"), None, "load_step must give None for an unknown step")
-        same(persistence.load_step("b", "bytes"), None, "load_step must give only steps of that operation")
+        same(persistence.load_step("c", "bytes"), None, "load_step must give only steps of that operation")
+        persistence.insert(record("b"))
+        claim(persistence, "b")
+        persistence.finish_step("b", 1, StepRecord("only", NOW, "kept"))
+        many = {one: [*steps] for one, steps in persistence.steps_of_many(["a", "b", "nobody"]).items() if steps}
+        without = {"a": [replace(step, result=None) for step in steps], "b": [StepRecord("only", NOW)]}
+        same(many, without, "steps_of_many must give the steps of each, oldest first, without their results")
         again = StepRecord("bytes", LATER, "again")
         persistence.finish_step("a", 1, again)
         same(persistence.load_step("a", "bytes"), again, "finish_step must replace the step of the same name")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher_recovery.clock import to_iso
-from launcher_recovery.records import RecoveryData
-from launcher_recovery.signals import RecoveryUpdate
+from launcher_recovery.persistence.base import Store, beneath
+from launcher_recovery.records import RecoveryData, StepRecord
+from launcher_recovery.signals import update_of
 from launcher_recovery.web.api.answers import ApiError, here
 
 
@@ -26,21 +27,34 @@ def known(operation_id: str) -> RecoveryData:
     return data
 
 
+def operations_json(found: Sequence[RecoveryData]) -> list[dict[str, Any]]:
+    """Operations."""
+    integrator = here()
+    steps = _steps(integrator.persistence, [data.operation_id for data in found])
+    return [
+        {
+            **update_of(data),
+            "metadata": data.metadata,
+            "owner": data.owner,
+            "steps": [
+                {"name": step.name, "finished_at": to_iso(step.finished_at)}
+                for step in steps.get(data.operation_id, ())
+            ],
+            "fixes": integrator.fixes.may_fit(data),
+        }
+        for data in found
+    ]
+
+
 def operation_json(data: RecoveryData) -> dict[str, Any]:
     """An operation."""
-    integrator = here()
-    steps = [
-        {"name": step.name, "finished_at": to_iso(step.finished_at)}
-        for step in integrator.persistence.steps(data.operation_id)
-    ]
-    fixes = integrator.fixes.may_fit(data)
-    return {
-        **asdict(RecoveryUpdate.of(data)),
-        "metadata": data.metadata,
-        "owner": data.owner,
-        "steps": steps,
-        "fixes": fixes,
-    }
+    return operations_json([data])[0]
+
+
+def _steps(store: Store, operation_ids: list[str]) -> Mapping[str, list[StepRecord]]:
+    if hasattr(beneath(store), "steps_of_many"):
+        return store.steps_of_many(operation_ids)
+    return {one: store.steps(one) for one in operation_ids}  # one of somebody's own
 
 
 def to_cursor(data: RecoveryData) -> str:

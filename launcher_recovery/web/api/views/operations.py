@@ -12,7 +12,7 @@ from launcher_recovery.clock import to_iso
 from launcher_recovery.web.api.answers import answer, here, stamp
 from launcher_recovery.web.api.description import described
 from launcher_recovery.web.api.models.operations import OperationAnswer, OperationsAnswer, OperationsQuery
-from launcher_recovery.web.api.shown import known, of_cursor, operation_json, to_cursor
+from launcher_recovery.web.api.shown import known, of_cursor, operation_json, operations_json, to_cursor
 
 
 @described(OperationsAnswer, tag="operations")
@@ -32,7 +32,7 @@ def operations(query: OperationsQuery) -> Response:
     )
     page = found[: query.limit]
     following = to_cursor(page[-1]) if len(found) > query.limit else None
-    return answer(operations=[operation_json(data) for data in page], next=following, **at)
+    return answer(operations=operations_json(page), next=following, **at)
 
 
 @described(OperationAnswer, tag="operations")
