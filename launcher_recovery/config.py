@@ -65,6 +65,8 @@ class RecoveryConfig:
         allowed_hosts: names under which the server may be addressed, besides IP addresses, localhost and the
             machine's own name.
         allowed_roots: folders below which downloads and installs may go; empty: anywhere.
+        allow_private_addresses: whether what an import asks for may be on this machine or in its network; what is
+            typed at a terminal or called by code may in any case.
         retention_days: days for which finished operations are kept.
         disabled_extensions: names of extensions that are not loaded.
         staging_folder: a folder for partial downloads, which counts for those whose destination is on the same file
@@ -103,6 +105,7 @@ class RecoveryConfig:
     api_token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_roots: tuple[str, ...] = ()
+    allow_private_addresses: bool = False
     retention_days: float = 7.0
     disabled_extensions: tuple[str, ...] = ()
     staging_folder: str | None = None
@@ -176,6 +179,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "api_token": read.token,
     "allowed_hosts": read.texts,
     "allowed_roots": read.paths,
+    "allow_private_addresses": read.flag,
     "retention_days": read.seconds,
     "disabled_extensions": read.texts,
     "staging_folder": read.folder,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from launcher_recovery import reach
 from launcher_recovery.config import load_config
 from launcher_recovery.errors import (
     NoHandlerError,
@@ -247,11 +248,16 @@ class LauncherPlugin:
             operation.save_metadata()
             return arguments["destination"]
         arguments = amended(operation.data, arguments)
+        # Again for each attempt: what is on the disk, or what is allowed, may be another by now.
+        kind.check(arguments, self.integrator.config.allowed_roots)
         result = self._call_others(kind.hook, arguments, last=False)
         if result is None and kind.handler is not None:
             data = operation.data
             given = kind.completed(arguments, self.integrator.config)
-            result = kind.handler(operation, given, lambda url: self.integrator.extensions.sources(url, data))
+            with reach.of_others(allow_private=self.integrator.config.allow_private_addresses):
+                result = kind.handler(
+                    operation, given, lambda url: reach.trusting(self.integrator.extensions.sources(url, data))
+                )
         if result is None and kind.compose is not None:
             result = kind.compose(operation, arguments, self._launcher)
         if result is None:

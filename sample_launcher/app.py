@@ -47,6 +47,9 @@ def create_app(
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.config["RECOVERY_ALLOWED_ROOTS"] = [str(store.models), str(store.folder)]
+    # Its hub is on this machine, which what an import asks for may not be otherwise.
+    if hub_url is not None:
+        app.config["RECOVERY_ALLOW_PRIVATE_ADDRESSES"] = True
     app.config.update(config or {})
     socketio = SocketIO(app, async_mode="threading")
 

@@ -22,6 +22,9 @@ PATIENCE_S = 90.0
 """How long anything here may take on a machine that is busy with other things."""
 
 # Retries come soon, so that tests do not wait; everything else is as people have it.
+NEAR = {"RECOVERY_ALLOW_PRIVATE_ADDRESSES": "true"}
+"""The servers of tests are on this machine."""
+
 QUICK = {"RECOVERY_INITIAL_DELAY": "0.05", "RECOVERY_MAX_DELAY": "0.2"}
 
 
@@ -40,7 +43,7 @@ class Launcher:
         self.url = ""
         self._arguments = arguments
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECOVERY_")}
-        self._environment = {**inherited, **(environment or QUICK), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**inherited, **NEAR, **(environment or QUICK), "PYTHONUNBUFFERED": "1"}
         self._log = data.parent / f"{data.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 

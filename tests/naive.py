@@ -46,7 +46,9 @@ def main(folder: Path, url: str, rate: float | None = None) -> None:
     manager = pluggy.PluginManager(hookspecs.NAMESPACE)
     manager.add_hookspecs(hookspecs)
     manager.register(NaivePlugin(rate))
-    config = RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db"), initial_delay=0.05)
+    config = RecoveryConfig(
+        enabled=True, persistence_path=str(folder / "recovery.db"), initial_delay=0.05, allow_private_addresses=True
+    )
     plugin = LauncherPlugin(RecoveryIntegrator(config), manager)
     plugin.attach()
     try:

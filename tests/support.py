@@ -96,7 +96,7 @@ class Host:
         self.manager = pluggy.PluginManager(hookspecs.NAMESPACE)
         self.manager.add_hookspecs(hookspecs)
         self.store = store or MemoryPersistence()
-        config = RecoveryConfig(**{"enabled": True, "max_retries": 2, **settings})
+        config = RecoveryConfig(**{"enabled": True, "max_retries": 2, "allow_private_addresses": True, **settings})
         self.integrator = RecoveryIntegrator(config, persistence=self.store, clock=Ticking())
         self.plugin = LauncherPlugin(self.integrator, self.manager)
 

@@ -69,7 +69,11 @@ def environment(folder: Path, *path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECOVERY_", "COV_"))}
     before = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     places = [str(ROOT), *map(str, path), *before]
-    state = {"RECOVERY_PERSISTENCE_PATH": str(folder / "recovery.db"), "PYTHONPATH": os.pathsep.join(places)}
+    state = {
+        "RECOVERY_ALLOW_PRIVATE_ADDRESSES": "true",
+        "RECOVERY_PERSISTENCE_PATH": str(folder / "recovery.db"),
+        "PYTHONPATH": os.pathsep.join(places),
+    }
     return {**kept, **state, "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 

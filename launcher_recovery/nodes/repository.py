@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from launcher_recovery import reach
 from launcher_recovery.errors import CommandError
 from launcher_recovery.fixes.effects import git_environment
-from launcher_recovery.nodes.addresses import SCHEMES
+from launcher_recovery.nodes.addresses import SCHEMES, host_of
 from launcher_recovery.nodes.ssh import ssh_command
 from launcher_recovery.nodes.telling import Telling, waiting_for
 from launcher_recovery.programs.running import Silence, run_command
@@ -117,6 +118,7 @@ class Repository:
         Raises:
             DamagedError: the repository is not usable.
             CommandError: any other failure.
+            PrivateAddressError: the repository is where it may not be asked, see `reach`.
         """
         return self._run(words, waits_for, self._show)
 
@@ -127,6 +129,9 @@ class Repository:
         return found
 
     def _run(self, words: Sequence[str], waits_for: str | None, on_line: Callable[[str], object]) -> str:
+        limit = reach.current()
+        if limit is not None and (waits_for is not None or urlsplit(self.asks).scheme == "file"):
+            limit.check_repository(self.asks, host_of(self.asks))
         whom = "git" if waits_for is None else f"an answer from {waits_for}"
         silence = Silence(SILENT_LIMIT_S, tell=waiting_for(whom, self.telling.say))
         operation, variables = self.telling.operation, self._environment(is_asking=waits_for is not None)

@@ -33,7 +33,9 @@ class Recovery:
 
     def __init__(self, folder: Path) -> None:
         self.store = SQLitePersistence(folder / "recovery.db")
-        config = RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db"))
+        config = RecoveryConfig(
+            enabled=True, allow_private_addresses=True, persistence_path=str(folder / "recovery.db")
+        )
         self.integrator = RecoveryIntegrator(config, persistence=self.store)
         self.app = Flask("host")
         init_app(self.app, self.integrator, SocketIO(self.app, async_mode="threading"))

@@ -28,6 +28,7 @@ def environment(folder: Path, is_stand_in: bool) -> dict[str, str]:
     """
     return {
         "RECOVERY_ENABLED": "true",
+        "RECOVERY_ALLOW_PRIVATE_ADDRESSES": "true",
         "RECOVERY_PERSISTENCE_PATH": str(folder / "recovery.db"),
         "PYTHONPATH": str(_site(folder / "site", is_stand_in)),
         **_SHORT,

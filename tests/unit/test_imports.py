@@ -24,6 +24,7 @@ LAYERS = (
         "redaction",
         "known_secrets",
         "ways",
+        "reach",
         "rows",
         "condition",
         "frozen",

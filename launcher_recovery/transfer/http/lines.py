@@ -14,6 +14,9 @@ import requests
 import urllib3.connection
 from requests.adapters import HTTPAdapter
 
+from launcher_recovery.reach import Reach
+from launcher_recovery.transfer.http.confined import ConfinedAdapter, confine
+
 
 class Line:
     """What one thread has open to a server before there is a response; see `Body.shut` for what comes then.
@@ -34,7 +37,7 @@ class Line:
         self._held: socket.socket | None = None
         self._is_shut = False
         for prefix, adapter in list(session.adapters.items()):
-            if type(adapter) is HTTPAdapter:
+            if type(adapter) in (HTTPAdapter, ConfinedAdapter):
                 session.mount(prefix, _Adapter(self, adapter))
 
     def shut(self) -> None:
@@ -84,11 +87,14 @@ def shut(opened: socket.socket) -> None:
 class _Adapter(HTTPAdapter):
     def __init__(self, line: Line, like: Any) -> None:
         self._line = line
+        self._reach: Reach | None = getattr(like, "reach", None)
         made: Any = self  # the types of requests do not know how it is copied
         made.__setstate__(like.__getstate__())
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
+        if self._reach is not None:
+            confine(self.poolmanager, self._reach)
         self._hold(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
 from urllib3.exceptions import LocationParseError
 
-from launcher_recovery.errors import AddressExpiredError, UnexpectedContentError
+from launcher_recovery.errors import AddressExpiredError, RefusedError, UnexpectedContentError
 from launcher_recovery.redaction import Redactor, redact_url
 from launcher_recovery.secret_names import is_signature_parameter
 from launcher_recovery.transfer.content import error_documents
@@ -185,6 +185,8 @@ def _send(session: requests.Session, source: Source, url: str, headers: Mapping[
     try:
         with ours():
             return session.get(url, headers=given, stream=True, timeout=timeout, allow_redirects=False, **options)
+    except RefusedError:
+        raise
     except requests.RequestException as error:
         raise _without_secrets(error, url) from error.__cause__ or error.__context__
     except LocationParseError as error:  # urllib3 finds some out no sooner than when it connects

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.utils import should_bypass_proxies
 
-from launcher_recovery import ways
+from launcher_recovery import reach, ways
 from launcher_recovery.checks import refused
 from launcher_recovery.known_secrets import know
 from launcher_recovery.redaction import redact_url
@@ -21,7 +21,15 @@ NewSession = Callable[[], requests.Session]
 
 
 def way(proxy: str | None, ca_bundle: str | None) -> NewSession:
-    """Makes sessions that go that way, see `OwnWay`; usual ones when nothing is given."""
+    """Makes sessions that go that way, see `OwnWay`; usual ones when nothing is given.
+
+    What is asked on behalf of somebody else (`reach.of_others`) goes no farther than it may.
+    """
+    limit = reach.current()
+    if limit is not None:
+        from launcher_recovery.transfer.http.confined import ConfinedWay
+
+        return functools.partial(ConfinedWay, proxy, ca_bundle, limit)
     return requests.Session if proxy is None and ca_bundle is None else functools.partial(OwnWay, proxy, ca_bundle)
 
 
@@ -57,7 +65,8 @@ def usable_bundle(path: object) -> str | None:
 
 def is_own(new_session: NewSession) -> bool:
     """Whether the sessions are each for one connection; one that a caller gives may serve others as well."""
-    return new_session is requests.Session or getattr(new_session, "func", None) is OwnWay
+    made = getattr(new_session, "func", None)
+    return new_session is requests.Session or (isinstance(made, type) and issubclass(made, OwnWay))
 
 
 def in_a_way(kwargs: Mapping[str, Any], url: str, proxy: str | None, ca_bundle: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from launcher_recovery import reach
 from launcher_recovery.defaults.git import check_ref, check_repository
 from launcher_recovery.defaults.paths import confined
 from launcher_recovery.errors import CommandError
@@ -52,7 +53,8 @@ def run_command(call: Call) -> Any:
     def once() -> None:
         operation = current_operation()
         assert operation is not None
-        attempt(operation, form)
+        with reach.of_others(allow_private=call.integrator.config.allow_private_addresses):
+            attempt(operation, form)
 
     def seen(error: BaseException) -> BaseException:
         # The launcher says of a command only that it failed.

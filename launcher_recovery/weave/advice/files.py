@@ -137,9 +137,9 @@ def _addresses(url: str) -> list[str]:
     """
     if _LISTS not in url:
         return [url]
-    import requests
+    from launcher_recovery.transfer.http.session import way
 
-    with requests.get(url, timeout=_TIMEOUT_S) as answer:
+    with way(None, None)() as session, session.get(url, timeout=_TIMEOUT_S) as answer:
         answer.raise_for_status()
         try:
             told = answer.json()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher_recovery import requirement_lines
+from launcher_recovery import reach, requirement_lines
 from launcher_recovery.classification.verdict import ErrorCategory, Retry, Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RefusedError
@@ -56,7 +56,10 @@ def launcher_download(
     given = {"url": url, "destination": destination, "sha256": sha256, "size": size, "project_id": project_id}
     arguments = integrator.kinds["download"].completed(given, integrator.config)
     data = operation.data
-    return files.download(operation, arguments, lambda url: integrator.extensions.sources(url, data))
+    with reach.of_others(allow_private=integrator.config.allow_private_addresses):
+        return files.download(
+            operation, arguments, lambda url: reach.trusting(integrator.extensions.sources(url, data))
+        )
 
 
 @hookimpl(trylast=True)

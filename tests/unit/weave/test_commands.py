@@ -50,7 +50,7 @@ class Launcher:
     """A launcher whose function fails whenever it is called; `run` calls it as it is woven."""
 
     def __init__(self, clock: Clock | None = None, **settings: Any) -> None:
-        config = RecoveryConfig(**{"persistence_enabled": False, **settings})
+        config = RecoveryConfig(**{"persistence_enabled": False, "allow_private_addresses": True, **settings})
         self.integrator = RecoveryIntegrator(config, persistence=MemoryPersistence(), clock=clock or VirtualClock())
         self.shell: list[tuple[Any, ...]] = []
 

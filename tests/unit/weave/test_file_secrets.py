@@ -36,7 +36,9 @@ class Site:
         self.caplog = caplog
         for name in ("", "launcher_recovery", "requests"):
             caplog.set_level(logging.DEBUG, name)
-        self.integrator = RecoveryIntegrator(RecoveryConfig(), persistence=SQLitePersistence(folder / "recovery.db"))
+        self.integrator = RecoveryIntegrator(
+            RecoveryConfig(allow_private_addresses=True), persistence=SQLitePersistence(folder / "recovery.db")
+        )
         self.integrator.load()
         self.integrator.extensions.register(launcher, NAME)
 

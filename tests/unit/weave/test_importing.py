@@ -59,7 +59,12 @@ class Site:
         (self.folder / ".launcher" / "state.json").write_text('{"id": "mine", "state": "", "status_message": ""}')
         self.models.mkdir()
         self.integrator = RecoveryIntegrator(
-            RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db"), initial_delay=0.01)
+            RecoveryConfig(
+                enabled=True,
+                persistence_path=str(folder / "recovery.db"),
+                initial_delay=0.01,
+                allow_private_addresses=True,
+            )
         )
         integration.set_recovery_integrator(self.integrator)
         manager = pluggy.PluginManager(NAMESPACE)

@@ -70,7 +70,9 @@ class Queue:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.integrator = RecoveryIntegrator(RecoveryConfig(enabled=True, persistence_path=str(folder / "recovery.db")))
+        self.integrator = RecoveryIntegrator(
+            RecoveryConfig(enabled=True, allow_private_addresses=True, persistence_path=str(folder / "recovery.db"))
+        )
         self.integrator.load()
         self.task = Task()
 
