@@ -15,6 +15,7 @@ from pathlib import Path
 from launcher_recovery.nodes.interpreter import Environment
 from launcher_recovery.nodes.staging import Staging
 from launcher_recovery.nodes.telling import Telling
+from launcher_recovery.transfer.disk.folders import check_place
 
 _LARGEST_TEXT = 1 << 20
 _IN_ENVIRONMENT = ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json")
@@ -69,9 +70,11 @@ def publish(staging: Staging, check: Callable[[], object] = lambda: None) -> Non
 
     Raises:
         OSError: the place was taken meanwhile, or the disk failed.
+        RefusedError: a folder above it has become a link, see `check_place`.
     """
     _sync(staging.folder)
     check()
+    check_place(staging.destination)
     if staging.destination.exists():
         staging.destination.rmdir()  # empty, or it fails
     os.replace(staging.folder, staging.destination)

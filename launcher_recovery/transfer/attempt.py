@@ -11,7 +11,7 @@ from launcher_recovery.records import PRIORITY, Transfer, priority_of
 from launcher_recovery.redaction import redact_url
 from launcher_recovery.transfer.connections.fetching import ChangedError, Fetching
 from launcher_recovery.transfer.connections.supervisor import Supervisor
-from launcher_recovery.transfer.disk.folders import explained, folder_for, partial_path
+from launcher_recovery.transfer.disk.folders import check_place, explained, folder_for, partial_path
 from launcher_recovery.transfer.disk.space import Space
 from launcher_recovery.transfer.existing import is_there, reused
 from launcher_recovery.transfer.http.validators import Validators
@@ -94,6 +94,7 @@ class _Attempt:
         had_before = kept is not None and kept.partial is not None
         try:
             folder = folder_for(wanted.destination, had_before)
+            check_place(wanted.destination)
             path = partial_path(wanted.destination, wanted.staging, kept.partial if kept is not None else None)
             path.parent.mkdir(parents=True, exist_ok=True)  # a staging folder; that of the destination is there
             self._part = Part(path)
@@ -347,6 +348,7 @@ class _Attempt:
 
     def _move(self, transfer: Transfer) -> None:
         try:
+            check_place(self._wanted.destination)
             self._part.publish(self._wanted.destination, self._operation.check)
         except RecoveryError:
             raise  # it may not go on, also where that is a timeout

@@ -6,7 +6,7 @@ import os
 from errno import EDQUOT, EIO, ENODEV, ENOENT, ENOSPC, ENOTCONN, ENXIO, ESTALE
 from pathlib import Path
 
-from launcher_recovery.errors import FolderGoneError, NoSpaceError
+from launcher_recovery.errors import FolderGoneError, NoSpaceError, RefusedError
 from launcher_recovery.room import free_bytes
 from launcher_recovery.transfer.disk.allocation import allocated_bytes, preallocate
 from launcher_recovery.transfer.disk.naming import partial_path
@@ -23,6 +23,7 @@ __all__ = [
     "Reservation",
     "Reservations",
     "allocated_bytes",
+    "check_place",
     "check_room",
     "explained",
     "folder_for",
@@ -52,6 +53,20 @@ def folder_for(destination: Path, had_before: bool) -> Path:
         raise FolderGoneError(str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def check_place(destination: Path) -> None:
+    """Return when a destination that was resolved still is where it was then.
+
+    Raises:
+        RefusedError: a folder above it has become a link since, so that what is written would come elsewhere.
+    """
+    real = os.path.realpath(destination.parent)
+    if real != os.fspath(destination.parent):
+        raise RefusedError(
+            f"{destination.parent} is a link to {real} now, and was a folder when {destination.name} was begun: remove "
+            "the link, or retry if it is meant"
+        )
 
 
 def explained(error: OSError, folder: Path, needed: int | None = None) -> OSError:
