@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from launcher_recovery.happenings import Follower, Happening, delay_of
+from launcher_recovery.known_secrets import without_known
+from launcher_recovery.redaction import Redactor
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -32,6 +35,32 @@ _WAITING_FOR_SOMETHING = "{title}: it waits ({waiting_for}): {explanation}"
 def one_line(text: str) -> str:
     """`text` without line ends and other control characters, so that nobody can forge a log record with it."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+class Plain(logging.Filter):
+    """Makes what comes from outside in a record plain text without secrets: the message is one line, and the lines of
+    a traceback are indented, so that none of them can be taken for another record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            record.msg, record.args = one_line(_without_secrets(record.getMessage())), ()
+            if record.exc_info and not record.exc_text:
+                record.exc_text = _indented("".join(traceback.format_exception(*record.exc_info)))
+        except Exception:
+            return True  # the handlers say what is wrong with it
+        return True
+
+
+def _without_secrets(text: str) -> str:
+    return _redactor.text(without_known(text))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {one_line(line)}" for line in _without_secrets(text).rstrip("\n").split("\n"))
+
+
+_redactor = Redactor()
+logger.addFilter(Plain())
 
 
 def _log(happening: Happening, payload: Mapping[str, Any]) -> None:
@@ -104,5 +133,5 @@ class JsonFormatter(logging.Formatter):
                 value = getattr(record, name)
                 entry[name] = one_line(value) if isinstance(value, str) else value
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(entry, default=str)

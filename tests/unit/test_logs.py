@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from launcher_recovery import RecoveryConfig, RecoveryIntegrator, enable_logging, logs
+from launcher_recovery.known_secrets import know
 from launcher_recovery.logs import FIELDS, JsonFormatter, disable_logging, one_line
 from launcher_recovery.operation import OperationCancelled
 from launcher_recovery.policy import Policy
@@ -143,3 +144,45 @@ def test_an_integrator_logs(caplog: pytest.LogCaptureFixture) -> None:
 def test_one_line() -> None:
     """Letters of every script stay as they are."""
     assert one_line("Größe 模型\x00\x9b") == "Größe 模型  "
+
+
+def test_what_comes_from_outside_is_one_line_in_every_record(caplog: pytest.LogCaptureFixture) -> None:
+    evil = "m.pt\r\nERROR launcher_recovery: forged\x1b[31m\u2028\x85\x00"
+    logging.getLogger("launcher_recovery").warning("%s cannot be read: %s", evil, ValueError(evil))
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert record.getMessage().startswith("m.pt  ERROR launcher_recovery: forged")
+
+
+def test_no_line_of_a_traceback_can_be_taken_for_a_record(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("launcher_recovery")
+    try:
+        raise ValueError("broken\nERROR launcher_recovery: forged\x1b[2J\r")
+    except ValueError:
+        logger.exception("it failed")
+    (record,) = caplog.records
+    written = logging.Formatter().format(record)
+    first, *lines = written.split("\n")
+    assert first == "it failed"
+    assert all(line.startswith("  ") and line.isprintable() for line in lines)
+    assert "  ERROR launcher_recovery: forged [2J " in lines
+    assert "forged" in json.loads(JsonFormatter().format(record))["exception"]
+
+
+def test_no_record_has_a_secret_neither_by_its_form_nor_by_its_value(caplog: pytest.LogCaptureFixture) -> None:
+    know("a-value-that-was-given-away")
+    logger = logging.getLogger("launcher_recovery")
+    try:
+        raise ValueError("Authorization: Bearer abcdefgh12345678 a-value-that-was-given-away")
+    except ValueError:
+        logger.exception("https://u:hidden@h/x?token=hidden a-value-that-was-given-away")
+    written = logging.Formatter().format(caplog.records[0])
+    for secret in ("hidden", "abcdefgh12345678", "a-value-that-was-given-away"):
+        assert secret not in written
+    assert "https://h/x?token=***" in written
+
+
+def test_a_record_that_cannot_be_written_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    record = logging.LogRecord("launcher_recovery", logging.INFO, "", 0, "%d files", ("many",), None)
+    assert logs.Plain().filter(record)
+    assert (record.msg, record.args) == ("%d files", ("many",))
