@@ -58,7 +58,7 @@ def launcher_startup(app: Any, socketio: Any, plugin_manager: pluggy.PluginManag
         plugin = LauncherPlugin(RecoveryIntegrator(config), plugin_manager)
         try:
             # A process that resumes operations has to show them; routes cannot be taken away again.
-            plugin.attach(lambda: init_app(app, plugin.integrator, socketio))
+            plugin.attach(lambda: init_app(app, plugin.integrator, socketio, banner=True))
         except Exception:
             plugin.detach()
             raise

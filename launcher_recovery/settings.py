@@ -3,10 +3,7 @@ while the launcher runs, in all of its processes."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -50,6 +47,41 @@ CHANGEABLE = frozenset(
 says who may do what."""
 
 
+MEANINGS: Mapping[str, str] = {
+    "enabled": "Whether recovery attaches to the launcher at all.",
+    "mode": "What recovery does: recover; observe (run as before, and record what would have been done); off.",
+    "modes": "The same for single kinds of operations.",
+    "rollout": "For how many percent of the operations recovery is on, by kind; * stands for every other kind.",
+    "max_retries": "How often something is tried again; of downloads and installs only attempts in vain count.",
+    "initial_delay": "Seconds before the second attempt.",
+    "backoff_factor": "How many times as long each further wait is.",
+    "max_delay": "The longest wait before an attempt, in seconds.",
+    "timeout": "Seconds that one attempt may take; empty: any number.",
+    "deadline": "Seconds that all attempts together may take; empty: any number.",
+    "circuit_breaker_threshold": "Failures in a row after which a server is left alone for a while.",
+    "circuit_breaker_timeout": "For how many seconds it is left alone.",
+    "concurrency": "How many operations run at a time, by kind: in all, and at one server or in one environment.",
+    "persistence_enabled": "Whether state is kept on the disk, so that it is there after a restart.",
+    "persistence_path": "The file in which it is kept; empty: one in the user's own folder.",
+    "encryption_key": "With what the state is encrypted.",
+    "database_url": "The database in which state is kept in place of that file.",
+    "api_token": "What has to be shown to this page and to the API.",
+    "allowed_hosts": "Further names under which the launcher may be opened.",
+    "allowed_roots": "The folders below which files may be written; empty: anywhere.",
+    "allow_private_addresses": "Whether an import may fetch from this machine and from its own network.",
+    "retention_days": "For how many days finished operations are kept.",
+    "disabled_extensions": "Extensions that are not loaded.",
+    "staging_folder": "The folder for files that are not whole yet; empty: beside the file.",
+    "bandwidth_limit": "Bytes a second of all downloads together, such as 10M; empty: no limit.",
+    "connections_per_host": "How many connections all downloads have to one server.",
+    "connections_in_all": "How many connections all downloads have in all.",
+    "connections_per_download": "How many connections one download has, if that makes it faster.",
+    "reuse": "How a file that is there already serves in place of a download: reflink, hardlink, copy, auto or off.",
+    "workflow_tables": "Files that tell where nodes and models can be had.",
+}
+"""Each in a sentence for people."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting.
@@ -78,7 +110,7 @@ def settings_of(config: RecoveryConfig) -> list[Setting]:
             default=_shown(item.name, getattr(DEFAULT_CONFIG, item.name)),
             source=config.sources.get(item.name),
             changeable=item.name in CHANGEABLE,
-            meaning=_meanings().get(item.name, ""),
+            meaning=MEANINGS[item.name],
         )
         for item in fields(RecoveryConfig)
         if item.name != "sources"
@@ -97,18 +129,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value
-
-
-@functools.cache
-def _meanings() -> Mapping[str, str]:
-    """What the docstring of `RecoveryConfig` says of each."""
-    found: dict[str, str] = {}
-    text = (inspect.getdoc(RecoveryConfig) or "").partition("Args:\n")[2].partition("\n\n")[0]
-    for entry in re.split(r"\n(?=    \w)", text):
-        names, _, meaning = entry.strip().partition(": ")
-        for name in names.split(", "):
-            found[name] = " ".join(meaning.split())
-    return found
 
 
 def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any]) -> None:
