@@ -48,7 +48,7 @@ def read_token(given: str | None) -> str | None:
         )
     # Not refused: files of secrets that a container gets are often made like this.
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("%s can be read by others, and holds a token: chmod 600 %s", path, path)
+        logger.warning("%s holds a token and can be read by others, who should not: chmod 600 %s", path, path)
     return token
 
 

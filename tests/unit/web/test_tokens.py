@@ -118,7 +118,7 @@ def test_a_file_holds_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         assert not caplog.records
         path.chmod(0o644)
         assert read_token(f"file:{path}") == TOKEN
-    assert "can be read by others, and holds a token: chmod 600" in caplog.text
+    assert "holds a token and can be read by others, who should not: chmod 600" in caplog.text
     assert TOKEN not in caplog.text
     assert read_token(TOKEN) == TOKEN
     assert read_token(None) is None
