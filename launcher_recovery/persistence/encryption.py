@@ -119,7 +119,7 @@ def _read(path: Path) -> list[str]:
         ) from None
     # Not refused: files of secrets that a container gets are often made like this.
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("%s can be read by others, and holds a key: chmod 600 %s", path, path)
+        logger.warning("%s holds a key and can be read by others, who should not: chmod 600 %s", path, path)
     keys = _parts(content)
     if not keys:
         raise StoreError(f"{VARIABLE} names the file {path}, which has no key in it. This prints a new one: {_HOW}")

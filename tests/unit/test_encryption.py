@@ -225,7 +225,7 @@ def test_keys_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.messages == []
     file.chmod(0o644)
     Cipher(f"file:{file}")
-    assert caplog.messages == [f"{file} can be read by others, and holds a key: chmod 600 {file}"]
+    assert caplog.messages == [f"{file} holds a key and can be read by others, who should not: chmod 600 {file}"]
 
 
 @pytest.mark.parametrize(
