@@ -75,6 +75,22 @@ def begin(place: Place, name: str, *faults: Any, size: int = 24 * MIB, rate: int
     return place.launcher.operation("download", project)
 
 
+def test_the_card_of_the_launchers_own_page_has_a_line_with_buttons(place: Place, open_page: OpenPage) -> None:
+    download = begin(place, "Film", rate=1_000_000)
+    whole = place.launcher.operation("create_project", download["project"])
+    page = open_page(place.launcher.url)
+    line = page.locator(f'.row[data-id="{download["project"]}"] [role=gridcell] [data-launcher-recovery]')
+    expect(line).to_contain_text("Running · attempt 1 of 8")
+    line.get_by_role("button", name="Pause").click()
+    expect(line).to_contain_text("Paused")
+    in_state(place.launcher, whole, "paused")
+    line.get_by_role("button", name="Resume").click()
+    expect(line).to_contain_text("Running")
+    line.get_by_role("button", name="Cancel").click()
+    line.get_by_role("button", name="Yes, cancel it").click()
+    in_state(place.launcher, whole, "cancelled")
+
+
 def test_a_person_starts_the_demo_sees_it_fail_and_go_on_and_gets_a_ready_project(
     place: Place, open_page: OpenPage
 ) -> None:
@@ -84,7 +100,7 @@ def test_a_person_starts_the_demo_sees_it_fail_and_go_on_and_gets_a_ready_projec
     page.get_by_role("button", name="Import the demo project").click()
     project = page.locator('.row[data-id="demo-project"]')
     expect(project.locator(".pill")).to_have_text("Setting up")
-    page.get_by_role("link", name="Recovery").click()
+    page.locator("header").get_by_role("link", name="Recovery").click()
     live(page)
 
     download = place.launcher.operation("download", "demo-project")

@@ -1,1 +1,1 @@
-import "./assets/banner-FL6DNOOT.js";
+import "./assets/banner-DIPBOHWS.js";

@@ -13,7 +13,8 @@ export function placesOf(projects) {
   };
   for (const node of document.querySelectorAll("h1, h2, h3, h4, p, [data-project-id], [data-id]")) {
     const id = node.dataset.projectId ?? node.dataset.id;
-    if (projects.has(id)) take(id, 2, node);
+    // A row of a grid is laid out by it: the card is what is in it.
+    if (projects.has(id)) take(id, 2, node.querySelector("[role=gridcell]") ?? node);
     const [project, rank] = node.childElementCount === 0 ? (names.get(node.textContent.trim()) ?? []) : [];
     if (project !== undefined) take(project, rank, node.parentElement);
   }
