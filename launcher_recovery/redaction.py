@@ -23,16 +23,18 @@ _ENCODED_PARAMETER = re.compile(
 )
 _ENCODED_USER = re.compile(r"(%3a%2f%2f)(?:(?!%2f|%3f|%23|%40)[^\s&#'\"<>\\/@])+%40", re.IGNORECASE)
 
+# Before a quote there are backslashes where JSON is in JSON or in a repr, and more of them the deeper it is.
 # A value: quoted, in brackets, or up to where a word ends.
 _NOTHING = r"(?!(?:none|null|true|false)\b)"
 _VALUE = (
-    rf"{_NOTHING}(?:b?'[^'\r\n]*'|b?\"[^\"\r\n]*\"|\[[^\[\]]*\]|\([^()]*\)|\{{[^{{}}]*\}}|\\?b?['\"]?[^\s'\",;&\\]+)"
+    rf"{_NOTHING}(?:b?'[^'\r\n]*'|b?\"[^\"\r\n]*\"|\[[^\[\]]*\]|\([^()]*\)|\{{[^{{}}]*\}}"
+    r"|\\{0,4}b?['\"]?[^\s'\",;&\\]+)"
 )
 _ASSIGNED = re.compile(
     r"((?:api[-_]?key|access[-_]?key(?:[-_]?id)?|secret[-_]?key|private[-_]?key|account[-_]?key|token|secret|passw(?:or)?d"
     # In capitals it is the shell's working directory.
-    r"|passphrase|passcode|(?-i:pwd|Pwd)|session[-_]?id|credentials?)\\?['\"]?\s*[:=]\s*)"
-    rf"(?!\\?['\"]?\*\*\*)({_VALUE})",
+    r"|passphrase|passcode|(?-i:pwd|Pwd)|session[-_]?id|credentials?)\\{0,4}['\"]?\s*[:=]\s*)"
+    rf"(?!\\{{0,4}}['\"]?\*\*\*)({_VALUE})",
     re.IGNORECASE,
 )
 _LOGIN_PAIR = re.compile(r"(\bauth['\"]?\s*[:=]\s*)(\([^()]*\)|\[[^\[\]]*\])", re.IGNORECASE)
