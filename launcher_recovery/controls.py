@@ -18,6 +18,7 @@ from launcher_recovery.records import (
     UNFINISHED,
     RecoveryData,
     RecoveryState,
+    given_attempts_of,
     sources_of,
 )
 
@@ -72,7 +73,9 @@ class Controls(Ownership):
         elif max_attempts is not None:
             text = f"{data.title} is under way: how often it is tried can be said when it begins again, not meanwhile"
             raise RecoveryStateError(text, state=data.state.value)
-        given = {GIVEN_ATTEMPTS: max_attempts}
+        given: dict[str, Any] = {}
+        if max_attempts is not None or given_attempts_of(data) is not None:
+            given = {"limit": max_attempts, "metadata": {GIVEN_ATTEMPTS: max_attempts}}
         taken_along: list[str] = []
         # From the outside inwards: whoever sees one pending leaves it to the one around it, which will call it.
         for outer in reversed(self._ended_around(data)):
@@ -81,7 +84,7 @@ class Controls(Ownership):
             except RecoveryStateError:
                 continue  # somebody was faster
         try:
-            begun = self.begin_again(operation_id, limit=max_attempts, metadata=given)
+            begun = self.begin_again(operation_id, **given)
         except RecoveryStateError:
             begun = self._known(operation_id)
             if not taken_along or begun.attempt == data.attempt:

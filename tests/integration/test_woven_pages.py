@@ -15,7 +15,7 @@ import pytest
 import requests
 import socketio
 
-from tests.integration.test_live import Client
+from tests.live import Client
 from tests.nginx import in_front_of
 from tests.standin import StandIn
 from tests.standin.processes import PATIENCE_S, WEB, WORKER

@@ -10,7 +10,9 @@ import pytest
 from launcher_recovery import RecoveryConfig, RecoveryIntegrator, StoreError, health_check, integration
 from launcher_recovery.persistence import MemoryPersistence
 
-KEYS = {"persistence_healthy", "circuit_breakers", "active_operations", "system_healthy", "problems"}
+KEYS = {
+    "persistence_healthy", "circuit_breakers", "active_operations", "system_healthy", "problems", "workers", "disk",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
