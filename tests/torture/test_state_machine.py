@@ -173,6 +173,13 @@ class Operations(RuleBasedStateMachine):
     def first_handle(self) -> tuple[int, Operation]:
         return self.begun.pop()
 
+    def around(self, operation_id: str) -> list[str]:
+        """An operation and those around it, from the inside outwards."""
+        found = [operation_id]
+        while (one := self.known(found[-1])) is not None and one.parent_id is not None:
+            found.append(one.parent_id)
+        return found
+
     def entered(
         self, data: RecoveryData, lifecycle: Lifecycle, before: Expected | None, parent: str | None, revive: bool
     ) -> bool:
@@ -183,6 +190,8 @@ class Operations(RuleBasedStateMachine):
         if before is not None and revive and before.state is not S.SUCCESS:
             assert data.operation_id == before.operation_id
             self.begun_again(before, before.owner or lifecycle.owner_id)
+            if parent is not None and before.operation_id not in self.around(parent):
+                before.parent_id = parent
             return False
         assert data.operation_id not in self.model.operations
         one = Expected(data.operation_id, data.key, parent, lifecycle.owner_id, self.now, self.now)

@@ -787,3 +787,17 @@ def test_explanation_of_a_wait_can_be_told_anew(each: Kit) -> None:
     assert shown(after) == {**shown(before), "explanation": after.explanation}
     with pytest.raises(RecoveryStateError):
         each.lifecycle.explain(bring_to(each, S.PENDING).operation_id, "5 MB are missing.")
+
+
+def test_an_operation_that_is_begun_again_from_within_its_own_part_does_not_become_a_part_of_that(kit: Kit) -> None:
+    outer = kit.open(key="outer")
+    part = kit.open(key="part", parent_id=outer.operation_id)
+    kit.lifecycle.cancel(outer.operation_id)
+    for around in (part.operation_id, outer.operation_id):
+        draft = kit.lifecycle.draft("work", (), {}, key="outer", parent_id=around)
+        again = kit.lifecycle.enter(draft, revive=True)
+        assert (again.operation_id, again.parent_id) == (outer.operation_id, None)
+        kit.lifecycle.cancel(outer.operation_id)
+    other = kit.open(key="other")
+    draft = kit.lifecycle.draft("work", (), {}, key="outer", parent_id=other.operation_id)
+    assert kit.lifecycle.enter(draft, revive=True).parent_id == other.operation_id
