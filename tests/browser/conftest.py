@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from sample_launcher.hub import Fault, Hub
+from tests.browser.standing import Recovery
 from tests.launcher import Launcher
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -188,3 +189,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield made
     finally:
         made.hub.close()
+
+
+@pytest.fixture
+def recovery(tmp_path: Path) -> Iterator[Recovery]:
+    made = Recovery(tmp_path)
+    try:
+        with served(made.app) as made.url:
+            yield made
+    finally:
+        made.close()

@@ -3,75 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask_socketio import SocketIO
 from playwright.sync_api import Locator, Page, expect
 
-from launcher_recovery.config import RecoveryConfig
-from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.operation import Operation
-from launcher_recovery.persistence.sqlite import SQLitePersistence
-from launcher_recovery.records import RecoveryState
-from launcher_recovery.web import init_app
 from sample_launcher.app import create_app
 from sample_launcher.projects import ProjectStore, keep_import
 from tests.browser.conftest import OpenPage, served
-from tests.support import let_go
+from tests.browser.standing import Recovery
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 HTML = "<img src=x onerror='document.title=1'>"
-
-
-class Recovery:
-    """Operations as they may stand in the store, and the page that shows them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = SQLitePersistence(folder / "recovery.db")
-        config = RecoveryConfig(
-            enabled=True, allow_private_addresses=True, persistence_path=str(folder / "recovery.db")
-        )
-        self.integrator = RecoveryIntegrator(config, persistence=self.store)
-        self.app = Flask("host")
-        init_app(self.app, self.integrator, SocketIO(self.app, async_mode="threading"))
-        self.integrator.tail.start()
-        self.url = ""
-
-    def begin(self, kind: str, title: str, parent: Operation | None = None) -> Operation:
-        """One that runs."""
-        lifecycle = self.integrator.lifecycle
-        data = lifecycle.open(
-            f"launcher_{kind}", (), {"url": f"https://files.example/{title}", "destination": f"/models/{title}"},
-            kind=kind, key=f"{kind}:{title}", project="p", title=title,
-            parent_id=None if parent is None else parent.operation_id,
-        )  # fmt: skip
-        return Operation(lifecycle.begin_attempt(data.operation_id, 1), lifecycle, self.integrator.clock)
-
-    def succeed(self, live: Operation) -> None:
-        self.integrator.lifecycle.succeed(live, "/models/x")
-
-    def fail(self, live: Operation, explanation: str, fix: str | None) -> None:
-        self.integrator.lifecycle.end_attempt(
-            live, RecoveryState.FAILED, OSError("it broke"), category="not_found", explanation=explanation, fix=fix,
-            fruitless=1, limit=1,
-        )  # fmt: skip
-
-
-@pytest.fixture
-def recovery(tmp_path: Path) -> Iterator[Recovery]:
-    made = Recovery(tmp_path)
-    try:
-        with served(made.app) as made.url:
-            yield made
-    finally:
-        made.integrator.stop()
-        let_go(made.store)
-        made.store.close()
 
 
 def part(what: str, name: str, state: str, live: Operation | None = None, reason: str | None = None) -> dict[str, Any]:

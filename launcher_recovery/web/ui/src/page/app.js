@@ -208,16 +208,14 @@ export class App extends Part {
     const id = this.#named;
     if (!id || !this.#loaded || this.#view !== "operations") return;
     this.#named = "";
-    if (this.#list.show(id)) return;
+    if (await this.#list.show(id)) return;
     // Older than what was fetched: with what it belongs to, and what belongs to it.
     await this.#fetchOne(id);
     const op = this.#store.get(id);
     if (op?.parent_id) await this.#fetchOne(op.parent_id);
     const { operations, seq } = await getPage({ parent_id: id }).catch(() => ({ operations: [] }));
     for (const part of operations) if (part.parent_id === id && !this.#store.get(part.operation_id)) this.#store.take(part, seq);
-    this.#list.requestUpdate();
-    await this.#list.updateComplete;
-    this.#list.show(id);
+    await this.#list.show(id);
   }
 
   // ---- news ----------------------------------------------------------------------------------------------
@@ -271,7 +269,7 @@ export class App extends Part {
     else if (id) await this.#fetchOne(id);
     else await this.#refresh({ force: false }).catch(() => {});
     if (answer.retry_id && answer.retry_id !== id) await this.#fetchOne(answer.retry_id);
-    if (answer.applied) this.#toasts.say(answer.message ?? "", { kind: "good" });
+    if (answer.applied) this.#toasts.say(answer.message ?? t(`fix.state.${answer.applied.state}`), { kind: "good" });
     this.#statusSoon();
     this.requestUpdate();
     await this.updateComplete;

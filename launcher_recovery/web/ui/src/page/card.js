@@ -190,7 +190,7 @@ export class Card extends Part {
     };
     return this.#fixing
       ? html`<recovery-fixes .op=${op} .access=${this.access} .changed=${(answer) => this.changed(answer)} @close=${close}></recovery-fixes>`
-      : html`<p class="fix-it"><button type="button" data-action="fixes" aria-label=${t("fixes.of", { title })} @click=${this.#fix}>${t("fixes")}</button></p>`;
+      : html`<p class="fix-it"><button type="button" data-action="fixes" aria-label=${t("action.on", { action: t("fixes"), title })} @click=${this.#fix}>${t("fixes")}</button></p>`;
   }
 
   async #fix() {

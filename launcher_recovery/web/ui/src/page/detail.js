@@ -2,7 +2,7 @@
 
 import { html, nothing, Part, svg } from "../part.js";
 import { t } from "../i18n.js";
-import { addressOf, getOperation, of } from "../server.js";
+import { addressOf, getOperation, of, serverNow } from "../server.js";
 import { attemptSentence, durationWords, eventWords, packagesOf, spaced, timeWords } from "../text.js";
 
 const WIDTH = 600;
@@ -92,7 +92,7 @@ function attemptItem(attempt) {
 
 /** The attempts as they lie in time, with the waits between them. */
 function timeline(attempts) {
-  const spans = attempts.map(({ started_at: from, ended_at: to, outcome }) => ({ from: Date.parse(from), to: Date.parse(to ?? "") || Date.now(), outcome }));
+  const spans = attempts.map(({ started_at: from, ended_at: to, outcome }) => ({ from: Date.parse(from), to: Date.parse(to ?? "") || serverNow(), outcome }));
   const start = Math.min(...spans.map(({ from }) => from));
   const whole = Math.max(1, Math.max(...spans.map(({ to }) => to)) - start);
   if (!Number.isFinite(whole)) return nothing;

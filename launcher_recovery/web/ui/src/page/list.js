@@ -32,6 +32,7 @@ export class List extends Part {
   #typing = null;
   #open = false; // the fold of the earlier ones
   #problem = "";
+  #wanted = null; // the operation that the address names
 
   constructor() {
     super();
@@ -41,17 +42,19 @@ export class List extends Part {
     for (const name of Object.keys(this.#places)) this.#lists[name] = Object.assign(document.createElement("div"), { className: "cards", role: "list" });
   }
 
-  /** The card of an operation that is shown, opened and brought into sight; undefined: it is not here. */
-  show(id) {
+  /** Bring the card of an operation into sight, opened; false: it is not known here. */
+  async show(id) {
+    if (!this.store.get(id)) return false;
+    this.#wanted = id; // however far down it is
+    this.requestUpdate();
+    await this.updateComplete;
     const card = this.#cards.get(id);
-    if (!card?.isConnected) return undefined;
     for (let fold = card.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     card.unfold();
-    card.updateComplete.then(() => {
-      card.scrollIntoView({ block: "start" });
-      card.heading.focus({ preventScroll: true });
-    });
-    return card;
+    await card.updateComplete;
+    card.scrollIntoView({ block: "start" });
+    card.heading.focus({ preventScroll: true });
+    return true;
   }
 
   tick(now, all) {
@@ -214,7 +217,8 @@ export class List extends Part {
     const used = new Set();
     for (const [name, list] of Object.entries(this.#lists)) {
       const all = this.#places[name];
-      const shown = all.length > (this.#most[name] ?? STEP) ? all.slice(0, this.#most[name] ?? STEP) : all;
+      const most = this.#most[name] ?? STEP;
+      const shown = all.filter((node, i) => i < most || family(node).some(({ op }) => op.operation_id === this.#wanted));
       if (name !== "finished") this.#arrange(list, shown, null, used);
     }
     for (const [id, card] of this.#cards) {

@@ -38,8 +38,8 @@ export class System extends Asking {
         ${well ? html`<p>${t("system.good")}</p>` : html`<ul class="plain">${problems.map((problem) => html`<li>${problemWords(problem)}</li>`)}</ul>`}</section>
       <section data-role="all-breakers"><h2>${t("system.breakers")}</h2>
         ${this.breakers?.length ? html`<ul class="plain">${this.breakers.map((breaker) => html`<li>${breakerWords(breaker, serverNow())}</li>`)}</ul>` : html`<p>${t("system.breakers.none")}</p>`}</section>
-      ${workers ? html`<section data-role="workers"><h2>${t("system.workers")}</h2><ul class="plain">${workers.map(workerItem)}</ul></section>` : nothing}
-      ${disk ? html`<section data-role="disk"><h2>${t("system.disk")}</h2><ul class="plain">${disk.map(diskItem)}</ul></section>` : nothing}
+      ${workers?.length ? html`<section data-role="workers"><h2>${t("system.workers")}</h2><ul class="plain">${workers.map(workerItem)}</ul></section>` : nothing}
+      ${disk?.length ? html`<section data-role="disk"><h2>${t("system.disk")}</h2><ul class="plain">${disk.map(diskItem)}</ul></section>` : nothing}
       ${this.access?.known ? this.#testPart() : nothing}`;
   }
 

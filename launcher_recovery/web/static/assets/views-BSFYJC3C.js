@@ -46,8 +46,8 @@ ${p&&s?o`${L(t)}<button aria-label=${a("_2a",{name:e})}>${a("_29")}</button>`:o`
 ${c?o`<p>${a("_1o")}</p>`:o`<ul class="plain">${e.map(p=>o`<li>${P(p)}</li>`)}</ul>`}</section>
 <section data-role="all-breakers"><h2>${a("_1p")}</h2>
 ${this.breakers?.length?o`<ul class="plain">${this.breakers.map(p=>o`<li>${I(p,M())}</li>`)}</ul>`:o`<p>${a("_1q")}</p>`}</section>
-${t?o`<section data-role="workers"><h2>${a("_1r")}</h2><ul class="plain">${t.map(Z)}</ul></section>`:l}
-${s?o`<section data-role="disk"><h2>${a("_1x")}</h2><ul class="plain">${s.map(tt)}</ul></section>`:l}
+${t?.length?o`<section data-role="workers"><h2>${a("_1r")}</h2><ul class="plain">${t.map(Z)}</ul></section>`:l}
+${s?.length?o`<section data-role="disk"><h2>${a("_1x")}</h2><ul class="plain">${s.map(tt)}</ul></section>`:l}
 ${this.access?.known?this.#o():l}`}#o(){let{trusted:t}=this.access;return o`<section data-role="self-test"><h2>${a("_20")}</h2><p>${a("_21")}</p>
 <p><button type="button" data-action="test" ?disabled=${!t} aria-disabled=${this.#e?"true":"false"} @click=${this.#r}>${a(this.#e?"_23":"_22")}</button></p>
 ${t?l:o`<p class="soft">${a("not_trusted")}</p>`}
