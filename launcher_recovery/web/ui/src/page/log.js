@@ -26,7 +26,9 @@ export class Log extends Asking {
     for (const { seq, event, data } of this.found.events) this.#events.set(seq, { event, data });
     const newest = [...this.#events].sort(([a], [b]) => b - a).slice(0, MOST);
     this.#events = new Map(newest);
-    const titled = ({ operation_id: id, title }) => title || (this.store.get(id) ? titleOf(this.store.get(id)) : id);
+    // The end of an operation has its id alone; what was told of it before, or the list, has its title.
+    const titles = new Map(newest.map(([, { data }]) => [data.operation_id, data.title]).filter(([, title]) => title));
+    const titled = ({ operation_id: id }) => titles.get(id) || (this.store.get(id) ? titleOf(this.store.get(id)) : id);
     return html`<h2>${t("view.log")}</h2><p class="soft">${t("log.what")}</p>
       ${newest.length ? nothing : html`<p class="empty">${t("log.none")}</p>`}
       <ol class="log" reversed>${newest.map(([seq, { event, data }]) => html`<li value=${seq} data-event=${event}><span class="soft">${timeWords(data.timestamp)}</span>
