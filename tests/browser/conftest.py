@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from sample_launcher.hub import Fault, Hub
+from tests.browser.chromium import QUIET, install, installed
+from tests.browser.place import Place
 from tests.browser.standing import Recovery
-from tests.launcher import Launcher
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def _installed(playwright: Playwright) -> str | None:
-    """A Chromium that is there: the one that $CHROMIUM names, the system's, or Playwright's own."""
-    given = os.environ.get("CHROMIUM")
-    if given:
-        if shutil.which(given) is None:
-            pytest.fail(f"CHROMIUM={given} is no program; name a Chromium, or unset it to have one looked for.")
-        return given
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    own = playwright.chromium.executable_path
-    return found or (own if Path(own).exists() else None)
-
-
-def _install() -> str:
-    """Install Chromium; returns what was tried and what it said."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        # A new machine has no list of packages yet.
-        commands = [["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
-    else:
-        commands = [[sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"]]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    told = []
-    for argv in commands:
-        done = subprocess.run(
-            argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
-        )
-        said = (done.stdout + done.stderr).strip().splitlines()
-        last = said[-1] if said else "it said nothing"
-        told.append(f"{' '.join(argv)} ended with exit status {done.returncode}: {last}")
-    return "; ".join(told)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +28,10 @@ def browser() -> Iterator[Browser]:
     For a module, not the session: while Playwright runs, no test with an event loop of its own can.
     """
     with sync_playwright() as playwright:
-        executable = _installed(playwright)
+        executable = installed(playwright)
         if executable is None:
-            tried = _install()
-            executable = _installed(playwright)
+            tried = install()
+            executable = installed(playwright)
             if executable is None:
                 pytest.fail(f"These tests need Chromium, and it could not be installed ({tried}).")
         # Chromium's sandbox does not work for root.
@@ -146,19 +103,6 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     for watch in watches:
         watch.page.context.close()
     assert [text for watch in watches for text in watch.complaints] == []
-
-
-class Place:
-    """A hub, and a launcher that takes its demo from it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.hub = Hub().start()
-        # Long enough for a person, and the page, to see a wait.
-        delays = {"RECOVERY_INITIAL_DELAY": "1", "RECOVERY_MAX_DELAY": "1"}
-        self.launcher = Launcher(folder / "launcher-data", "--hub", "--hub-port", str(self.hub.port), **delays)
-
-    def offer(self, name: str, faults: Sequence[Fault] = (), *, size: int = 24 << 20, rate: int | None = None) -> str:
-        return self.hub.add_model(name, size, list(faults), rate)
 
 
 @contextmanager

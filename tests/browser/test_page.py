@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from sample_launcher.hub import Drop, Status
-from tests.browser.conftest import OpenPage, Place
+from tests.browser.conftest import OpenPage
+from tests.browser.place import Place
 from tests.launcher import Launcher, sha256, wanted
 from tests.support import LOOK_S, wait_for
 

@@ -20,6 +20,8 @@ from launcher_recovery.web.api.shown import known, operation_json
 
 logger = logging.getLogger("launcher_recovery")
 
+_REPORT = "report_bug"
+
 
 @described(AdviceAnswer, tag="fixes")
 def advice(operation_id: str, query: LanguageQuery) -> Response:
@@ -34,8 +36,11 @@ def advice(operation_id: str, query: LanguageQuery) -> Response:
 def fixes(operation_id: str, query: LanguageQuery) -> Response:
     """The guided fixes that fit an operation, and those that were applied to it."""
     language = spoken(query.language)
-    known(operation_id)
-    offers = here().fixes.for_operation(operation_id, language)
+    data = known(operation_id)
+    # To report it is always possible, and no fix unless the verdict says so.
+    offers = [
+        one for one in here().fixes.for_operation(operation_id, language) if one.id != _REPORT or data.fix == _REPORT
+    ]
     applied = here().fixes.history(operation_id, language)
     return answer(fixes=[asdict(one) for one in offers], applied=[asdict(one) for one in applied], language=language)
 
