@@ -13,11 +13,18 @@ from launcher_recovery import known_secrets, stores
 from launcher_recovery.persistence import outbox
 from sample_launcher.hub import Hub
 from tests import postgres
+from tests.sampling import mark_rows
 from tests.support import watched_operations
 
 # Threads that were told to end may take so long to do it; one that only looks for work ends by itself.
 _ENDS_WITHIN_S = 5.0
 _LOOKS_FOR_WORK = "recovery-watch"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before what is slow is left out."""
+    mark_rows(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

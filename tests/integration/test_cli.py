@@ -168,6 +168,7 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(typed: Typed, hub: 
     assert sent(hub) - SIZE < LOST_AT_MOST
 
 
+@pytest.mark.slow
 def test_two_commands_for_one_file_download_it_once(typed: Typed, hub: Hub) -> None:
     """The second one joins, says so, and gets the same result."""
     # So slow that the second one has begun long before it is there, on a busy machine as well.

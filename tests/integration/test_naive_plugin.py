@@ -214,6 +214,7 @@ def test_after_kill_9_the_next_process_gets_only_the_rest(tmp_path: Path, hub: H
     assert kept(cache) == []
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_writing_it_loses_next_to_nothing(tmp_path: Path, hub: Hub, cache: Path) -> None:
     url = hub.add_model("m", SIZE, rate=12_000_000)
     kills = 4

@@ -82,6 +82,7 @@ def test_what_cannot_be_had_is_named_the_rest_is_kept_and_a_retry_goes_on(launch
     assert set(parts(launcher.project(project)).values()) == {"done"}
 
 
+@pytest.mark.slow
 def test_the_model_comes_while_programs_are_installed(launcher: Launcher, hub: Hub) -> None:
     """What git and pip are waited for does not hold up the download."""
     hub.add_model(MODEL, SIZE)

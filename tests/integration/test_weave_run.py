@@ -290,6 +290,7 @@ app.set_default()
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("way", ["entry point", "runner"])
 def test_a_worker_of_celery_is_woven(place: Path, tmp_path: Path, way: str) -> None:
     """Without a prefix, by the entry point that Celery loads; and in front of it the runner. Its pool is forked."""

@@ -119,6 +119,7 @@ def test_three_kills(tmp_path: Path, checked: bool) -> None:
         torture(tmp_path / "models", origin, 1, 3, 64 * MIB, checked=checked)
 
 
+@pytest.mark.slow
 def test_three_kills_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))

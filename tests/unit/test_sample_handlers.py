@@ -294,6 +294,7 @@ def test_a_project_becomes_ready_and_a_second_call_goes_on_where_the_first_faile
     subprocess.run([str(python), "-c", "import demo_node_helper"], check=True)
 
 
+@pytest.mark.slow
 def test_an_import_with_a_comfyui_of_its_own_puts_its_nodes_into_that(launcher: Launcher, hub: Hub) -> None:
     hub.add_model("m.pt", 1000, [Status()])
     wanted = {**demo(hub), "comfyui": {"url": hub.comfyui_url, "ref": "v1.0.0"}}

@@ -108,6 +108,7 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_an_index_fails_with_changes_nothing_and_a_later_attempt_goes_on(
     attempts: Attempts,
