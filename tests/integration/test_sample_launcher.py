@@ -458,6 +458,7 @@ def test_a_hub_that_somebody_else_runs_is_used_and_left_running(start: Callable[
     assert not hub.ended.is_set()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

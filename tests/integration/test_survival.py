@@ -15,7 +15,7 @@ from tests.support import LOOK_S, wait_for
 
 MIB = 1 << 20
 SIZE = 24 * MIB
-RATE = 12_000_000
+RATE = 8_000_000
 LOST_AT_MOST = 3 * MIB
 """Bytes that one kill may cost: what was in the kernel, and never reached the file. It takes the more, the less time
 the process gets to read."""

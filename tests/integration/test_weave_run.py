@@ -96,6 +96,7 @@ def without_warning(text: str) -> str:
     return "".join(line for line in text.splitlines(True) if not line.startswith("launcher-recovery run: warning: "))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -368,6 +368,7 @@ def test_what_pip_keeps_is_fetched_again_only_once_it_was_purged(
 # -- the environment ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_environment_is_restored_and_a_retry_installs_again_what_was_taken_out(
     host: Attached,
     far: Far,

@@ -251,6 +251,7 @@ def test_the_pinned_commit_stays_the_same_over_attempts(attempts: Attempts, half
     assert files(staging(destination)) == {".git", "one", "requirements.txt"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", ["gone", "another ref", "another repository", "empty object", "lost index"])
 def test_sources_that_are_gone_damaged_or_of_something_else_are_fetched_again(
     attempts: Attempts, far: Far, half_done: str, tmp_path: Path, destination: Path, change: str

@@ -100,6 +100,7 @@ def test_what_is_there_is_not_fetched_again_because_of_another_one(
     assert files(destination) == {".git", ".gitmodules", "one", "a", "b"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("half", ["no commit", "no objects", "no head", "no config", "no worktree"])
 def test_a_half_submodule_is_continued_or_begun_anew(
     attempts: Attempts, far: Far, nested: str, destination: Path, half: str
