@@ -36,7 +36,11 @@ class Client:
         self.socket = socketio.Client(reconnection=False, websocket_extra_options=options)
         for name in EVENTS:
             self.socket.on(name, lambda data, name=name: self.events.append((name, data)))
-        self.socket.connect(url, transports=transports, headers=headers, auth=auth, wait_timeout=20)
+        try:
+            self.socket.connect(url, transports=transports, headers=headers, auth=auth, wait_timeout=20)
+        except BaseException:
+            self._close(self.socket.eio.ws)
+            raise
 
     def leave(self) -> None:
         ws = self.socket.eio.ws
@@ -44,6 +48,14 @@ class Client:
             # It would wait for an answer that the thread that reads has had already.
             ws.close = functools.partial(ws.close, timeout=0)
         self.socket.disconnect()
+        self._close(ws)
+
+    def _close(self, ws: Any) -> None:
+        """Close what the client leaves open when its server ends the connection, or refuses it."""
+        if ws is not None:
+            ws.shutdown()
+        if self.socket.eio.http is not None:
+            self.socket.eio.http.close()
 
     def of(self, name: str) -> list[dict[str, Any]]:
         return [data for event, data in list(self.events) if event == name]
