@@ -54,10 +54,7 @@ def bundle_of(integrator: RecoveryIntegrator, data: RecoveryData) -> dict[str, A
         "made_at": to_iso(to_datetime(integrator.clock.time())),
         "operation": _operation(integrator, data),
         "parts": [_operation(integrator, part) for part in store.find(parent_id=data.operation_id, limit=_MOST_PARTS)],
-        "events": [
-            {"seq": event.seq, "event": event.name, "data": dict(event.payload)}
-            for event in store.events_of_operation(data.operation_id, _MOST_EVENTS)
-        ],
+        "events": [event.to_json() for event in store.events_of_operation(data.operation_id, _MOST_EVENTS)],
         "health": health_of(integrator),
         "status": _status(integrator),
         "settings": [asdict(setting) for setting in settings_of(integrator.config)],
@@ -70,17 +67,12 @@ def bundle_of(integrator: RecoveryIntegrator, data: RecoveryData) -> dict[str, A
 
 def _operation(integrator: RecoveryIntegrator, data: RecoveryData) -> dict[str, Any]:
     store = integrator.persistence
-    attempts = [
-        {**asdict(one), "started_at": to_iso(one.started_at), "ended_at": to_iso(one.ended_at)}
-        for one in store.attempts(data.operation_id)
-    ]
-    steps = [{"name": step.name, "finished_at": to_iso(step.finished_at)} for step in store.steps(data.operation_id)]
     return {
         **update_of(data),
         "metadata": data.metadata,
         "owner": data.owner,
-        "attempts": attempts,
-        "steps": steps,
+        "attempts": [attempt.to_json() for attempt in store.attempts(data.operation_id)],
+        "steps": [step.to_json() for step in store.steps(data.operation_id)],
     }
 
 

@@ -97,10 +97,10 @@ class Controls(Ownership):
         """The operations around one that have ended as well, the nearest first, up to one that cannot be begun
         again."""
         found: list[RecoveryData] = []
-        parent = None if data.parent_id is None else self.store.get(data.parent_id)
-        while parent is not None and parent.resumable and self._has_ended(parent) and not self._is_taken(parent):
+        for parent in self.around(data.parent_id):
+            if not parent.resumable or not self._has_ended(parent) or self._is_taken(parent):
+                break
             found.append(parent)
-            parent = None if parent.parent_id is None else self.store.get(parent.parent_id)
         return found
 
     def set_priority(self, operation_id: str, priority: int) -> RecoveryData:

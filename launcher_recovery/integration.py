@@ -321,15 +321,7 @@ class RecoveryIntegrator:
 
     def _is_inside_its_kind(self, data: RecoveryData) -> bool:
         """Whether an operation around it has a slot of the same kind, and would wait for this one to give it back."""
-        parent_id = data.parent_id
-        while parent_id is not None:
-            parent = self.persistence.get(parent_id)
-            if parent is None:
-                return False
-            if parent.kind == data.kind:
-                return True
-            parent_id = parent.parent_id
-        return False
+        return any(parent.kind == data.kind for parent in self.lifecycle.around(data.parent_id))
 
     def classify(self, error: BaseException, data: RecoveryData | None = None) -> Verdict:
         """The verdict on an error: the extensions' opinion, else the built-in rules'."""

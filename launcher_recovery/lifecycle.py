@@ -137,7 +137,8 @@ class Lifecycle(Controls, Keeping):
         if latest is None or latest.state not in FINAL or latest.state is RecoveryState.SUCCESS:
             return None
         again: dict[str, Any] = {"args": draft.args, "kwargs": draft.kwargs, "resumable": draft.resumable}
-        if draft.parent_id is not None and not self._is_within(draft.parent_id, latest.operation_id):
+        around = {one.operation_id for one in self.around(draft.parent_id)}
+        if draft.parent_id is not None and latest.operation_id not in around:
             # From now on it is a part of the one that calls it.
             again.update(parent_id=draft.parent_id, project=draft.project)
         if latest.owner is None:  # else that process still has code to stop
@@ -146,14 +147,6 @@ class Lifecycle(Controls, Keeping):
             return self.begin_again(latest.operation_id, limit=draft.max_attempts, **again)
         except RecoveryStateError:
             return None  # somebody else was faster; then there is an unfinished one to join
-
-    def _is_within(self, operation_id: str, other_id: str) -> bool:
-        """Whether an operation is another one, or inside of it."""
-        around: str | None = operation_id
-        while around is not None and around != other_id:
-            data = self.store.get(around)
-            around = None if data is None else data.parent_id
-        return around is not None
 
     def _storable(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -18,7 +18,7 @@ logger = logging.getLogger("launcher_recovery")
 FIELDS = ("operation_id", "function_name", "attempt", "max_attempts", "category", "delay_s")
 """The extra fields of a record about an operation; `delay_s` is in seconds, None unless another attempt follows."""
 
-# Level and message by what happened; the names in braces are fields of the payload, cleaned.
+# Level and message by what happened; the names in braces are fields of the payload; `Plain` cleans it.
 _MESSAGES: Mapping[Happening, tuple[int, str]] = {
     Happening.ATTEMPT_STARTED: (logging.INFO, "{title}: attempt {attempt} started"),
     Happening.ATTEMPT_FAILED: (logging.WARNING, "{title}: attempt {attempt} failed: {error}"),
@@ -74,7 +74,7 @@ def _log(happening: Happening, payload: Mapping[str, Any]) -> None:
     if happening is Happening.WAITING and payload["next_attempt_at"] is None:
         message = _WAITING_FOR_SOMETHING
     fields = {**payload, "delay_s": delay_of(payload) or 0.0}
-    text = message.format_map({name: one_line(v) if isinstance(v, str) else v for name, v in fields.items()})
+    text = message.format_map(fields)
     waits = happening in (Happening.ATTEMPT_FAILED, Happening.WAITING) and payload["state"] == "recovering"
     extra = {name: fields[name] for name in FIELDS}
     extra["delay_s"] = fields["delay_s"] if waits else None

@@ -6,8 +6,6 @@ import logging
 from collections import deque
 from datetime import datetime, timezone
 
-from launcher_recovery.logs import one_line
-
 KEPT = 500
 """How many lines are kept, of this process's latest."""
 
@@ -35,7 +33,7 @@ class RecentLines(logging.Handler):
         """Keep a record."""
         at = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         try:
-            text = one_line(record.getMessage())[:_LONGEST]
+            text = record.getMessage()[:_LONGEST]
         except Exception:  # of arguments that do not fit; it is told by other handlers
             text = "?"
         error = record.exc_info[0] if record.exc_info else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, ClassVar
+
+from launcher_recovery.clock import to_iso
 
 
 class RecoveryState(str, Enum):
@@ -176,6 +178,10 @@ class AttemptRecord:
     traceback: str | None = None
     resumed: float | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """As the API gives it."""
+        return {**asdict(self), "started_at": to_iso(self.started_at), "ended_at": to_iso(self.ended_at)}
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -199,6 +205,10 @@ class StepRecord:
     name: str
     finished_at: datetime
     result: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API gives it, without its result."""
+        return {"name": self.name, "finished_at": to_iso(self.finished_at)}
 
 
 @dataclass(frozen=True)

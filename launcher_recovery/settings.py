@@ -141,8 +141,7 @@ def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any]) -> None:
         StoreError: the others cannot be told; then nothing changes.
     """
     for name in changes:
-        known = {item.name for item in fields(RecoveryConfig)}
-        if name in known and name not in CHANGEABLE:
+        if name in MEANINGS and name not in CHANGEABLE:
             raise RecoveryConfigError(
                 f"{name} cannot be changed while the launcher runs: set RECOVERY_{name.upper()} and start it again"
             )

@@ -51,6 +51,10 @@ class Event:
         """The payload as clients get it, with the sequence number."""
         return {"seq": self.seq, **self.payload}
 
+    def to_json(self) -> dict[str, Any]:
+        """The whole event, with its name beside the payload."""
+        return {"seq": self.seq, "event": self.name, "data": self.payload}
+
 
 @dataclass(frozen=True)
 class RecoveryUpdate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from launcher_recovery import signals
@@ -75,6 +75,15 @@ class Transitions:
         if PRIORITY in stored.metadata:
             live.data.metadata[PRIORITY] = stored.metadata[PRIORITY]
         return True
+
+    def around(self, operation_id: str | None) -> Iterator[RecoveryData]:
+        """An operation and those around it, from the inside outwards; None, and one that is not known: nothing."""
+        while operation_id is not None:
+            data = self.store.get(operation_id)
+            if data is None:
+                return
+            yield data
+            operation_id = data.parent_id
 
     def _known(self, operation_id: str) -> RecoveryData:
         data = self.store.get(operation_id)

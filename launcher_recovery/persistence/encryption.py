@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.errors import StoreError
+from launcher_recovery.secret_files import read_secret
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -108,19 +108,7 @@ def _checked(key: str, where: str) -> str:
 
 
 def _read(path: Path) -> list[str]:
-    try:
-        content = path.read_text(encoding="ascii")
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        # Not the error of a decoder, which quotes what it has read.
-        why = error.strerror if isinstance(error, OSError) else "it is not plain text"
-        raise StoreError(
-            f"{VARIABLE} names the file {path}, which cannot be read ({why}): make it readable for this user."
-        ) from None
-    # Not refused: files of secrets that a container gets are often made like this.
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("%s holds a key and can be read by others, who should not: chmod 600 %s", path, path)
-    keys = _parts(content)
+    keys = _parts(read_secret(path, VARIABLE, "a key", StoreError, "ascii"))
     if not keys:
         raise StoreError(f"{VARIABLE} names the file {path}, which has no key in it. This prints a new one: {_HOW}")
     return keys

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher_recovery.breaker import CircuitBreaker
 from launcher_recovery.classification import ErrorCategory, ErrorClassifier
 from launcher_recovery.clock import Clock, to_datetime
 from launcher_recovery.engine import Engine
@@ -20,6 +19,7 @@ from launcher_recovery.persistence.sqlite import SQLitePersistence
 from launcher_recovery.policy import Policy
 from launcher_recovery.records import RecoveryState
 from launcher_recovery.selftest.results import Check, require
+from launcher_recovery.selftest.scenarios import leaves_alone
 from launcher_recovery.signals import Event
 from launcher_recovery.strategies import ExponentialBackoffStrategy, FixedDelayStrategy, LinearBackoffStrategy
 from launcher_recovery.testing.clock import VirtualClock
@@ -158,18 +158,9 @@ def _classification(integrator: RecoveryIntegrator) -> str:
 
 
 def _breaker(integrator: RecoveryIntegrator) -> str:
-    clock, config = VirtualClock(), integrator.config
-    threshold, seconds = config.circuit_breaker_threshold, config.circuit_breaker_timeout
-    breaker = CircuitBreaker(threshold, seconds, scope="self test", clock=clock)
-    for _ in range(threshold):
-        require(breaker.acquire() == 0, f"A call was held back before {threshold} failures.")
-        breaker.failure()
-    if seconds > 0:
-        require(breaker.acquire() > 0, f"A call went out after {threshold} failures.")
-    clock.advance(seconds + 1)
-    require(breaker.acquire() == 0, f"No probe was let through after {seconds:g} s.")
-    breaker.success()
-    require(breaker.is_closed, "It stayed open although the probe worked.")
+    threshold = integrator.config.circuit_breaker_threshold
+    seconds = integrator.config.circuit_breaker_timeout
+    leaves_alone(threshold, seconds)
     return f"It opens after {threshold} failures, for {seconds:g} s."
 
 

@@ -167,19 +167,30 @@ def _restart(folder: Path) -> str:
     return "The process was killed, and this one went on: the finished step was not done again."
 
 
-def _breaker(folder: Path) -> str:
+def leaves_alone(threshold: int, seconds: float) -> None:
+    """A breaker with these limits leaves a host alone that fails, then lets one probe through.
+
+    Raises:
+        NotPassedError: it does not.
+    """
     clock = VirtualClock()
-    breaker = CircuitBreaker(3, 60.0, scope="a dead host", clock=clock)
-    for _ in range(3):
-        require(breaker.acquire() == 0, "A call was held back before the host had failed three times.")
+    breaker = CircuitBreaker(threshold, seconds, scope="a dead host", clock=clock)
+    for _ in range(threshold):
+        require(breaker.acquire() == 0, f"A call was held back before the host had failed {threshold} times.")
         breaker.failure()
-    require(breaker.acquire() > 0, "The host was asked again although it had failed three times.")
-    clock.advance(61)
-    require(breaker.acquire() == 0, "No probe was let through after the pause.")
+    if seconds > 0:
+        require(breaker.acquire() > 0, f"The host was asked again although it had failed {threshold} times.")
+    clock.advance(seconds + 1)
+    require(breaker.acquire() == 0, f"No probe was let through after {seconds:g} s.")
     require(breaker.state is CircuitState.HALF_OPEN, "The probe was not the only call.")
-    require(breaker.acquire() > 0, "A second call went out beside the probe.")
+    if seconds > 0:
+        require(breaker.acquire() > 0, "A second call went out beside the probe.")
     breaker.success()
     require(breaker.is_closed, "The breaker stayed open although the probe worked.")
+
+
+def _breaker(folder: Path) -> str:
+    leaves_alone(3, 60.0)
     return "After three failures the host was left alone for a minute, then one probe opened the way again."
 
 

@@ -21,6 +21,7 @@ LAYERS = (
         "checks",
         "clock",
         "secret_names",
+        "secret_files",
         "redaction",
         "known_secrets",
         "ways",

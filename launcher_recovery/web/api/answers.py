@@ -45,8 +45,6 @@ class ApiError(Exception):
         response.headers.update(self.headers)
         if self.status == 405:
             response.headers["Allow"] = self.params["allowed"]  # RFC 9110 §15.5.6
-        if self.status == 429:
-            response.headers["Retry-After"] = str(self.params["retry_after"])  # RFC 6585 §4
         return response
 
 

@@ -33,11 +33,6 @@ _INTRODUCTION = (
     'none is, what is marked "trusted" is for programs and browsers of the launcher\'s own machine alone. '
     "Times are ISO 8601 in UTC."
 )
-_OF_ACCESS = {
-    Access.READ: "",
-    Access.CONTROL: "",
-    Access.TRUSTED: " (trusted)",
-}
 
 
 class _Backend(FlaskPlugin):
@@ -131,7 +126,7 @@ def document() -> Mapping[str, Any]:
     for route in ROUTES:
         path = PREFIX + route.rule.replace("<", "{").replace(">", "}")
         entry = found["paths"][path][route.method.lower()]
-        entry["summary"] += _OF_ACCESS[route.access]
+        entry["summary"] += " (trusted)" if route.access is Access.TRUSTED else ""
         entry["responses"]["default"] = {"description": "It was refused, or failed.", **failure}
         media = getattr(views[route.endpoint], "media", "application/json")
         content = entry["responses"]["200"].pop("content", {}).values()

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launcher_recovery.clock import to_iso
 from launcher_recovery.persistence.base import Store, beneath
 from launcher_recovery.records import RecoveryData, StepRecord
 from launcher_recovery.signals import update_of
@@ -36,10 +35,7 @@ def operations_json(found: Sequence[RecoveryData]) -> list[dict[str, Any]]:
             **update_of(data),
             "metadata": data.metadata,
             "owner": data.owner,
-            "steps": [
-                {"name": step.name, "finished_at": to_iso(step.finished_at)}
-                for step in steps.get(data.operation_id, ())
-            ],
+            "steps": [step.to_json() for step in steps.get(data.operation_id, ())],
             "fixes": integrator.fixes.may_fit(data),
         }
         for data in found

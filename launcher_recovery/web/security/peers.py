@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from launcher_recovery import reach
+from launcher_recovery.reach import Address
 from launcher_recovery.web.security.names import name_of
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Headers by which proxies and tunnels say for whom they ask; one of them is enough to end the trust.
 _FORWARDING = frozenset(
@@ -31,7 +31,7 @@ _NETWORK_BITS = 64
 def address_of(text: str) -> Address | None:
     """The address in a text, an IPv4 address in an IPv6 one (::ffff:127.0.0.1) as itself; None: there is none."""
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        found = reach.address_of(text)
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import secrets
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from launcher_recovery.config_values import FILE, MIN_TOKEN
 from launcher_recovery.errors import RecoveryConfigError
 from launcher_recovery.known_secrets import know
+from launcher_recovery.secret_files import read_secret
 
 logger = logging.getLogger("launcher_recovery")
 
@@ -32,23 +31,12 @@ def read_token(given: str | None) -> str | None:
     if given is None or not given.startswith(FILE):
         return given
     path = Path(given[len(FILE) :]).expanduser()
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        # Not the error of a decoder, which quotes what it has read.
-        why = error.strerror if isinstance(error, OSError) else "it is not plain text"
-        raise RecoveryConfigError(
-            f"{VARIABLE} names the file {path}, which cannot be read ({why}): make it readable for this user."
-        ) from None
+    token = read_secret(path, VARIABLE, "a token", RecoveryConfigError)
     if len(token) < MIN_TOKEN:
         raise RecoveryConfigError(
             f"{VARIABLE} names the file {path}, which holds {len(token)} characters: "
             f"a token has at least {MIN_TOKEN} characters."
         )
-    # Not refused: files of secrets that a container gets are often made like this.
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("%s holds a token and can be read by others, who should not: chmod 600 %s", path, path)
     return token
 
 

@@ -10,10 +10,6 @@ from launcher_recovery.web.api.models.base import Answer, Part, Request
 from launcher_recovery.web.api.models.operations import Text
 
 
-class NothingBody(Request):
-    """An empty object."""
-
-
 class Result(Part):
     """What came of one."""
 

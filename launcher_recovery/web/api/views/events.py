@@ -22,6 +22,5 @@ def events(query: EventsQuery) -> Response:
     else:
         first = max(newest - query.limit, 0) if since is None else since
         found = store.events_since(first, query.limit)
-    shown = [{"seq": event.seq, "event": event.name, "data": event.payload} for event in found]
     reset = since is not None and not oldest - 1 <= since <= newest
-    return answer(events=shown, reset=reset, **at)
+    return answer(events=[event.to_json() for event in found], reset=reset, **at)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from flask import Response, make_response
 
 from launcher_recovery.bundle import bundle_of
-from launcher_recovery.clock import to_iso
 from launcher_recovery.web.api.answers import answer, here, stamp
 from launcher_recovery.web.api.description import described
 from launcher_recovery.web.api.models.operations import OperationAnswer, OperationsAnswer, OperationsQuery
@@ -41,14 +39,8 @@ def operation(operation_id: str) -> Response:
     at = stamp()
     data = known(operation_id)
     store = here().persistence
-    attempts = [
-        {**asdict(item), "started_at": to_iso(item.started_at), "ended_at": to_iso(item.ended_at)}
-        for item in store.attempts(operation_id)
-    ]
-    events = [
-        {"seq": event.seq, "event": event.name, "data": event.payload}
-        for event in store.events_of_operation(operation_id)
-    ]
+    attempts = [attempt.to_json() for attempt in store.attempts(operation_id)]
+    events = [event.to_json() for event in store.events_of_operation(operation_id)]
     return answer(operation={**operation_json(data), "attempts": attempts, "events": events}, **at)
 
 

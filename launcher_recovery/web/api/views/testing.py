@@ -13,7 +13,8 @@ from launcher_recovery.selftest.scenarios import SCENARIOS
 from launcher_recovery.web.api.answers import ApiError, answer, here
 from launcher_recovery.web.api.description import described
 from launcher_recovery.web.api.flights import single_flight
-from launcher_recovery.web.api.models.testing import NothingBody, RunBody, ScenariosAnswer, TestAnswer
+from launcher_recovery.web.api.models.operations import NothingBody
+from launcher_recovery.web.api.models.testing import RunBody, ScenariosAnswer, TestAnswer
 
 MOST_SECONDS = 60.0
 """After so many no further check is begun."""
