@@ -97,6 +97,8 @@ class Supervisor:
         """
         fetching = self._fetching
         with fetching.lock:
+            if fetching.ended:
+                return  # whoever gave them is judged first: what broke may not be asked again in this attempt
             allotment, workers = fetching.allotment, list(fetching.workers)
             working = sum(worker.asked_at is None and worker.received > 0 for worker in workers)
             received = self._received + sum(worker.received for worker in workers)

@@ -299,6 +299,17 @@ def test_the_attempt_is_over_when_nobody_is_left(stage: Stage) -> None:
     assert raised.value is error
 
 
+def test_none_is_begun_before_it_was_looked_at_why_the_last_one_ended(stage: Stage) -> None:
+    """It broke after the supervisor looked: asked again at once it would be mended without an attempt's wait."""
+    stage.alone()
+    stage.fill_up()
+    stage.ends(stage.only(), requests.ConnectionError("broke"))
+    assert stage.fill_up() == []
+    stage.tick()
+    with pytest.raises(requests.ConnectionError, match="broke"):
+        stage.fill_up()
+
+
 def test_one_that_has_done_its_work_is_followed_by_another(stage: Stage) -> None:
     stage.alone()
     stage.fill_up()
