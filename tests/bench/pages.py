@@ -54,15 +54,15 @@ def look(browser: Browser, recovery: Recovery, url: str) -> list[float]:
     there = (time.perf_counter() - began) * 1000
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     figures = [float(paint), there, _longest(page)]
+    page.get_by_text("Earlier", exact=False).first.click()
     older = page.get_by_role("button", name="Show older ones")
-    for _ in range(5):
-        if older.first.is_visible():
-            older.first.click()
-            page.wait_for_timeout(300)
+    while older.is_visible():
+        older.click()
+        page.wait_for_timeout(100)
     figures.append(_longest(page))
-    page.get_by_label("Search").fill("model-7")
+    page.get_by_role("searchbox", name="Search").fill("model-7")
     page.wait_for_timeout(1000)
-    page.get_by_label("Search").fill("")
+    page.get_by_role("searchbox", name="Search").fill("")
     page.wait_for_timeout(500)
     figures.append(_longest(page))
     for number in range(CHANGES):
