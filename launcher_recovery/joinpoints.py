@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -156,6 +156,10 @@ class Host:
             host that needs recovery. None: there is none.
         pages: the recovery page and its API are served by the host's own Flask app, which is known by the neighbours in
             its folder, and the host's pages show a small bar with what goes on.
+        roots: gives the folders below which the host itself writes, as absolute paths, by what its own modules say in
+            this process; files may then be written below these alone, unless `allowed_roots` says otherwise. Asked
+            once, in each process of the host that needs recovery, when a function of it has been woven. None, or an
+            empty answer: they are not known, and files may be written anywhere.
 
     Raises:
         RecoveryConfigError: two join points are the same, a neighbour is no path within a folder, or it has pages, and
@@ -167,6 +171,7 @@ class Host:
     neighbours: tuple[str, ...] = ()
     plugin: Callable[[], Any] | None = None
     pages: bool = False
+    roots: Callable[[], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         names = [point.name for point in self.join_points]

@@ -22,6 +22,8 @@ def fetch(url, *, retries=3):
 '''
 
 EXTENSION = """
+import os
+
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.joinpoints import Fingerprint, Host, JoinPoint
 
@@ -35,7 +37,7 @@ def woven(call):
 @hookimpl
 def recovery_join_points():
     points = (JoinPoint("wv_utils", "fetch", "download", advice=woven, fingerprints=(KNOWN,)),)
-    return [Host("my launcher", points, ("wv_server.py", "{mark}"))]
+    return [Host("my launcher", points, ("wv_server.py", "{mark}"), roots=lambda: [os.getcwd()])]
 """
 
 

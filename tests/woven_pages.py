@@ -20,6 +20,8 @@ RUN = (sys.executable, "-m", "launcher_recovery", "run", "--")
 NAME = "ComfyUI Launcher"
 """In place of the package's own host, which has the same neighbours, and knows the functions of the real one."""
 _EXTENSION = """
+import os
+
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.joinpoints import Host, JoinPoint
 
@@ -35,7 +37,7 @@ def recovery_join_points():
         JoinPoint("server", "delete_project", "delete_project", advice=told, tolerant=True, view=True),
         JoinPoint("tasks", "create_comfyui_project", "create_project", tolerant=True, task=True),
     )
-    return [Host("{name}", points, ("server.py", "tasks.py", "{mark}"), pages=True)]
+    return [Host("{name}", points, ("server.py", "tasks.py", "{mark}"), pages=True, roots=lambda: [os.getcwd()])]
 """
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,7 @@ class Presence:
                 reason = f"its plugin cannot be used: {' '.join(f'{type(error).__name__}: {error}'.split())}"
                 integrator.report_problem("host", f"{host.name} runs without recovery: {reason}.")
                 self._turn_off(host.name, reason)
+        self._confine(integrator)
         plugin = LauncherPlugin(integrator, manager)
         try:
             plugin.attach()
@@ -146,6 +148,30 @@ class Presence:
         manager.register(plugin, host.name)
         manager.check_pending()
         integrator.extensions.register(plugin, host.name)
+
+    def _confine(self, integrator: RecoveryIntegrator) -> None:
+        """Have files written only where the hosts write, unless a setting says where; without a word of one of them
+        anywhere, which is told."""
+        config, hosts = integrator.config, self._hosts()
+        if config.is_explicit("allowed_roots") or not hosts:
+            return
+        found: list[str] = []
+        for host in hosts:
+            try:
+                roots = [] if host.roots is None else [*host.roots()]
+            except Exception as error:  # it is the host's, and of a version of which nothing is known
+                logger.info("where %s writes cannot be found out: %s: %s", host.name, type(error).__name__, error)
+                roots = []
+            if not roots:
+                integrator.report_problem(
+                    "roots",
+                    f"It is not known below which folders {host.name} writes, so that its imports may write anywhere: "
+                    "set RECOVERY_ALLOWED_ROOTS.",
+                )
+                return
+            found.extend(roots)
+        sources = {**config.sources, "allowed_roots": f"the settings of {' and '.join(host.name for host in hosts)}"}
+        integrator.update_config(replace(config, allowed_roots=tuple(found), sources=sources))
 
     def _enter(self, integrator: RecoveryIntegrator) -> None:
         from launcher_recovery.owners import introduce

@@ -19,6 +19,7 @@ from tests.standin import MODEL, StandIn, World, fingerprints, table
 from tests.standin.extension import standin_points
 from tests.standin.processes import PATIENCE_S, WEB, WORKER
 from tests.standin.real import CHECKOUT, PYTHON, needs_checkout, needs_python
+from tests.standin.world import MODEL_FOLDER
 
 PAGE = "/recovery/"
 MIB = 1 << 20
@@ -117,6 +118,25 @@ def test_both_processes_are_woven_and_every_join_point_is_live(which: str, tmp_p
         live = {point for process in own.values() for point in process["live"]}
         assert live == {*(point.name for point in HOST.join_points), PAGE}
         assert [process["off"] for process in own.values() if process["off"]] == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("which", _HOSTS)
+def test_a_link_in_the_models_that_leads_out_of_them_is_not_followed(which: str, tmp_path: Path, world: World) -> None:
+    """The launcher says itself where it writes; nothing is set."""
+    how = _how(which)
+    host = StandIn(tmp_path / "host", world.environment, host=how.host, python=how.python, is_woven=True, is_quick=True)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    host.models.mkdir(parents=True)
+    (host.models / MODEL_FOLDER).symlink_to(outside)
+    with host:
+        project_id = host.import_project("Project", world.launcher_json())
+        state = host.follow(project_id)[-1]
+        assert state["state"] == "failed", state
+        assert "is outside the allowed folders" in state["status_message"]
+        assert str(host.models) in state["status_message"]
+    assert [*outside.iterdir()] == []
 
 
 def test_the_stand_in_has_all_functions_that_recovery_stands_around() -> None:

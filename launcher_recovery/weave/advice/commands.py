@@ -104,7 +104,8 @@ def _kind(call: Call, form: Form) -> OperationKind:
     def check(arguments: Arguments, roots: tuple[str, ...]) -> None:
         if isinstance(form, Clone):
             check_repository(form.url)
-            confined(str(form.destination), roots)
+            if os.path.realpath(form.destination) not in map(os.path.realpath, roots):  # which it may become itself
+                confined(str(form.destination), roots)
         elif isinstance(form, CheckOut):
             check_ref(form.ref)
         elif isinstance(form, MakeEnvironment):

@@ -7,14 +7,19 @@ those of its last version (2024-03-16).
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from launcher_recovery.joinpoints import Fingerprint, Host, JoinPoint, LazyAdvice
+from launcher_recovery.weave.places import missing_in
 
 NAME = "ComfyUI Launcher"
 
 _ADVICE = "launcher_recovery.weave.advice"
 _PROJECT = "create_project"
+_NEIGHBOURS = ("server.py", "tasks.py", "utils.py", "settings.py")
 
 
 def _advice(module: str, name: str) -> LazyAdvice:
@@ -23,6 +28,20 @@ def _advice(module: str, name: str) -> LazyAdvice:
 
 def _plugin() -> Any:
     return importlib.import_module(f"{_ADVICE}.launcher")
+
+
+def _roots() -> tuple[str, ...]:
+    """Where its settings have the projects and the models, and the folder beside these in which it clones ComfyUI when
+    there are no models yet; none when this process has no settings of it.
+
+    A project's `comfyui/models` is a link to the models, which is so the one link out of a project that is followed.
+    """
+    settings = sys.modules.get("settings")
+    file = getattr(settings, "__file__", None)
+    if file is None or missing_in(Path(file).absolute().parent, _NEIGHBOURS):
+        return ()
+    projects, models = (os.path.abspath(getattr(settings, name)) for name in ("PROJECTS_DIR", "MODELS_DIR"))
+    return projects, models, os.path.join(os.path.dirname(models), "tmp_comfyui")
 
 
 HOST = Host(
@@ -87,7 +106,8 @@ HOST = Host(
             view=True,
         ),
     ),
-    neighbours=("server.py", "tasks.py", "utils.py", "settings.py"),
+    neighbours=_NEIGHBOURS,
     plugin=_plugin,
     pages=True,
+    roots=_roots,
 )

@@ -317,6 +317,20 @@ def test_folders_outside_of_the_allowed_ones_are_refused(make: Make, far: Far, p
     assert launcher.shell == []
 
 
+def test_a_clone_may_become_an_allowed_folder_itself_where_it_lies(
+    make: Make, far: Far, source: Source, place: Path, tmp_path: Path
+) -> None:
+    """Such as the one in which a launcher makes its first models; where a link leads is no such folder."""
+    launcher = make(allowed_roots=(str(place),))
+    launcher.run("git", "clone", far.serve(source), str(place))
+    assert (place / ".git").is_dir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+    launcher = make(allowed_roots=(str(link.with_name("other")),))
+    with pytest.raises(RefusedError, match="outside the allowed folders"):
+        launcher.run("git", "clone", far.serve(source), str(link))
+
+
 def test_a_command_within_an_operation_is_a_part_of_it(
     launcher: Launcher, far: Far, source: Source, place: Path
 ) -> None:
