@@ -110,6 +110,7 @@ class RecoveryIntegrator:
         self._telemetry: Telemetry | None = None
         self._healing: Healing | None = None
         self._watches: dict[str, Callable[[], Sequence[Mapping[str, str]]]] = {}
+        settings.restore(self)
 
     @cached_property
     def fixes(self) -> Fixes:

@@ -4,15 +4,16 @@ while the launcher runs, in all of its processes."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.clock import to_datetime, to_iso
 from launcher_recovery.config import DEFAULT_CONFIG, SECRET, RecoveryConfig
-from launcher_recovery.errors import RecoveryConfigError
+from launcher_recovery.errors import RecoveryConfigError, StoreError
 from launcher_recovery.owners import OWNER
 from launcher_recovery.redaction import MASK
+from launcher_recovery.rows import Row
 from launcher_recovery.signals import Event
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("launcher_recovery")
 
 EVENT = "settings_update"
+KEPT = "kept"
+"""Where the value of a setting comes from that is kept over restarts."""
+_TABLE, _KEY = "settings", ("launcher",)
 CHANGEABLE = frozenset(
     {
         "mode",
@@ -131,14 +135,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any]) -> None:
+def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any], *, keep: bool | None = None) -> None:
     """Change settings here, and in every process with the same store; whole or not at all.
 
-    They hold until a process ends: the next one begins with what environment and files say.
+    They hold until a process ends: the next one begins with what environment and files say, unless they are kept.
+
+    Args:
+        keep: True: every process that starts later begins with them, see `restore`; False: with what environment and
+            files say, also if one of them was kept before; None: as without this change.
 
     Raises:
-        RecoveryConfigError: one is unknown, cannot be changed while the launcher runs, or its value is not usable.
-        StoreError: the others cannot be told; then nothing changes.
+        RecoveryConfigError: one is unknown, cannot be changed while the launcher runs, or its value is not usable; or
+            it is to be kept, and nothing is kept here.
+        StoreError: they cannot be kept, or the others cannot be told; then nothing changes here.
     """
     for name in changes:
         if name in MEANINGS and name not in CHANGEABLE:
@@ -148,16 +157,104 @@ def change(integrator: RecoveryIntegrator, changes: Mapping[str, Any]) -> None:
     config = integrator.config.merged(changes)
     at = to_iso(to_datetime(integrator.clock.time()))
     told = {name: _plain(getattr(config, name)) for name in changes}
-    integrator.persistence.append_event(EVENT, {"settings": told, "process": OWNER.owner_id, "timestamp": at})
-    integrator.update_config(dict(changes))
+    if keep:
+        if not _can_keep(integrator):
+            raise RecoveryConfigError(
+                "the settings cannot be kept over a restart, since this launcher keeps nothing: change them without "
+                "keeping them, or have its state kept on the disk"
+            )
+        _keep(integrator, lambda kept: {**kept, **told})
+    elif keep is False:
+        forget(integrator, told)
+    payload = {"settings": told, "kept": bool(keep), "process": OWNER.owner_id, "timestamp": at}
+    integrator.persistence.append_event(EVENT, payload)
+    integrator.update_config(_from(KEPT if keep else None, config, told))
+
+
+def kept(integrator: RecoveryIntegrator) -> Mapping[str, Any]:
+    """The settings with which every process begins that starts later, as JSON values by name.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    rows = integrator.persistence.shared(_TABLE, _KEY) if _can_keep(integrator) else []
+    found: Mapping[str, Any] = dict(rows[0][KEPT]) if rows else {}
+    return {name: value for name, value in found.items() if name in CHANGEABLE}
+
+
+def forget(integrator: RecoveryIntegrator, names: Iterable[str] | None = None) -> None:
+    """Have processes that start later begin with what environment and files say; those that run stay as they are.
+
+    Args:
+        names: of the settings that are not kept any more; None: all.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    dropped = None if names is None else set(names)
+    if _can_keep(integrator):
+        _keep(
+            integrator,
+            lambda kept: {} if dropped is None else {name: kept[name] for name in kept if name not in dropped},
+        )
+
+
+def restore(integrator: RecoveryIntegrator) -> None:
+    """Have a process that starts begin with the settings that are kept. They go before environment and files, by which
+    they would be undone with every start, and after what the code of the launcher gives as arguments.
+
+    What cannot be used or read is left out, and logged."""
+    try:
+        found = kept(integrator)
+    except StoreError as error:
+        logger.warning("settings that are kept cannot be read, and do not count for now: %s", error)
+        return
+    config = integrator.config
+    for name, value in found.items():
+        if _is_argument(config, name):
+            continue
+        try:
+            config = _from(KEPT, config.merged({name: value}), (name,))
+        except RecoveryConfigError as error:  # of another version
+            logger.warning("a setting that is kept cannot be used: %s", error)
+    if config is not integrator.config:
+        integrator.update_config(config)
+
+
+def _is_argument(config: RecoveryConfig, name: str) -> bool:
+    """Whether code gave a setting: by its name, or in a `RecoveryConfig` of its own, which has no sources."""
+    return config.sources[name] == name if name in config.sources else config.is_explicit(name)
+
+
+def _from(source: str | None, config: RecoveryConfig, names: Iterable[str]) -> RecoveryConfig:
+    """The settings, of which these have another source; None: as it is."""
+    return config if source is None else replace(config, sources={**config.sources, **dict.fromkeys(names, source)})
+
+
+def _can_keep(integrator: RecoveryIntegrator) -> bool:
+    # One of somebody's own that does all the rest need not be able to.
+    return integrator.is_durable and hasattr(integrator.persistence, "share")
+
+
+def _keep(integrator: RecoveryIntegrator, changed: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    at = integrator.clock.time()
+
+    def transition(row: Row | None) -> Row | None:
+        known: Mapping[str, Any] = {} if row is None else row[KEPT]
+        wanted = changed(known)
+        return None if wanted == known else {KEPT: wanted, "updated_at": at}
+
+    integrator.persistence.share(_TABLE, _KEY, transition)
 
 
 def follow(integrator: RecoveryIntegrator, event: Event) -> None:
     """Subscriber of the outbox: take over what another process has changed."""
     if event.name != EVENT or event.payload.get("process") == OWNER.owner_id:
         return
-    told = event.payload.get("settings")
+    told = dict(event.payload.get("settings") or {})
+    usable = {name: value for name, value in told.items() if name in CHANGEABLE}
     try:
-        integrator.update_config({name: value for name, value in dict(told or {}).items() if name in CHANGEABLE})
+        config = integrator.config.merged(usable)
+        integrator.update_config(_from(KEPT if event.payload.get("kept") else None, config, usable))
     except RecoveryConfigError as error:  # of another version
         logger.warning("settings that another process has changed cannot be used here: %s", error)

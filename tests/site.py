@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.integration import RecoveryIntegrator
 from launcher_recovery.operation import Operation
+from launcher_recovery.persistence import MemoryPersistence
 from launcher_recovery.persistence.sqlite import SQLitePersistence
 from launcher_recovery.records import RecoveryData, RecoveryState, WaitingFor
 from launcher_recovery.web import init_app
@@ -23,11 +24,16 @@ PAGE = "<!DOCTYPE html><title>The launcher</title>"
 
 
 class Site:
-    """A host with recovery, and a client of it."""
+    """A host with recovery, and a client of it.
 
-    def __init__(self, **settings: Any) -> None:
+    Args:
+        store: where its state is kept; None: in memory, as on a disk.
+        settings: of `RecoveryConfig`.
+    """
+
+    def __init__(self, store: SQLitePersistence | MemoryPersistence | None = None, **settings: Any) -> None:
         self.clock = Ticking()
-        self.store = SQLitePersistence(":memory:")
+        self.store = SQLitePersistence(":memory:") if store is None else store
         config = RecoveryConfig(enabled=True, **settings)
         self.integrator = RecoveryIntegrator(config, persistence=self.store, clock=self.clock)
         self.lifecycle = self.integrator.lifecycle

@@ -21,8 +21,11 @@ from launcher_recovery.records import (
 from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 
-KEYS = {"breakers": ("scope", "operation_type"), "budgets": ("scope",)}
+KEYS = {"breakers": ("scope", "operation_type"), "budgets": ("scope",), "settings": ("scope",)}
 """The tables of shared rows, and the columns by which a row is found."""
+
+FORGOTTEN = frozenset({"breakers", "budgets"})
+"""Those whose rows are forgotten when they have not been touched for a while."""
 
 LINGERING_S = 86400.0
 """How much longer than others the row of a breaker is kept that is not closed, in seconds."""
@@ -257,8 +260,9 @@ class Store(Protocol):
         """Read, change and keep one row that all processes share, in one go; returns it as it is then.
 
         Args:
-            table: "breakers", with key (scope, operation_type), or "budgets", with key (scope,).
-            change: gives what to keep, `updated_at` among it.
+            table: "breakers", with key (scope, operation_type), or "budgets" or "settings", with key (scope,).
+            change: gives what to keep, `updated_at` among it. When this returns, settings survive a power cut; the rest
+                need not.
         """
 
     def shared(self, table: str, key: tuple[str, ...] | None = None) -> list[Row]:
@@ -295,7 +299,7 @@ class Store(Protocol):
 
         What belongs to an unfinished operation is not forgotten before that one ends. Done in small batches, between
         which others write. Shared rows not touched since are forgotten as well; those of breakers that are not
-        closed a day later. Transfers are not forgotten.
+        closed a day later. Settings and transfers are not forgotten.
 
         Args:
             keep: how many finished operations are kept at most; None: any number.

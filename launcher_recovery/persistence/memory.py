@@ -14,6 +14,7 @@ from typing import Any
 from launcher_recovery.errors import StoreError
 from launcher_recovery.persistence import forks
 from launcher_recovery.persistence.base import (
+    FORGOTTEN,
     KEYS,
     LINGERING_S,
     SEARCHED,
@@ -322,6 +323,8 @@ class MemoryPersistence(MemoryTransfers, StatePersistence):
 
     def _forget_shared(self, before: float) -> None:
         for where, row in list(self._shared.items()):
+            if where[0] not in FORGOTTEN:
+                continue
             lingers = LINGERING_S if row.get("state", "closed") != "closed" else 0
             if row["updated_at"] < before - lingers:
                 del self._shared[where]

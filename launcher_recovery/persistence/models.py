@@ -146,6 +146,17 @@ class BudgetRow(peewee.Model):
         table_name = "recovery_budgets"
 
 
+class SettingsRow(peewee.Model):
+    """Settings that are kept over restarts; `kept` is JSON."""
+
+    scope = peewee.TextField(primary_key=True)
+    kept = peewee.TextField()
+    updated_at = peewee.DoubleField()
+
+    class Meta:
+        table_name = "recovery_settings"
+
+
 MODELS: tuple[type[peewee.Model], ...] = (
     OperationRow,
     AttemptRow,
@@ -154,6 +165,7 @@ MODELS: tuple[type[peewee.Model], ...] = (
     OwnerTableRow,
     BreakerRow,
     BudgetRow,
+    SettingsRow,
 )
 
 _PLAIN = frozenset((

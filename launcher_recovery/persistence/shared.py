@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import peewee
 
-from launcher_recovery.persistence.base import KEYS, LINGERING_S
-from launcher_recovery.persistence.models import BreakerRow, BudgetRow
+from launcher_recovery.persistence.base import FORGOTTEN, KEYS, LINGERING_S
+from launcher_recovery.persistence.models import BreakerRow, BudgetRow, SettingsRow
 from launcher_recovery.rows import Row, Transition
 
 T = TypeVar("T")
 
-_JSON = "recent"
+_JSON = frozenset({"recent", "kept"})
 
 
 class Execute(Protocol):
@@ -62,15 +62,14 @@ class _Table:
 
     def row(self, values: tuple[Any, ...]) -> Row:
         found = dict(zip(self.columns, values, strict=True))
-        if _JSON in found:
-            found[_JSON] = json.loads(found[_JSON])
-        return found
+        return {name: json.loads(value) if name in _JSON else value for name, value in found.items()}
 
     def rows(self, found: list[tuple[Any, ...]]) -> list[Row]:
         return [self.row(values) for values in found]
 
 
-_TABLES = {name: _Table(model, KEYS[name]) for name, model in (("breakers", BreakerRow), ("budgets", BudgetRow))}
+_MODELS: Mapping[str, type[peewee.Model]] = {"breakers": BreakerRow, "budgets": BudgetRow, "settings": SettingsRow}
+_TABLES = {name: _Table(model, KEYS[name]) for name, model in _MODELS.items()}
 
 
 def shared(fetch: Fetch, table: str, key: tuple[str, ...] | None) -> list[Row]:
@@ -94,7 +93,7 @@ def share(
     row = found[0] if found else None
     if change(row) is None:
         return row
-    return write(lambda: _share(execute, _TABLES[table], key, change), durable=False)
+    return write(lambda: _share(execute, _TABLES[table], key, change), durable=table not in FORGOTTEN)
 
 
 def _share(execute: Execute, table: _Table, key: tuple[str, ...], change: Transition) -> Row | None:
@@ -104,7 +103,7 @@ def _share(execute: Execute, table: _Table, key: tuple[str, ...], change: Transi
     if changed is None:
         return row
     kept = {**changed, **dict(zip(table.key, key, strict=True))}
-    execute(table.upsert, tuple(json.dumps(kept[name]) if name == _JSON else kept[name] for name in table.columns))
+    execute(table.upsert, tuple(json.dumps(kept[name]) if name in _JSON else kept[name] for name in table.columns))
     return kept
 
 

@@ -30,6 +30,7 @@ from launcher_recovery.records import (
     StepRecord,
     Transfer,
 )
+from launcher_recovery.rows import Row, Transition
 from launcher_recovery.signals import Event
 from launcher_recovery.testing.conformance import StoreConformance
 
@@ -720,6 +721,47 @@ class KeepsTransfersToItself(WrongStore):
         other = KeepsTransfersToItself()
         other._operations = self._operations
         return other
+
+
+# -- rows that are shared -----------------------------------------------------------------------------
+
+
+class KeepsTheFirstRow(WrongStore):
+    breaks = "test_shared_rows_are_kept[settings]"
+
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        return super().share(table, key, lambda row: change(row) if row is None else None)
+
+
+class ChangesRowsInTwoGoes(WrongStore):
+    breaks = "test_shared_rows_are_changed_in_one_go"
+
+    def share(self, table: str, key: tuple[str, ...], change: Transition) -> Row | None:
+        changed = change(next(iter(self.shared(table, key)), None))
+        time.sleep(0.01)
+        return super().share(table, key, lambda row: changed)
+
+
+class ForgetsSettings(WrongStore):
+    breaks = "test_cleanup_forgets_shared_rows"
+
+    def _forget_shared(self, before: float) -> None:
+        super()._forget_shared(before)
+        self._shared = {where: row for where, row in self._shared.items() if where[0] != "settings"}
+
+
+class ForgetsRowsWithItsProcess(WrongStore):
+    breaks = "test_reopening_keeps_shared_rows"
+
+    def reopened(self) -> WrongStore:
+        return ForgetsRowsWithItsProcess()
+
+
+class KeepsRowsToItself(WrongStore):
+    breaks = "test_another_object_sees_shared_rows"
+
+    def another(self) -> WrongStore:
+        return KeepsRowsToItself()
 
 
 WRONG: tuple[type[WrongStore], ...] = tuple(WrongStore.__subclasses__())

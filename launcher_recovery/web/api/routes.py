@@ -68,6 +68,7 @@ ROUTES = (
     _read("/events", "events:events"),
     _read("/config", "settings:config"),
     _trusted("/config", "settings:change", "PATCH"),
+    _trusted("/config", "settings:forget", "DELETE"),
     _read("/metrics", "status:metrics"),
     _read("/performance", "performance:performance"),
     _trusted("/performance/validate", "performance:validate"),
