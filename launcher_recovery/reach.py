@@ -72,7 +72,7 @@ class Reach:
         return list(map(str, usable))
 
     def check_repository(self, url: str, host: str | None) -> None:
-        """Return when git may be asked for a repository. It resolves the name once more itself.
+        """Return when git may be asked for a repository; `nodes.confined` has it connect to what was looked at.
 
         Args:
             host: whom the address asks; None: it is a folder.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from launcher_recovery import reach
 from launcher_recovery.errors import CommandError
-from launcher_recovery.fixes.effects import git_environment
+from launcher_recovery.fixes.effects import ca_bundle_of, git_environment, proxy_of
 from launcher_recovery.nodes.addresses import SCHEMES, host_of
 from launcher_recovery.nodes.ssh import ssh_command
 from launcher_recovery.nodes.telling import Telling, waiting_for
@@ -151,7 +151,24 @@ class Repository:
         if is_asking:
             whole = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
             variables["GIT_SSH_COMMAND"] = ssh_command(self.folder, whole)
+            variables |= self._confined(variables)
         return variables
+
+    def _confined(self, variables: Mapping[str, str | None]) -> dict[str, str | None]:
+        """What has git go no farther than it may, see `reach`; nothing when it may go anywhere."""
+        limit = reach.current()
+        if limit is None:
+            return {}
+        from launcher_recovery.nodes import confined  # which loads requests
+        from launcher_recovery.transfer.http.session import way
+
+        data = self.telling.operation.data
+        settings = confined.settings_for(self.asks, limit, way(proxy_of(data), ca_bundle_of(data)))
+        begin = int(variables.get("GIT_CONFIG_COUNT") or 0)
+        found: dict[str, str | None] = {"GIT_CONFIG_COUNT": str(begin + len(settings))}
+        for number, (name, value) in enumerate(settings, begin):
+            found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"] = name, value
+        return found
 
     def _show(self, line: str) -> None:
         self.heard(line)

@@ -17,7 +17,7 @@ from launcher_recovery.integration import set_recovery_integrator
 from launcher_recovery.reach import PrivateAddressError
 from launcher_recovery.records import RecoveryState
 from launcher_recovery.transfer.http.session import way
-from tests.nodes import Far
+from tests.nodes import Far, Source
 from tests.origin import Authority, File, Origin
 from tests.origin import behaviours as act
 from tests.proxy import Proxy
@@ -206,3 +206,44 @@ def test_repositories_are_looked_at_as_well(host: Host, tmp_path: Path) -> None:
         assert far.asked == []
     finally:
         far.close()
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    """A git server with a repository `node.git`, which plays one of the internet."""
+    made = Far(tmp_path / "far")
+    made.folder.mkdir()
+    source = Source(tmp_path / "work")
+    source.commit({"__init__.py": ""})
+    made.serve(source)
+    yield made
+    made.close()
+
+
+def test_git_is_not_redirected_into_this_network(host: Host, far: Far, names: Names, tmp_path: Path) -> None:
+    front = Far(tmp_path, redirects=far.url.replace("127.0.0.1", "127.0.0.2"))
+    try:
+        with pytest.raises(PrivateAddressError):
+            host.install(url=f"{front.url}/git/node.git", destination=str(host.folder / "node"))
+    finally:
+        front.close()
+    assert far.asked == []
+    assert not (host.folder / "node").exists()
+
+
+def test_git_is_redirected_to_a_public_address(host: Host, far: Far, names: Names, tmp_path: Path) -> None:
+    front = Far(tmp_path, redirects=far.url)
+    try:
+        host.install(url=f"{front.url}/git/node.git", destination=str(host.folder / "node"))
+        assert (host.folder / "node" / "__init__.py").is_file()
+        assert all("/info/refs" in one.path for one in front.asked)
+    finally:
+        front.close()
+
+
+def test_git_connects_to_the_address_that_was_looked_at(host: Host, far: Far, names: Names) -> None:
+    """Nobody else knows the name, so that git can have it from nowhere else."""
+    names.known["git.test"] = ["127.0.0.1"]
+    url = f"{far.url.replace('127.0.0.1', 'git.test')}/git/node.git"
+    host.install(url=url, destination=str(host.folder / "node"))
+    assert (host.folder / "node" / "__init__.py").is_file()
