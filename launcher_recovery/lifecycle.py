@@ -67,7 +67,7 @@ class Lifecycle(Controls, Keeping):
             updated_at=now,
             kind=kind,
             key=None if key is None else self.kept_key(key),
-            project=project,
+            project=None if project is None else self.redactor.text(str(project)),
             parent_id=parent_id,
             title=self._text(title) if title else function_name,
             max_attempts=limit,

@@ -105,7 +105,7 @@ def is_due(integrator: RecoveryIntegrator, asked: Asked, task_id: str | None) ->
         if kept is not None and _task_id_of(kept) == task_id:
             return kept.state in (RecoveryState.PENDING, RecoveryState.PAUSED)
         # One that was queued while nothing could be kept is as good as any.
-        earlier = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=-1)
+        earlier = integrator.persistence.find(kind=KIND, project=integrator.redactor.text(asked.project_id), limit=-1)
         return all(_task_id_of(data) != task_id for data in earlier)
     except StoreError as error:
         logger.warning("it is not known whether the project %s is set up already: %s", asked.project_id, error)
@@ -210,7 +210,7 @@ def _may_be_lost(integrator: RecoveryIntegrator, queued: Mapping[str, Any]) -> b
 
 def _why_not(integrator: RecoveryIntegrator, data: RecoveryData, asked: Asked, has_run: bool) -> str:
     """Why an import is not to be queued again, as words; empty: it is."""
-    [newest] = integrator.persistence.find(kind=KIND, project=asked.project_id, limit=1)
+    [newest] = integrator.persistence.find(kind=KIND, project=integrator.redactor.text(asked.project_id), limit=1)
     if newest.operation_id != data.operation_id:
         return "was imported anew"
     if not asked.folder.is_dir():

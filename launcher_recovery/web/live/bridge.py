@@ -73,7 +73,7 @@ class Live:
         if not self._audience.may_hear(sid):
             return {"error": "subscribe_recovery needs the token of RECOVERY_API_TOKEN"}
         rooms = {operation_room(named["operation_id"])} if "operation_id" in named else set()
-        rooms |= {project_room(named["project"])} if "project" in named else set()
+        rooms |= {project_room(self._integrator.redactor.text(named["project"]))} if "project" in named else set()
         if not self._audience.join(sid, frozenset(rooms)):
             return {"error": f"subscribe_recovery takes at most {MAX_ROOMS} operations and projects of one client"}
         try:

@@ -724,3 +724,12 @@ def test_on_the_launchers_own_routes_answer_as_before(tmp_path: Path) -> None:
     app = launcher(tmp_path / "data", enabled=True)
     assert answers(app, own) == bare
     assert app.test_client().get(BASE + "/status").get_json()["recovery"]["enabled"] is True
+
+
+def test_a_project_whose_id_has_a_secret_in_it_is_kept_without_and_found_by_what_people_know(site: Site) -> None:
+    given = "https://ann:hunter2-and-more@git.example/project"
+    data = site.begin("secret.pt", project=given)
+    assert data.project == "https://git.example/project"
+    for asked in (given, data.project):
+        (found,) = site.get("/operations", query_string={"project": asked}).get_json()["operations"]
+        assert (found["operation_id"], found["project"]) == (data.operation_id, data.project)

@@ -22,7 +22,7 @@ def operations(query: OperationsQuery) -> Response:
     found = here().persistence.find(
         states=query.state or None,
         kind=query.kind,
-        project=query.project,
+        project=None if query.project is None else here().redactor.text(query.project),  # as it is kept
         parent_id=query.parent_id,
         before=of_cursor(query.before),
         limit=query.limit + 1,
