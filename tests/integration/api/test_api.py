@@ -733,3 +733,5 @@ def test_a_project_whose_id_has_a_secret_in_it_is_kept_without_and_found_by_what
     for asked in (given, data.project):
         (found,) = site.get("/operations", query_string={"project": asked}).get_json()["operations"]
         assert (found["operation_id"], found["project"]) == (data.operation_id, data.project)
+    cancelled = site.send("/operations/cancel", {"filter": {"project": given}}).get_json()
+    assert cancelled["changed"] == [data.operation_id]

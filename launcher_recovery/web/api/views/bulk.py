@@ -43,6 +43,8 @@ def _wanted(json: BulkBody, action: str) -> tuple[list[str], bool]:
         return list(dict.fromkeys(json.operation_ids)), False
     assert json.filter is not None
     asked = {name: value for name, value in dict(json.filter).items() if name != "state" and value is not None}
+    if "project" in asked:
+        asked["project"] = here().redactor.text(asked["project"])  # as it is kept
     found: list[str] = []
     before: tuple[float, str] | None = None
     while True:
