@@ -150,6 +150,19 @@ def test_with_a_token_only_those_hear_who_show_it(start: Callable[..., Server], 
     assert without.events == []
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_who_logs_out_hears_nothing_more_and_others_do(start: Callable[..., Server], transport: str) -> None:
+    server = start(api_token=TOKEN)
+    own, other = session(server), session(server)
+    leaving, staying = server.connect(transport, **own), server.connect(transport, **other)
+    headers = {"Origin": server.url, **own}
+    requests.post(f"{server.url}/recovery/logout", headers=headers, timeout=20, allow_redirects=False)
+    wait_for(lambda: not leaving.socket.connected)
+    server.run()
+    wait_for(lambda: staying.of("recovery_completed"))
+    assert leaving.of("recovery_completed") == []
+
+
 @pytest.mark.parametrize("auth", [{"token": TOKEN[:-1]}, {"token": ""}, {"token": ["x"]}])
 def test_a_wrong_token_is_refused(start: Callable[..., Server], auth: Any) -> None:
     server = start(api_token=TOKEN)

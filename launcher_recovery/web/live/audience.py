@@ -32,8 +32,9 @@ _NAMESPACE = "/"
 class _Client:
     """What is known of one client."""
 
-    def __init__(self, may_hear: bool) -> None:
+    def __init__(self, may_hear: bool, session: str | None = None) -> None:
         self.may_hear = may_hear
+        self.session = session
         self.rooms: frozenset[str] | None = None
         """None: it wants to hear everything."""
         self.kept: OrderedDict[tuple[Any, ...], Event] = OrderedDict()
@@ -68,6 +69,7 @@ class Audience:
             return None if host is None else host(sid, environ, auth)
 
         self._server.on("connect", connect, namespace=_NAMESPACE)
+        self._gate.left.append(self._leave)
 
     def _enter(self, sid: str, environ: Mapping[str, Any], auth: Any) -> None:
         given = auth.get("token") if isinstance(auth, Mapping) else None
@@ -77,7 +79,14 @@ class Audience:
 
             raise ConnectionRefusedError("This needs the token of RECOVERY_API_TOKEN.")
         with self._lock:
-            self._clients[sid] = _Client(may_hear)
+            self._clients[sid] = _Client(may_hear, self._gate.token.session_of(environ))
+
+    def _leave(self, session: str) -> None:
+        """Close the connections of a browser that logs out."""
+        with self._lock:
+            found = [sid for sid, client in self._clients.items() if client.session == session]
+        for sid in found:
+            self._server.disconnect(sid)
 
     def may_hear(self, sid: str) -> bool:
         """Whether a client has shown the token, if one is needed."""

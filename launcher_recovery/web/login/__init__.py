@@ -87,6 +87,10 @@ def create_login(gate: Gate) -> Blueprint:
         response = _to(f"{request.script_root}/recovery/login")
         if gate.token.is_needed:
             _set_cookie(response, gate.token.cookie, "", 0)
+            session = gate.token.session_of(request.environ)
+            if session is not None:
+                for end in gate.left:
+                    end(session)
         return response
 
     return login

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,8 @@ class Gate:
         self.names = HostNames(config.allowed_hosts)
         self.token = ApiToken(read_token(config.api_token), clock.time)
         self.rates = RateLimit(clock.monotonic)
+        self.left: list[Callable[[str], object]] = []
+        """Called with the session of a browser that logs out."""
 
     def is_trusted(self, environ: Mapping[str, Any]) -> bool:
         """Whether a request may apply fixes, run tests and change settings."""

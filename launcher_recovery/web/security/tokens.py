@@ -79,9 +79,13 @@ class ApiToken:
         scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
         if scheme.lower() == "bearer" and self.is_right(_as_sent(given.strip())):
             return True
+        return self.session_of(environ) is not None
+
+    def session_of(self, environ: Mapping[str, Any]) -> str | None:
+        """The session that a request has; None: it has none that counts."""
         # Not by a reader of cookies, which may stumble over one of somebody else.
         cookies = (part.strip().partition("=") for part in str(environ.get("HTTP_COOKIE", "")).split(";"))
-        return any(name == self.cookie and self._is_session(value) for name, _, value in cookies)
+        return next((value for name, _, value in cookies if name == self.cookie and self._is_session(value)), None)
 
     def open_session(self) -> str:
         """The value of a session's cookie, for somebody who has shown the token."""
