@@ -128,10 +128,10 @@ def test_the_bar_counts_and_each_card_has_a_line(
     expect(counts(page)).to_have_text(
         re.compile(r"^Recovery: 1 running, 1 waiting \(next attempt in (10 min|9 min \d+ s)\), 1 needs you$")
     )
-    expect(line(page, "portrait")).to_have_text("Recovery: Running · attempt 1 of 4 · 42 %")
+    expect(line(page, "portrait")).to_have_text("Recovery: Running · model.safetensors · attempt 1 of 4 · 42 %")
     expect(line(page, "landscape")).to_have_text(
         re.compile(
-            r"^Recovery: Waiting to try again · attempt 1 of 4 · next attempt in 9 min \d+ s · "
+            r"^Recovery: Waiting to try again · x\.bin · attempt 1 of 4 · next attempt in 9 min \d+ s · "
             r"The connection broke off\.$"
         )
     )

@@ -82,7 +82,9 @@ def test_a_fix_that_is_refused_says_why(recovery: Recovery, gone: Operation, ope
     fix = page.locator('[data-fix="update_url"]')
     fix.get_by_label("Address").fill("nonsense")
     fix.get_by_role("button", name="Show what this would do").click()
-    expect(role(page, "fix-error")).not_to_be_empty()
+    expect(fix.get_by_label("Address")).to_have_attribute("aria-invalid", "true")
+    expect(fix.locator(".field .bad")).not_to_be_empty()
+    expect(role(page, "fix-error")).to_be_empty()
     assert state_of(recovery, gone) is RecoveryState.FAILED
 
 

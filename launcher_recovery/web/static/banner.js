@@ -1,1 +1,1 @@
-import "./assets/banner-DIPBOHWS.js";
+import "./assets/banner-2LC2E6VC.js";

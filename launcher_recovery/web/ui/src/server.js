@@ -20,15 +20,16 @@ export const serverNow = () => Date.now() + skew;
 
 /** A refused or failed request; `message` is a sentence for people, `status` 0 when nobody answered. */
 export class ApiError extends Error {
-  constructor(message, status = 0, code = "") {
+  constructor(message, status = 0, { code = "", params } = {}) {
     super(message);
     this.status = status;
     this.code = code;
+    this.field = params?.field; // what of the request is wrong, where that is known
   }
 
-  /** This server has no such part of the API. */
+  /** This server has no such part of the API: it says so, or the launcher around it answers with a page of its own. */
   get isMissing() {
-    return ["not_found", "method_not_allowed"].includes(this.code);
+    return [404, 405].includes(this.status) && ["", "not_found", "method_not_allowed"].includes(this.code);
   }
 }
 
@@ -49,7 +50,7 @@ async function request(path, options, patience = PATIENCE_MS) {
     throw new ApiError(t("unreadable", { status }), status);
   }
   // What is not well is told with 503, and is an answer all the same.
-  if (body.success === false && body.error) throw new ApiError(body.error.message ?? t("refused", { status }), status, body.error.code);
+  if (body.success === false && body.error) throw new ApiError(body.error.message ?? t("refused", { status }), status, body.error);
   if (!response.ok && status !== 503) throw new ApiError(t("refused", { status }), status);
   // The server read its clock somewhere between sending and receiving. The middle is the best guess; it is
   // taken only when the old one cannot be right, so that slow answers do not make countdowns jump.

@@ -129,7 +129,7 @@ function drawLines() {
     lines.delete(key);
   }
   // Cards come and go as the launcher's page is drawn anew.
-  if (groups.length) observer.observe(document.body, { childList: true, subtree: true });
+  if (groups.length) observer.observe(document.body, { childList: true, characterData: true, subtree: true });
   else observer.disconnect();
   return homeless;
 }

@@ -5,7 +5,7 @@ import { actionsOf, bodyOf } from "../actions.js";
 import { language, t } from "../i18n.js";
 import { trackOf } from "../progress.js";
 import { control, serverNow } from "../server.js";
-import { durationWords, progressWords, stateWords } from "../text.js";
+import { durationWords, progressWords, stateWords, titleOf } from "../text.js";
 import { Guest } from "./look.js";
 
 const LONGEST = 140;
@@ -17,14 +17,22 @@ export function dueWords(due) {
   return seconds > 0 ? t("banner.in", { time: durationWords(seconds) }) : t("banner.now");
 }
 
-function wordsOf({ root, state, shown, due }) {
+/** Whose progress is shown: the project's, as far as it is known. */
+const movingOf = ({ root, shown }) => (progressWords(root)?.percent == null ? shown : root);
+
+function wordsOf(group) {
+  const { root, state, shown, due } = group;
   const op = state === "needing" ? root : shown;
   const { attempt: n, max_attempts: most } = op;
+  const moving = movingOf(group);
+  const percent = state === "running" ? progressWords(moving)?.percent : null;
+  const share = percent == null ? [] : [`${Math.floor(percent)} %`];
   const parts = [t(`banner.${op.state}`, {}, stateWords({ ...op, attempt: 0, metadata: root.metadata }))];
+  // What stands behind the name of a part is its own: its attempt, and its share where the project's is not known.
+  if (op !== root) parts.push(...(moving === root ? share.splice(0) : []), titleOf(op));
   if (n && most) parts.push(t("banner.attempt", { n, most }));
   if (Number.isFinite(due)) parts.push(t("banner.due", { when: dueWords(due) }));
-  const percent = state === "running" ? progressWords(shown)?.percent : null;
-  if (percent != null) parts.push(`${Math.floor(percent)} %`);
+  parts.push(...share);
   const reason = state === "running" ? "" : (shown.explanation ?? "");
   if (reason) parts.push(reason.length > LONGEST ? `${reason.slice(0, LONGEST - 1)}…` : reason);
   return parts.join(" · ");
@@ -56,7 +64,7 @@ export class Line extends Guest {
     const press = (action) => this.#press(action);
     return html`<div class=${this.look("line", state)} lang=${language}>
       <a href="${this.home}#${root.operation_id}"><span class="name">${t("banner.name")}</span><span>${t("colon")}${wordsOf(this.group)}</span></a>
-      ${state === "needing" ? nothing : trackOf(shown)}
+      ${state === "needing" ? nothing : trackOf(movingOf(this.group))}
       ${actionsOf({ ...root, state: shown.state, actions }, { asking: this.#asking, busy: this.#busy, press })}
       ${this.#error ? html`<div role="alert">${this.#error}</div>` : nothing}
     </div>`;

@@ -26,6 +26,7 @@ export class Fixes extends Part {
   #applied = [];
   #previews = new Map(); // fix → {preview, parameters}
   #error = "";
+  #wrong = null; // the parameter that the last error is about: {fix, name, message}
   #busy = false;
 
   constructor() {
@@ -85,20 +86,25 @@ export class Fixes extends Part {
     const preview = (event) => {
       event.preventDefault();
       const parameters = valuesOf(event.target);
-      this.#try(() => this.#ask(fix.id, parameters));
+      this.#try(() => this.#ask(fix.id, parameters), fix);
     };
     // What is shown is what is done: another value has to be shown anew.
-    const changed = () => this.#previews.delete(fix.id) && this.requestUpdate();
+    const changed = () => {
+      this.#previews.delete(fix.id);
+      this.#wrong = null;
+      this.requestUpdate();
+    };
+    const wrongOf = (name) => (this.#wrong?.fix === fix.id && this.#wrong.name === name ? this.#wrong.message : "");
     return html`<div class="fix" data-fix=${fix.id}>
       <h5 lang=${language}>${fix.title}</h5><p lang=${language}>${fix.explanation}</p>
       ${fix.can_apply && this.access.trusted ? html`<form @submit=${preview} @input=${changed}>
-        ${fix.parameters.map((parameter) => field(this.op.operation_id, fix.id, parameter))}
+        ${fix.parameters.map((parameter) => field(`${this.op.operation_id}-${fix.id}`, parameter, wrongOf(parameter.name)))}
         ${asked ? nothing : html`<button data-action="preview">${t("fix.preview")}</button>`}
       </form>
       ${asked ? html`<div class="preview" role="group" aria-label=${t("fix.will")}><p>${t("fix.will")}</p>
         <ul lang=${language}>${asked.preview.says.map((text) => html`<li>${text}</li>`)}</ul>
         <p class="soft">${t(asked.preview.can_undo ? "fix.undoable" : "fix.final")}</p>
-        <button type="button" class="main" data-action="apply" aria-disabled=${this.#busy ? "true" : "false"} @click=${() => this.#apply(fix.id)}>${t("fix.apply")}</button></div>` : nothing}` : nothing}
+        <button type="button" class="main" data-action="apply" aria-disabled=${this.#busy ? "true" : "false"} @click=${() => this.#apply(fix)}>${t("fix.apply")}</button></div>` : nothing}` : nothing}
     </div>`;
   }
 
@@ -113,44 +119,54 @@ export class Fixes extends Part {
   }
 
   #apply(fix) {
-    const { preview, parameters } = this.#previews.get(fix);
+    const { preview, parameters } = this.#previews.get(fix.id);
     this.#try(async () => {
-      const answer = await send(of(this.op.operation_id, `/fixes/${fix}`), { parameters, token: preview.token, retry: true, language });
+      const answer = await send(of(this.op.operation_id, `/fixes/${fix.id}`), { parameters, token: preview.token, retry: true, language });
       for (const form of this.querySelectorAll("form")) form.reset(); // with what is secret
       this.#previews.clear();
       await this.changed(answer);
       await this.#load();
-    });
+    }, fix);
   }
 
-  async #try(work) {
+  /** Do something, with a fix: what is wrong with a parameter of it is told beside that. */
+  async #try(work, fix = null) {
     if (this.#busy) return;
     this.#busy = true;
     this.#error = "";
+    this.#wrong = null;
     this.requestUpdate();
     try {
       await work();
     } catch (error) {
       // What was shown is not what is there any more.
       if (error.status === 409) this.#previews.clear();
-      this.#error = error.message;
+      const { field: name, message } = error;
+      if (fix?.parameters.some((parameter) => parameter.name === name)) this.#wrong = { fix: fix.id, name, message };
+      else this.#error = message;
     }
     this.#busy = false;
     this.requestUpdate();
+    await this.updateComplete;
+    if (this.#wrong) this.querySelector("[aria-invalid]")?.focus(); // so that what is said of it is read out
   }
 }
 
-function field(operation, fix, { name, kind, label, required, default: value, choices }) {
-  const id = `${operation}-${fix}-${name}`;
+/** A parameter as a field of a form; `wrong` is a sentence about what was given, if it was refused. */
+function field(form, { name, kind, label, required, default: value, choices }, wrong) {
+  const id = `${form}-${name}`;
+  const [invalid, about] = wrong ? ["true", `${id}-wrong`] : [nothing, nothing];
+  const said = wrong ? html`<span class="bad" id=${about} lang=${language}>${wrong}</span>` : nothing;
   const caption = html`<label for=${id}>${label}${required ? html` <span class="soft">${t("fix.required")}</span>` : nothing}</label>`;
   if (choices?.length) {
-    return html`<p class="field">${caption}<select id=${id} name=${name} ?required=${required}>
+    return html`<p class="field">${caption}<select id=${id} name=${name} ?required=${required} aria-invalid=${invalid} aria-describedby=${about}>
       ${value == null ? html`<option value="">${t("fix.choose")}</option>` : nothing}
-      ${choices.map((choice) => html`<option value=${choice} ?selected=${choice === value}>${choice}</option>`)}</select></p>`;
+      ${choices.map((choice) => html`<option value=${choice} ?selected=${choice === value}>${choice}</option>`)}</select>${said}</p>`;
   }
   const isBool = kind === "bool";
-  return html`<p class="field">${isBool ? nothing : caption}<input id=${id} name=${name} type=${TYPES[kind] ?? "text"} autocomplete="off" spellcheck="false"
-    ?required=${required && !isBool} ?checked=${isBool && value === true} value=${isBool ? "true" : (value ?? "")}>${isBool ? caption : nothing}</p>`;
+  return html`<p class="field">${isBool ? nothing : caption}<input id=${id} name=${name} type=${TYPES[kind] ?? "text"} autocomplete=${kind === "secret" ? "new-password" : "off"} spellcheck="false"
+    aria-invalid=${invalid} aria-describedby=${about}
+    ?required=${required && !isBool} ?checked=${isBool && value === true} value=${isBool ? "true" : (value ?? "")}>${isBool ? caption : nothing}${said}</p>`;
 }
 
 customElements.define("recovery-fixes", Fixes);
