@@ -164,15 +164,34 @@ def test_many_operations_are_shown_in_pages(recovery: Recovery, open_page: OpenP
         recovery.succeed(recovery.begin("download", f"{i}.bin"))
     page = live(open_page(f"{recovery.url}/recovery/"))
     earlier = role(page, "earlier")
-    expect(earlier.locator("summary").first).to_have_text("Earlier (95 or more)")
-    assert page.locator("article").count() <= 55
-    earlier.locator("summary").first.click()
-    page.get_by_role("button", name="Show older ones").click()
-    expect(earlier.locator("summary").first).to_have_text("Earlier (195 or more)")
-    page.get_by_role("button", name="Show older ones").click()
-    expect(earlier.locator("summary").first).to_have_text("Earlier (225)")
-    expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
-    expect(page.locator("article")).to_have_count(230)
+    folded, cards = earlier.locator("summary").first, earlier.locator("article")
+    shown = earlier.locator('[data-role="range"]')
+    newer, older = (page.get_by_role("button", name=f"Show {what} ones") for what in ("newer", "older"))
+    expect(folded).to_have_text("Earlier (95 or more)")
+    folded.click()
+    expect(shown).to_have_text("1 to 50 of 95 or more")
+    expect(newer).to_be_hidden()
+    seen = set(cards.locator("h3").all_text_contents())
+    for text in ("51 to 100 of 195 or more", "101 to 150 of 195 or more", "151 to 200 of 225", "201 to 225 of 225"):
+        older.click()
+        expect(shown).to_have_text(text)
+        assert cards.count() <= 50
+        seen |= set(cards.locator("h3").all_text_contents())
+    assert len(seen) == 225
+    expect(older).to_be_hidden()
+    expect(cards.first.locator("h3")).to_be_focused()  # the button that was pressed is gone
+    newer.click()
+    expect(shown).to_have_text("151 to 200 of 225")
+
+
+def test_an_operation_that_the_address_names_is_on_the_page_that_is_shown(
+    recovery: Recovery, open_page: OpenPage
+) -> None:
+    many = [recovery.begin("download", f"{i}.bin") for i in range(70)]
+    page = live(open_page(f"{recovery.url}/recovery/#{many[3].operation_id}"))
+    expect(card(page, many[3]).locator("h3")).to_be_focused()
+    expect(page.locator('[data-section="active"] [data-role="range"]')).to_have_text("51 to 70 of 70")
+    assert page.locator("article").count() == 20
 
 
 def test_attempts_are_drawn_and_the_technical_part_is_folded(

@@ -340,7 +340,7 @@ def test_html_in_names_stays_text_on_both_pages(place: Place, open_page: OpenPag
             role(page, download, "details").locator("summary").click()
             expect(role(page, download, "details").locator("ol li")).to_have_count(1)
         else:
-            expect(page.locator(f'.row[data-id="{project}"] .name')).to_have_text(name)
+            expect(page.locator(f'.row[data-id="{project}"] h3.name')).to_have_text(name)
         assert page.locator("img").count() == 0
 
 

@@ -1,1 +1,1 @@
-import "./assets/banner-2LC2E6VC.js";
+import "./assets/banner-XJU5UQF2.js";

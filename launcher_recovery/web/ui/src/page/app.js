@@ -14,6 +14,7 @@ const VIEWS = ["operations", "charts", "system", "settings", "log"];
 const COUNTS = ["active_operations", "recovered_operations", "failed_operations", "retry_attempts", "total_operations"];
 const TICK_MS = 250;
 const SLOW_TICK_MS = 15_000; // "3 min ago" and the move of finished cards into the fold need no more
+const MOST = 2000; // operations that are kept while nobody looks at older ones
 const SOON_MS = 1000;
 const DRAW_MS = 30; // many events in one moment make one drawing; a timer, because hidden tabs get no animation frames
 
@@ -174,6 +175,14 @@ export class App extends Part {
   #tick(all) {
     this.#list?.tick(serverNow(), all);
     if (all || this.#breakers.open.length) this.requestUpdate();
+    if (all && this.#store.entries.size > MOST && this.#list?.isAtTop) this.#startAnew();
+  }
+
+  /** A page that stays open for days forgets what it would fetch again when somebody asks for it. */
+  #startAnew() {
+    this.#announced.clear();
+    this.#announcing = false;
+    this.#refresh({ force: true }).catch(() => {});
   }
 
   #skip(event) {

@@ -8,7 +8,7 @@ import { Card } from "./card.js";
 
 const RECENT_MS = 600_000; // finished operations stay in sight this long
 const RECENT_MOST = 5;
-const STEP = 50; // cards in a list, until more are asked for
+const STEP = 50; // cards of a list at a time
 const TYPED_MS = 300;
 const RANK = { failed: 0, exhausted: 0, in_progress: 1, recovering: 1, pending: 2, paused: 2 };
 const NEEDING = ["failed", "exhausted"];
@@ -16,7 +16,7 @@ const BULK = { attention: [["retry", NEEDING]], active: [["pause", ["in_progress
 
 const time = (iso) => Date.parse(iso) || 0;
 const rank = ({ op }) => RANK[op.state] ?? 3;
-const byBirth = (a, b) => time(a.op.created_at) - time(b.op.created_at) || (a.op.operation_id < b.op.operation_id ? -1 : 1);
+const byBirth = (a, b) => a.born - b.born || (a.op.operation_id < b.op.operation_id ? -1 : 1);
 const family = (node) => [node, ...node.children.flatMap(family)];
 const ended = (node) => Math.max(...family(node).map(({ op }) => time(op.updated_at)));
 
@@ -25,14 +25,13 @@ export class List extends Part {
 
   #cards = new Map(); // operation_id → Card
   #lists = {}; // name → the element that holds its cards
-  #most = {}; // name → how many cards are shown in it
+  #from = {}; // name → which of its operations is the first one shown
   #places = { attention: [], active: [], finished: [], recent: [], earlier: [], found: [] };
   #filter = {};
   #found = null; // while something is searched for: {next} of what the server found
   #typing = null;
   #open = false; // the fold of the earlier ones
   #problem = "";
-  #wanted = null; // the operation that the address names
 
   constructor() {
     super();
@@ -45,7 +44,11 @@ export class List extends Part {
   /** Bring the card of an operation into sight, opened; false: it is not known here. */
   async show(id) {
     if (!this.store.get(id)) return false;
-    this.#wanted = id; // however far down it is
+    this.#sort();
+    for (const [name, nodes] of Object.entries(this.#places)) {
+      const i = nodes.findIndex((node) => family(node).some(({ op }) => op.operation_id === id));
+      if (i >= 0) this.#from[name] = i - (i % STEP);
+    }
     this.requestUpdate();
     await this.updateComplete;
     const card = this.#cards.get(id);
@@ -59,6 +62,11 @@ export class List extends Part {
 
   tick(now, all) {
     for (const card of this.#cards.values()) if (card.hasUpdated && (all || ["recovering", "pending"].includes(card.op.state))) card.tick(now);
+  }
+
+  /** Whether the newest ones are shown of everything. */
+  get isAtTop() {
+    return !this.#found && Object.values(this.#from).every((from) => from === 0);
   }
 
   /** Show everything again. */
@@ -76,12 +84,13 @@ export class List extends Part {
   #sort() {
     const places = { attention: [], active: [], finished: [], recent: [], earlier: [], found: [] };
     if (this.#found) {
-      places.found = this.store.matching(this.#filter).map((op) => ({ op, children: [] })).sort((a, b) => byBirth(b, a));
+      places.found = this.store.matching(this.#filter).map((op) => ({ op, children: [], born: time(op.created_at) })).sort((a, b) => byBirth(b, a));
     } else {
       for (const node of this.store.tree()) {
         const all = family(node);
         const found = new Set(all.map(({ op }) => sectionOf(op.state)));
         node.rank = Math.min(...all.map(rank));
+        for (const one of all) one.born = time(one.op.created_at);
         places[["attention", "active", "finished"].find((name) => found.has(name))].push(node);
       }
       for (const name of ["attention", "active"]) places[name].sort((a, b) => a.rank - b.rank || byBirth(b, a));
@@ -92,6 +101,7 @@ export class List extends Part {
       places.earlier = places.finished.slice(places.recent.length);
     }
     this.#places = places;
+    for (const [name, from] of Object.entries(this.#from)) this.#from[name] = Math.max(0, Math.min(from, STEP * (Math.ceil(places[name].length / STEP) - 1)));
   }
 
   render() {
@@ -102,8 +112,7 @@ export class List extends Part {
       ${this.#problem ? html`<div class="banner alert" role="alert" data-role="list-error">${this.#problem}</div>` : nothing}
       ${this.#found
         ? html`${this.#section("found", found.length > 0)}
-          ${found.length ? nothing : html`<p class="empty" data-role="empty">${t("empty.found")}</p>`}
-          <button type="button" data-action="older" ?hidden=${!this.#found.next} @click=${this.#more}>${t("older")}</button>`
+          ${found.length ? nothing : html`<p class="empty" data-role="empty">${t("empty.found")}</p>`}`
         : html`${this.#section("attention", attention.length > 0)}${this.#section("active", active.length > 0)}
           <p class="empty" data-role="empty" ?hidden=${!this.loaded || !quiet}>${t(finished.length ? "empty.quiet" : "empty")}</p>
           <section data-section="finished" aria-labelledby="h-finished" ?hidden=${!finished.length && !this.older}>
@@ -111,8 +120,7 @@ export class List extends Part {
             ${this.#lists.recent}
             <details class="earlier" data-role="earlier" ?hidden=${!n && !this.older} ?open=${this.#open} @toggle=${this.#toggle}>
               <summary>${t(this.older ? "earlier.more" : "earlier", { n })}</summary>
-              ${this.#lists.earlier}${this.#moreButton("earlier")}
-              <button type="button" data-action="older" ?hidden=${!this.older} @click=${this.#more}>${t("older")}</button>
+              ${this.#lists.earlier}${this.#pager("earlier", this.older)}
             </details>
           </section>`}`;
   }
@@ -120,17 +128,30 @@ export class List extends Part {
   #section(name, shown) {
     return html`<section data-section=${name} aria-labelledby="h-${name}" ?hidden=${!shown}>
       <div class="headline"><h2 id="h-${name}">${t(`section.${name}`)}</h2>${this.#bulk(name)}</div>
-      ${this.#lists[name]}${this.#moreButton(name)}
+      ${this.#lists[name]}${this.#pager(name, this.#found?.next)}
     </section>`;
   }
 
-  #moreButton(name) {
-    const n = this.#places[name].length - (this.#most[name] ?? STEP);
-    const more = () => {
-      this.#most[name] = (this.#most[name] ?? STEP) + STEP;
-      this.requestUpdate();
-    };
-    return n > 0 ? html`<button type="button" data-action="more" @click=${more}>${t("more", { n })}</button>` : nothing;
+  /** Buttons to the operations before and after those that are shown; `next`: the server has more. */
+  #pager(name, next) {
+    const n = this.#places[name].length;
+    const from = this.#from[name] ?? 0;
+    const to = Math.min(from + STEP, n);
+    const button = (action, shown, by) => html`<button type="button" data-action=${action} ?hidden=${!shown} @click=${() => this.#turn(name, by, next)}>${t(action)}</button>`;
+    return html`<p class="pager" ?hidden=${from === 0 && to === n && !next}>${button("newer", from > 0, -STEP)}
+      <span data-role="range">${t(next ? "range.more" : "range", { from: Math.min(from + 1, n), to, n })}</span>${button("older", to < n || next, STEP)}</p>`;
+  }
+
+  async #turn(name, by, next) {
+    const from = (this.#from[name] ?? 0) + by;
+    if (next && from + STEP > this.#places[name].length) await this.#more();
+    this.#from[name] = from;
+    this.requestUpdate();
+    await this.updateComplete;
+    const list = this.#lists[name];
+    if (list.getBoundingClientRect().top < 0) list.scrollIntoView({ block: "start" });
+    // The pressed button may be gone: a keyboard goes on with the first that it brought.
+    if (!document.activeElement.checkVisibility() || document.activeElement === document.body) list.querySelector("h3")?.focus({ preventScroll: true });
   }
 
   #bulk(name) {
@@ -163,7 +184,7 @@ export class List extends Part {
     this.#typing = setTimeout(() => {
       const given = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
       this.#filter = Object.fromEntries(given);
-      this.#most.found = STEP;
+      this.#from.found = 0;
       this.#found = given.length ? { next: null } : null;
       this.requestUpdate();
       if (this.#found) this.#more();
@@ -179,7 +200,6 @@ export class List extends Part {
       for (const op of page.operations) if (!this.store.get(op.operation_id)) this.store.take(op, page.seq);
       if (searched) searched.next = page.next;
       else this.older = page.next;
-      this.#most[searched ? "found" : "earlier"] = Infinity;
       this.#problem = "";
     } catch (error) {
       this.#problem = error.message;
@@ -216,10 +236,8 @@ export class List extends Part {
     const focused = document.activeElement;
     const used = new Set();
     for (const [name, list] of Object.entries(this.#lists)) {
-      const all = this.#places[name];
-      const most = this.#most[name] ?? STEP;
-      const shown = all.filter((node, i) => i < most || family(node).some(({ op }) => op.operation_id === this.#wanted));
-      if (name !== "finished") this.#arrange(list, shown, null, used);
+      const from = this.#from[name] ?? 0;
+      if (name !== "finished") this.#arrange(list, this.#places[name].slice(from, from + STEP), null, used);
     }
     for (const [id, card] of this.#cards) {
       if (used.has(id)) continue;
