@@ -55,7 +55,7 @@ def look(browser: Browser, recovery: Recovery, url: str) -> list[float]:
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     figures = [float(paint), there, _longest(page)]
     page.get_by_text("Earlier", exact=False).first.click()
-    older = page.get_by_role("button", name="Show older ones")
+    older = page.locator("[data-role=earlier]").get_by_role("button", name="Show older ones")
     while older.is_visible():
         older.click()
         page.wait_for_timeout(100)

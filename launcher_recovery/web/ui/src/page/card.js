@@ -13,8 +13,13 @@ import "./detail.js";
 
 const optional = (role, text, kind = "message", lang = nothing) => (text ? html`<p class=${kind} data-role=${role} lang=${lang}>${text}</p>` : nothing);
 
+// What is asked of the server for each card is asked when it comes near to where a person can see it.
+const sight = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) target.seen = true;
+}, { rootMargin: "300px" });
+
 export class Card extends Part {
-  static properties = ["op", "inside", "parts", "access"];
+  static properties = ["op", "inside", "parts", "access", "seen"];
 
   #about = null; // what the advice was asked for
   #advice = []; // [{fix, title, text}]
@@ -35,6 +40,16 @@ export class Card extends Part {
     this.access = {};
     this.list = Object.assign(document.createElement("div"), { className: "cards", role: "list" }); // for the cards of its parts
     this.changed = async () => {}; // told of every answer about this operation: {operation} or {retry_id}
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    sight.observe(this);
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    sight.unobserve(this);
   }
 
   get heading() {
@@ -206,6 +221,7 @@ export class Card extends Part {
 
   /** Ask what a person can do, once for each time that it comes to need one, or warns of something. */
   async #askAdvice() {
+    if (!this.seen) return;
     const { op } = this;
     const warnings = warningsOf(op).map(({ fix }) => fix);
     const wanted = needsAdvice(op) || warnings.some(Boolean);
