@@ -8,7 +8,10 @@ from typing import Any
 from jinja2 import Environment
 
 STYLE = """\
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; --text: #1f2328; --ground: #fff; --link: #0b5cad; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e6e6; --ground: #16181d; --link: #8ab8f5; } }
+html { color: var(--text); background: var(--ground); }
+a { color: var(--link); }
 body { margin: 0 auto; max-width: 60rem; padding: 1rem 1.25rem 3rem; font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; }
 h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
