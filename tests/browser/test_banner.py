@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.axe import breaches
 from tests.browser.conftest import OpenPage
 from tests.nginx import in_front_of
 from tests.standin import StandIn
@@ -175,6 +176,122 @@ def test_lines_come_back_when_the_launcher_draws_its_cards_anew_and_go_when_all_
     expect(bar(page)).to_be_hidden()
 
 
+# As the real launcher has it, whose grid of cards is made by a framework that reuses and replaces its nodes.
+_GRID = """() => {
+  const cell = ([id, name]) => `<div role="row"><div role="gridcell" aria-colindex="1"><div class="inner">
+    <h5>${name.replace("&", "&amp;")}</h5><p>ID: ${id}</p><button>Launch</button></div></div></div>`;
+  const grid = `<div role="grid" aria-label="Projects">${projects.map(cell).join("")}</div>`;
+  document.getElementById("root").innerHTML = `<main><h1>Projects</h1>${grid}</main>`;
+}"""
+
+
+def cell(page: Page, project: str) -> Locator:
+    return page.get_by_role("gridcell").filter(has=page.locator(f'p:text-is("ID: {project}")'))
+
+
+def test_in_the_real_launchers_grid_each_card_keeps_its_line_whatever_becomes_of_its_nodes(
+    web: StandIn, records: Records, open_page: OpenPage
+) -> None:
+    some(records)
+    page = open_page(web.url)
+    expect(line(page, "portrait")).to_be_visible()  # after the page has drawn its own cards
+    for _ in range(2):  # the second time in place of the first grid
+        page.evaluate(_GRID)
+        expect(cell(page, "portrait").locator("[data-launcher-recovery] a")).to_contain_text("model.safetensors")
+        expect(cell(page, "my-film").locator("[data-launcher-recovery] a")).to_contain_text("Failed, and needs you")
+        expect(cell(page, "done").locator("[data-launcher-recovery]")).to_have_count(0)
+        assert page.locator("[data-launcher-recovery]").count() == 4  # the bar, and nothing in two places
+    # A node that is reused for another project: only its text is drawn anew.
+    page.evaluate("""() => {
+      const texts = [...document.querySelectorAll("[role=gridcell] p")].map((node) => node.firstChild);
+      const [one, other] = ["portrait", "done"].map((id) => texts.find((node) => node.data === `ID: ${id}`));
+      [one.data, other.data] = [other.data, one.data];
+    }""")
+    expect(cell(page, "portrait").locator("[data-launcher-recovery] a")).to_contain_text("model.safetensors")
+    expect(cell(page, "done").locator("[data-launcher-recovery]")).to_have_count(0)
+    assert page.locator("[data-launcher-recovery]").count() == 4
+
+
+def test_what_has_no_card_is_in_the_bar(web: StandIn, records: Records, open_page: OpenPage) -> None:
+    found = some(records)
+    page = open_page(web.url)
+    expect(line(page, "portrait")).to_be_visible()
+    page.evaluate("document.getElementById('root').replaceChildren()")
+    lines = bar(page).get_by_role("link")
+    expect(lines).to_have_count(4)
+    expect(lines.nth(1)).to_have_text(re.compile(r"^My Film!: Failed, and needs you · attempt 1 of 4 · The model"))
+    expect(lines.nth(2)).to_have_text(re.compile(r"^Landscape & more: Waiting to try again · x\.bin · attempt 1 of 4"))
+    expect(lines.nth(3)).to_have_text("Portrait: Running · model.safetensors · attempt 1 of 4 · 42 %")
+    assert breaches(page, BAR) == []
+    bar(page).get_by_role("button", name="Pause Portrait").click()
+    expect(lines.nth(3)).to_contain_text("Portrait: Paused")
+    for number in range(2):
+        records.fail(records.begun(f"more-{number}", f"More {number}"), "It is gone.")
+    expect(bar(page).locator("a.more")).to_have_text(re.compile("2 more"))
+    bar(page).locator("a.more").click()
+    expect(page.locator(f'article[data-operation-id="{found["my-film"]}"]')).to_be_visible()
+
+
+def test_the_progress_of_a_line_is_the_projects_when_it_knows_one(
+    web: StandIn, records: Records, open_page: OpenPage
+) -> None:
+    whole = records.begun("portrait", "Portrait")
+    whole.progress(38, 100, "bytes")
+    part = records.begun("portrait", "model.safetensors", "download", parent_id=whole.operation_id)
+    part.progress(90, 100, "bytes")
+    page = open_page(web.url)
+    expect(line(page, "portrait")).to_have_text("Recovery: Running · 38 % · model.safetensors · attempt 1 of 4")
+    shown = page.locator("#card-portrait").get_by_role("progressbar")
+    expect(shown).to_have_attribute("aria-valuenow", "38")
+
+
+def test_states_are_announced_and_countdowns_are_not(web: StandIn, records: Records, open_page: OpenPage) -> None:
+    some(records)
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(web.url)
+    page.clock.run_for(1000)
+    expect(counts(page)).to_contain_text("next attempt in")
+    status = page.locator(BAR).get_by_role("status")
+    expect(status).to_have_text("Recovery. 1 running, 1 waiting, 1 needs you")
+    page.evaluate(_HEARD)
+    before = counts(page).inner_text()
+    page.clock.run_for(3000)
+    expect(counts(page)).not_to_have_text(before)
+    assert page.evaluate("heard") == 0
+    records.fail(records.begun("done", "Done"), "It is gone.")
+    page.clock.run_for(10_000)
+    expect(status).to_have_text("Recovery. 1 running, 1 waiting, 2 need you")
+    assert page.evaluate("heard") > 0
+
+
+# Counts what a screen reader would be told.
+_HEARD = f"""() => {{
+  window.heard = 0;
+  const region = document.querySelector('{BAR}').shadowRoot.querySelector("[role=status]");
+  const count = new MutationObserver((all) => (heard += all.length));
+  count.observe(region, {{ subtree: true, childList: true, characterData: true }});
+}}"""
+
+
+def test_less_motion_is_a_wish_that_is_heard(web: StandIn, records: Records, open_page: OpenPage) -> None:
+    some(records)
+    page = open_page(web.url)
+    moved = "document.getAnimations().length"
+    expect(bar(page)).to_be_visible()
+    name = "(node) => getComputedStyle(node).animationName"
+    assert bar(page).evaluate(name) == "none"
+    page.emulate_media(reduced_motion="no-preference")
+    assert bar(page).evaluate(name) == "come"
+    page.goto(f"{web.url}/recovery/")
+    expect(page.locator('article[data-state="in_progress"]').first).to_be_visible()
+    assert page.evaluate(moved) > 0
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    expect(page.locator('article[data-state="in_progress"]').first).to_be_visible()
+    assert page.evaluate(moved) == 0
+
+
 def test_the_bar_can_be_hidden_until_there_is_something_new(
     web: StandIn, records: Records, open_page: OpenPage
 ) -> None:
@@ -228,6 +345,7 @@ def test_it_fits_small_windows_and_dark_ones(
         for node in (link, link.locator(".name")):
             assert node.evaluate(_CONTRAST) >= 4.5
         assert (link.evaluate("(node) => node.closest('.dark')") is not None) is dark
+    assert breaches(page, "[data-launcher-recovery]") == []
     page.screenshot(path=tmp_path / "small.png")
 
 

@@ -243,6 +243,35 @@ def test_a_setting_is_changed_and_a_bad_value_is_refused(recovery: Recovery, ope
     expect(page.locator('[data-setting="persistence_path"]')).to_contain_text("changed only by a restart")
 
 
+def test_a_view_that_the_launcher_does_not_have_says_so_and_the_rest_works(
+    recovery: Recovery, gone: Operation, open_page: OpenPage
+) -> None:
+    page = open_page("about:blank", requests_fail=True)
+    # As an older version answers, and as a launcher does whose own handler of errors sends a page.
+    for path, status, body in (
+        ("performance", 404, '{"success": false, "error": {"code": "not_found", "message": "no", "params": {}}}'),
+        ("health", 404, "<html>Not found</html>"),
+        ("config", 405, "<html>Not allowed</html>"),
+        ("advice", 404, "<html>Not found</html>"),
+    ):
+        page.route(
+            re.compile(rf"/api/recovery/(operations/\w+/)?{path}(\?|$)"),
+            lambda route, _, status=status, body=body: route.fulfill(status=status, body=body),
+        )
+    page.goto(f"{recovery.url}/recovery/")
+    live(page)
+    expect(card(page, gone)).to_be_visible()
+    for view in ("charts", "system", "settings"):
+        page.locator(f'[data-view="{view}"]').click()
+        expect(page.locator(f"recovery-{view}").locator('[data-role="not-there"]')).to_have_text(
+            "This launcher does not offer this part."
+        )
+        expect(role(page, "page-error")).to_be_hidden()
+    page.locator('[data-view="operations"]').click()
+    new = recovery.begin("download", "new.bin")
+    expect(card(page, new)).to_be_visible()
+
+
 def test_health_and_the_self_test(recovery: Recovery, open_page: OpenPage) -> None:
     page = live(open_page(f"{recovery.url}/recovery/#/system"))
     expect(role(page, "health")).to_contain_text("nothing is wrong")

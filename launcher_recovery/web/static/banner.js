@@ -1,1 +1,1 @@
-import "./assets/banner-XJU5UQF2.js";
+import "./assets/banner-A5CAKCWM.js";

@@ -113,6 +113,7 @@ function drawLines() {
     const line = lineOf(project, byProject.get(project));
     used.add(project);
     line.setAttribute(MARK, project);
+    line.isAlone = false;
     if (line.parentElement !== place) place.append(line);
     line.requestUpdate();
   }
@@ -120,6 +121,7 @@ function drawLines() {
     const line = lineOf(key, group);
     used.add(key);
     line.removeAttribute(MARK);
+    line.isAlone = true;
     line.requestUpdate();
     return line;
   });

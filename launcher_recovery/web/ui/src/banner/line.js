@@ -48,6 +48,7 @@ export class Line extends Guest {
   constructor() {
     super();
     this.home = "";
+    this.isAlone = false; // whether no card says whose line it is
     this.changed = () => {}; // told when a button was answered
     // What is pressed here is not meant for the card, which may lead somewhere itself.
     for (const name of ["click", "keydown"]) this.addEventListener(name, (event) => event.stopPropagation());
@@ -63,7 +64,7 @@ export class Line extends Guest {
     const actions = [...new Set([...(root.actions ?? []), ...(shown.actions ?? []).filter((action) => action === "retry")])];
     const press = (action) => this.#press(action);
     return html`<div class=${this.look("line", state)} lang=${language}>
-      <a href="${this.home}#${root.operation_id}"><span class="name">${t("banner.name")}</span><span>${t("colon")}${wordsOf(this.group)}</span></a>
+      <a href="${this.home}#${root.operation_id}"><span class="name">${this.isAlone ? titleOf(root) : t("banner.name")}</span><span>${t("colon")}${wordsOf(this.group)}</span></a>
       ${state === "needing" ? nothing : trackOf(movingOf(this.group))}
       ${actionsOf({ ...root, state: shown.state, actions }, { asking: this.#asking, busy: this.#busy, press })}
       ${this.#error ? html`<div role="alert">${this.#error}</div>` : nothing}
