@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from launcher_recovery.clock import to_datetime, to_iso
@@ -36,6 +37,8 @@ async def health_check(integrator: RecoveryIntegrator | None = None) -> dict[str
             "launcher", or "process" of one that does not say), `heartbeat_at` (ISO 8601 UTC) and `alive`.
         disk: the disks on which something is written, each with a `path` on it, `free` and `total` bytes, and `low`:
             whether there is less than `LOW_BYTES`.
+        extensions: those that are installed, each with `name`, `package`, `version`, `state` ("loaded", "disabled" or
+            "failed"), `hooks` and `problem`, see `manager.Extension`.
     """
     return await asyncio.to_thread(health_of, integrator)
 
@@ -48,7 +51,7 @@ def health_of(integrator: RecoveryIntegrator | None = None) -> dict[str, Any]:
 
             integrator = get_recovery_integrator()
     except RecoveryConfigError as error:
-        return _answer(False, [], None, [{"code": "config", "message": str(error)}], [], [])
+        return _answer(False, [], None, [{"code": "config", "message": str(error)}], [], [], [])
     problems = integrator.known_problems()
     healthy = integrator.is_durable or not integrator.config.persistence_enabled
     active: int | None = None
@@ -62,7 +65,8 @@ def health_of(integrator: RecoveryIntegrator | None = None) -> dict[str, Any]:
         if not any(known["message"].startswith(text) for known in problems):
             problems.append({"code": "store", "message": text})
     breakers = [vars(item) for item in integrator.guards.breakers()]
-    return _answer(healthy, breakers, active, problems, _workers(integrator), _disks(integrator))
+    extensions = [asdict(known) for known in integrator.extensions.known()]
+    return _answer(healthy, breakers, active, problems, _workers(integrator), _disks(integrator), extensions)
 
 
 def _answer(
@@ -72,6 +76,7 @@ def _answer(
     problems: list[dict[str, str]],
     workers: list[dict[str, Any]],
     disk: list[dict[str, Any]],
+    extensions: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "persistence_healthy": persistence_healthy,
@@ -81,6 +86,7 @@ def _answer(
         "problems": problems,
         "workers": workers,
         "disk": disk,
+        "extensions": extensions,
     }
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import logging
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pluggy
 
-from launcher_recovery import hookspecs
+from launcher_recovery import __version__, hookspecs
 from launcher_recovery.classification import Verdict
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.errors import RecoveryConfigError, RefusedError
 from launcher_recovery.fixes.fix import Fix
 from launcher_recovery.joinpoints import Host
 from launcher_recovery.kinds import OperationKind
+from launcher_recovery.observers import Observers
 from launcher_recovery.plans import Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.strategies import Strategy
@@ -25,6 +29,7 @@ logger = logging.getLogger("launcher_recovery")
 
 ENTRY_POINT_GROUP = "launcher_recovery"
 _PREFIX = "recovery_"
+_OWN = "launcher-recovery"
 
 # What the answer to a hook has to be: whether a sequence of it, and its type.
 _ANSWERS: dict[str, tuple[bool, Any]] = {
@@ -42,16 +47,48 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
 }
 
 
+_OBSERVERS = frozenset({"recovery_attempt_started", "recovery_attempt_finished", "recovery_settled"})
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What is known of an extension.
+
+    Args:
+        name: that of its entry point, or by which it was registered.
+        package: the distribution that it came with; None: it was registered by code.
+        version: of the package.
+        state: "loaded", "disabled" (by `disabled_extensions`), or "failed": it was left out.
+        hooks: that it implements, sorted; empty unless it is loaded.
+        problem: why it was left out; else None.
+    """
+
+    name: str
+    package: str | None
+    version: str | None
+    state: str
+    hooks: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 class Extensions:
     """The extensions in force: the package's own, those installed, and those given by hand.
 
     Args:
         config: `disabled_extensions` are not loaded.
         builtin: (name, plugin) pairs that are registered first.
+        observers: calls what observes operations; default: in threads, for five seconds at most.
     """
 
-    def __init__(self, config: RecoveryConfig, builtin: Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        config: RecoveryConfig,
+        builtin: Iterable[tuple[str, Any]] = (),
+        observers: Observers | None = None,
+    ) -> None:
         self.problems: list[str] = []
+        self._observers = observers or Observers()
+        self._installed: dict[str, Extension] = {}
         self._config = config
         self._started = False
         self._manager = pluggy.PluginManager(hookspecs.NAMESPACE)
@@ -59,19 +96,26 @@ class Extensions:
         for name in config.disabled_extensions:
             self._manager.set_blocked(name)
         for name, plugin in builtin:
+            self._installed[name] = Extension(name, _OWN, __version__, "disabled")
             self.register(plugin, name)
 
     def load_entry_points(self) -> None:
         """Load every installed extension that is not disabled; one that fails is reported and left out."""
         for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
             name = entry_point.name
-            if self._manager.is_blocked(name) or self._manager.has_plugin(name):
+            if self._manager.has_plugin(name) or name in self._installed:
                 continue
-            package = entry_point.dist.name if entry_point.dist else entry_point.value
+            package, version = entry_point.value, None
+            if entry_point.dist is not None:
+                package, version = entry_point.dist.name, entry_point.dist.version
+            state, problem = "disabled", None
             try:
-                self.register(entry_point.load(), name)
+                if not self._manager.is_blocked(name):
+                    self.register(entry_point.load(), name)
             except Exception as error:
+                state, problem = "failed", str(error)
                 self._problem(f"extension {name} (of the package {package}) was not loaded: {error}")
+            self._installed[name] = Extension(name, package, version, state, problem=problem)
 
     def register(self, plugin: Any, name: str) -> None:
         """Add an extension; silent when its name is disabled.
@@ -102,9 +146,17 @@ class Extensions:
                 raise RecoveryConfigError(
                     f"extension {name} implements {hook} as a wrapper; implement it without wrapper=True"
                 )
-            if hook not in known and not options.get("optionalhook"):
+            if hook not in known:
+                if options.get("optionalhook"):
+                    continue
                 raise RecoveryConfigError(
                     f"extension {name} implements {hook}, which is not a hook; the hooks are {', '.join(sorted(known))}"
+                )
+            wanted, offered = _arguments(getattr(plugin, attribute)), _arguments(getattr(hookspecs, hook))
+            if not {*wanted} <= {"self", *offered}:
+                raise RecoveryConfigError(
+                    f"extension {name} implements {hook} with the arguments {', '.join(wanted)}, but there are "
+                    f"{', '.join(offered) or 'none'}: an implementation takes those that it needs, by their names"
                 )
 
     def start(self) -> None:
@@ -126,6 +178,18 @@ class Extensions:
     def names(self) -> list[str]:
         """Names of the extensions in force."""
         return sorted(name for name, plugin in self._manager.list_name_plugin() if plugin is not None)
+
+    def known(self) -> list[Extension]:
+        """All extensions that are loaded, and those that are installed and were left out; by name."""
+        found = dict(self._installed)
+        for name, plugin in self._manager.list_name_plugin():
+            if plugin is None:
+                continue
+            callers = self._manager.get_hookcallers(plugin) or []
+            hooks = tuple(sorted(caller.name for caller in callers if caller.name.startswith(_PREFIX)))
+            origin = found.get(name) or Extension(name, None, None, "loaded")
+            found[name] = Extension(name, origin.package, origin.version, "loaded", hooks)
+        return [found[name] for name in sorted(found)]
 
     # -- calling hooks ------------------------------------------------------------------------------
 
@@ -216,8 +280,12 @@ class Extensions:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             if only is not None and not any(implementation.plugin is chosen for chosen in only):
                 continue
+            given = [arguments[name] for name in implementation.argnames]
             try:
-                answer = implementation.function(*(arguments[name] for name in implementation.argnames))
+                if hook in _OBSERVERS:
+                    self._observers.call(implementation.plugin_name, partial(implementation.function, *given))
+                    continue
+                answer = implementation.function(*given)
                 answer = _usable(answer, *_ANSWERS.get(hook, (False, object)))
             except Exception as error:
                 if hook == "recovery_read_import" and isinstance(error, RefusedError):
@@ -232,6 +300,12 @@ class Extensions:
         logger.warning("%s", text)
         if text not in self.problems and len(self.problems) < 50:
             self.problems.append(text)
+
+
+def _arguments(function: Any) -> list[str]:
+    """Names of those that a function is called with."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.kind is not one.KEYWORD_ONLY]
 
 
 def _usable(answer: Any, many: bool, expected: Any) -> Any:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launcher_recovery import __version__
-from launcher_recovery.cli import check_workflow, doctor, download, priority, restore, run, verify
+from launcher_recovery.cli import check_workflow, doctor, download, extensions, priority, restore, run, verify
 from launcher_recovery.cli.command import (
     FAILED,
     Command,
@@ -35,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     restore.COMMAND,
     run.COMMAND,
     doctor.COMMAND,
+    extensions.COMMAND,
 )
 EXIT_STATUS = """\
 exit status:

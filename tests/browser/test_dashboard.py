@@ -276,6 +276,8 @@ def test_health_and_the_self_test(recovery: Recovery, open_page: OpenPage) -> No
     page = live(open_page(f"{recovery.url}/recovery/#/system"))
     expect(role(page, "health")).to_contain_text("nothing is wrong")
     expect(role(page, "disk")).to_contain_text("free")
+    git = role(page, "extensions").locator("li", has_text=re.compile("^git:"))
+    expect(git).to_have_text(re.compile(r"^git: launcher-recovery · [\d.]+ · recovery_operations"))
     page.get_by_role("button", name="Run the self-test").click()
     expect(role(page, "test-result").locator("li").first).to_be_visible()
     expect(role(page, "test-result").locator("p")).to_have_text("All is well.")

@@ -288,7 +288,8 @@ def test_the_page_goes_on_by_itself_when_the_launcher_was_killed_and_comes_back(
     expect(page.locator('[data-role="page-error"]')).to_be_hidden()
     assert page.evaluate("window.sameDocument") is True
     assert place.launcher.settled("killed")["state"] == "ready"
-    assert place.hub.stats("killed.bin")["bytes_sent"] - 24 * MIB < MIB
+    # What was on the way when it was killed was sent twice; of a download that begins anew it is 6 MiB at least.
+    assert place.hub.stats("killed.bin")["bytes_sent"] - 24 * MIB < 4 * MIB
 
 
 def test_two_people_see_the_same(place: Place, open_page: OpenPage) -> None:

@@ -12,6 +12,7 @@ from launcher_recovery.persistence import MemoryPersistence
 
 KEYS = {
     "persistence_healthy", "circuit_breakers", "active_operations", "system_healthy", "problems", "workers", "disk",
+    "extensions",
 }  # fmt: skip
 
 

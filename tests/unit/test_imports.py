@@ -30,6 +30,7 @@ LAYERS = (
         "condition",
         "frozen",
         "threads",
+        "observers",
         "lazily",
     ),
     (

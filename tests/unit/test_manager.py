@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from launcher_recovery import hookspecs
+from launcher_recovery import __version__, hookspecs
 from launcher_recovery.classification import ErrorCategory, Retry, Verdict
+from launcher_recovery.cli import main
 from launcher_recovery.config import RecoveryConfig
 from launcher_recovery.defaults import builtin_extensions
 from launcher_recovery.errors import RecoveryConfigError, RefusedError
@@ -19,7 +21,7 @@ from launcher_recovery.fixes import Fix
 from launcher_recovery.hookspecs import hookimpl
 from launcher_recovery.joinpoints import Host, JoinPoint
 from launcher_recovery.kinds import OperationKind
-from launcher_recovery.manager import Extensions
+from launcher_recovery.manager import Extension, Extensions
 from launcher_recovery.plans import Model, Plan
 from launcher_recovery.records import RecoveryData
 from launcher_recovery.redaction import Redactor
@@ -83,7 +85,10 @@ def test_a_disabled_extension_is_not_even_imported(install: Callable[..., None])
             "implements recovery_sorces, which is not a hook; the hooks are recovery_attempt_finished, ",
         ),
         ("@hookimpl(specname='recovery_nothing')\ndef x(): return []\n", "implements recovery_nothing, which is not"),
-        ("@hookimpl\ndef recovery_sources(address): return []\n", "{'address'}"),
+        (
+            "@hookimpl\ndef recovery_sources(address): return []\n",
+            "with the arguments address, but there are url, operation: an",
+        ),
         ("@hookimpl(wrapper=True)\ndef recovery_sources(url): yield\n", "implements recovery_sources as a wrapper"),
         ("@hookimpl(hookwrapper=True)\ndef recovery_settled(): yield\n", "implements recovery_settled as a wrapper"),
         ("import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"),
@@ -123,7 +128,9 @@ def test_one_given_by_hand_that_cannot_work_is_refused_and_leaves_nothing() -> N
             raise AssertionError(surprise)
 
     extensions = Extensions(RecoveryConfig())
-    with pytest.raises(RecoveryConfigError, match=r"^extension bad: .*recovery_settled.*surprise"):
+    with pytest.raises(
+        RecoveryConfigError, match=r"^extension bad implements recovery_settled with the arguments surprise, but"
+    ):
         extensions.register(Bad(".bad"), "bad")
     assert extensions.names == []
     extensions.register(Sources(".good"), "bad")
@@ -420,6 +427,59 @@ def test_an_extension_may_replace_a_kind_of_the_package(first: str) -> None:
     ]
     if first == "builtin":  # as the package registers them
         assert kinds["download"].title({}) == "mine"
+
+
+def test_what_is_known_of_each_is_told_with_its_package_and_hooks(install: Callable[..., None]) -> None:
+    install("pkg-good", "test_good", MIRROR.format("good"))
+    install("pkg-bad", "test_bad", "1 / 0\n")
+    install("pkg-off", "test_off", "raise SystemExit('imported')\n")
+    extensions = Extensions(RecoveryConfig(disabled_extensions=("test_off", "http")), builtin_extensions())
+    extensions.load_entry_points()
+    extensions.register(Good(), "by-hand")
+    known = {one.name: one for one in extensions.known()}
+    assert [*known] == sorted(known)
+    assert known["test_good"] == Extension("test_good", "pkg-good", "1.0", "loaded", ("recovery_sources",))
+    assert known["test_bad"] == Extension("test_bad", "pkg-bad", "1.0", "failed", problem="division by zero")
+    assert known["test_off"] == Extension("test_off", "pkg-off", "1.0", "disabled")
+    assert known["http"] == Extension("http", "launcher-recovery", __version__, "disabled")
+    assert known["git"].state == "loaded"
+    assert (known["git"].package, known["by-hand"].package) == ("launcher-recovery", None)
+    assert [*known["by-hand"].hooks] == sorted(HOOKS)
+
+
+def test_the_command_line_lists_them(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("pkg-good", "test_good", MIRROR.format("good"))
+    install("pkg-bad", "test_bad", "raise ValueError('a\\x1b[31m moose')\n")
+    install("pkg-off", "test_off", "raise SystemExit('imported')\n")
+    monkeypatch.setenv("RECOVERY_DISABLED_EXTENSIONS", "test_off")
+    assert main(["extensions"]) == 0
+    printed, said = capsys.readouterr()
+    assert "test_good (pkg-good 1.0): loaded\n  recovery_sources\n" in printed
+    assert "test_bad (pkg-bad 1.0): left out, since it cannot be used\n  a [31m moose\n" in printed
+    assert "test_off (pkg-off 1.0): switched off by RECOVERY_DISABLED_EXTENSIONS\n" in printed
+    assert f"git (launcher-recovery {__version__}): loaded\n  recovery_operations\n" in printed
+    assert "launcher-recovery extensions: extension test_bad (of the package pkg-bad) was not loaded" in said
+    assert main(["extensions", "--json"]) == 0
+    known = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert known["test_good"] == {
+        "name": "test_good", "package": "pkg-good", "version": "1.0", "state": "loaded",
+        "hooks": ["recovery_sources"], "problem": None,
+    }  # fmt: skip
+    assert (known["test_bad"]["state"], known["test_off"]["state"]) == ("failed", "disabled")
+
+
+def test_a_module_an_object_and_a_function_with_a_default_may_extend() -> None:
+    class Lenient:
+        @staticmethod
+        @hookimpl
+        def recovery_sources(url: str, ending: str = ".x") -> list[str]:
+            return [url + ending]
+
+    extensions = Extensions(RecoveryConfig())
+    extensions.register(Lenient, "a class")
+    assert extensions.sources(URL, DATA) == [URL + ".x"]
 
 
 def test_problems_are_not_kept_without_end() -> None:

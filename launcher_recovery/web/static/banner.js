@@ -1,1 +1,1 @@
-import "./assets/banner-A5CAKCWM.js";
+import "./assets/banner-2NZPIPY3.js";

@@ -41,6 +41,8 @@ def test_health_tells_of_processes_disks_and_breakers(site: Site, tmp_path: Path
     assert disk["path"] == str(tmp_path)
     assert 0 < disk["free"] <= disk["total"]
     assert disk["low"] is (disk["free"] < 2_000_000_000)
+    git = next(one for one in body["extensions"] if one["name"] == "git")
+    assert (git["package"], git["state"], git["hooks"]) == ("launcher-recovery", "loaded", ["recovery_operations"])
     (shown,) = body["circuit_breakers"]
     assert (shown["scope"], shown["state"], shown["failure_count"]) == ("h", "open", breaker.threshold)
 

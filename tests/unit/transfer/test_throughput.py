@@ -95,6 +95,7 @@ def test_no_connection_is_added_while_what_is_behind_the_connections_is_slow(wai
         lock=threading.RLock(),
         allotment=allotment,
         layout=SimpleNamespace(pieces=pieces),
+        ended=[],
         workers=[worker],
         wanted=SimpleNamespace(connections=4),
         buffers=buffers,

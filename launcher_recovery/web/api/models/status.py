@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from launcher_recovery.web.api.models.base import Answer, Part
@@ -83,6 +85,17 @@ class Disk(Part):
     low: bool
 
 
+class Extension(Part):
+    """An extension that is installed, or was registered by code."""
+
+    name: str
+    package: str | None = Field(description="null: it was registered by code")
+    version: str | None
+    state: Literal["loaded", "disabled", "failed"]
+    hooks: list[str] = Field(description="those that it implements; none unless it is loaded")
+    problem: str | None = Field(description="why it was left out")
+
+
 class HealthAnswer(Answer):
     """Whether recovery itself is well."""
 
@@ -92,4 +105,5 @@ class HealthAnswer(Answer):
     circuit_breakers: list[Breaker]
     workers: list[Worker]
     disk: list[Disk]
+    extensions: list[Extension]
     problems: list[Notice]

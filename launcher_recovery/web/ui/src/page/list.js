@@ -151,7 +151,7 @@ export class List extends Part {
     const list = this.#lists[name];
     if (list.getBoundingClientRect().top < 0) list.scrollIntoView({ block: "start" });
     // The pressed button may be gone: a keyboard goes on with the first that it brought.
-    if (!document.activeElement.checkVisibility() || document.activeElement === document.body) list.querySelector("h3")?.focus({ preventScroll: true });
+    if (!document.activeElement.closest("button:not([hidden])")) list.querySelector("h3")?.focus({ preventScroll: true });
   }
 
   #bulk(name) {

@@ -32,7 +32,7 @@ export class System extends Asking {
   }
 
   shown() {
-    const { workers, disk, problems = [], persistence_healthy: kept, system_healthy: whole } = this.found;
+    const { workers, disk, extensions, problems = [], persistence_healthy: kept, system_healthy: whole } = this.found;
     const well = kept !== false && whole !== false && problems.length === 0;
     return html`<section data-role="health"><h2>${t("system.health")}</h2>
         ${well ? html`<p>${t("system.good")}</p>` : html`<ul class="plain">${problems.map((problem) => html`<li>${problemWords(problem)}</li>`)}</ul>`}</section>
@@ -40,6 +40,7 @@ export class System extends Asking {
         ${this.breakers?.length ? html`<ul class="plain">${this.breakers.map((breaker) => html`<li>${breakerWords(breaker, serverNow())}</li>`)}</ul>` : html`<p>${t("system.breakers.none")}</p>`}</section>
       ${workers?.length ? html`<section data-role="workers"><h2>${t("system.workers")}</h2><ul class="plain">${workers.map(workerItem)}</ul></section>` : nothing}
       ${disk?.length ? html`<section data-role="disk"><h2>${t("system.disk")}</h2><ul class="plain">${disk.map(diskItem)}</ul></section>` : nothing}
+      ${extensions?.length ? html`<section data-role="extensions"><h2>${t("system.extensions")}</h2><ul class="plain">${extensions.map(extensionItem)}</ul></section>` : nothing}
       ${this.access?.known ? this.#testPart() : nothing}`;
   }
 
@@ -75,6 +76,11 @@ function workerItem({ host, pid, heartbeat_at: seen, alive, role }) {
     seen ? t("system.seen", { ago: agoWords(seen, serverNow()) }) : "",
   ];
   return html`<li data-alive=${alive ? "true" : "false"}>${parts.filter(Boolean).join(" · ")}</li>`;
+}
+
+function extensionItem({ name, package: origin, version, state, hooks, problem }) {
+  const parts = [origin, version, state === "disabled" ? t("system.disabled") : (problem ?? hooks.join(t("comma")))];
+  return html`<li><strong>${name}</strong>${t("colon")}${parts.filter(Boolean).join(" · ")}</li>`;
 }
 
 function diskItem({ path, free, total, low }) {
