@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,9 +47,6 @@ _ANSWERS: dict[str, tuple[bool, Any]] = {
 }
 
 
-_OBSERVERS = frozenset({"recovery_attempt_started", "recovery_attempt_finished", "recovery_settled"})
-
-
 @dataclass(frozen=True)
 class Extension:
     """What is known of an extension.
@@ -88,7 +85,8 @@ class Extensions:
     ) -> None:
         self.problems: list[str] = []
         self._observers = observers or Observers()
-        self._installed: dict[str, Extension] = {}
+        self._origins: dict[str, tuple[str, str | None]] = {}
+        self._failed: dict[str, str] = {}
         self._config = config
         self._started = False
         self._manager = pluggy.PluginManager(hookspecs.NAMESPACE)
@@ -96,26 +94,25 @@ class Extensions:
         for name in config.disabled_extensions:
             self._manager.set_blocked(name)
         for name, plugin in builtin:
-            self._installed[name] = Extension(name, _OWN, __version__, "disabled")
+            self._origins[name] = _OWN, __version__
             self.register(plugin, name)
 
     def load_entry_points(self) -> None:
         """Load every installed extension that is not disabled; one that fails is reported and left out."""
         for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
             name = entry_point.name
-            if self._manager.has_plugin(name) or name in self._installed:
+            if self._manager.has_plugin(name) or name in self._origins:
                 continue
             package, version = entry_point.value, None
             if entry_point.dist is not None:
                 package, version = entry_point.dist.name, entry_point.dist.version
-            state, problem = "disabled", None
+            self._origins[name] = package, version
             try:
                 if not self._manager.is_blocked(name):
                     self.register(entry_point.load(), name)
             except Exception as error:
-                state, problem = "failed", str(error)
+                self._failed[name] = str(error)
                 self._problem(f"extension {name} (of the package {package}) was not loaded: {error}")
-            self._installed[name] = Extension(name, package, version, state, problem=problem)
 
     def register(self, plugin: Any, name: str) -> None:
         """Add an extension; silent when its name is disabled.
@@ -181,15 +178,17 @@ class Extensions:
 
     def known(self) -> list[Extension]:
         """All extensions that are loaded, and those that are installed and were left out; by name."""
-        found = dict(self._installed)
-        for name, plugin in self._manager.list_name_plugin():
-            if plugin is None:
-                continue
-            callers = self._manager.get_hookcallers(plugin) or []
-            hooks = tuple(sorted(caller.name for caller in callers if caller.name.startswith(_PREFIX)))
-            origin = found.get(name) or Extension(name, None, None, "loaded")
-            found[name] = Extension(name, origin.package, origin.version, "loaded", hooks)
-        return [found[name] for name in sorted(found)]
+        return [self._known(name) for name in sorted({*self.names, *self._origins})]
+
+    def _known(self, name: str) -> Extension:
+        package, version = self._origins.get(name, (None, None))
+        plugin = self._manager.get_plugin(name)
+        if plugin is None:
+            problem = self._failed.get(name)
+            return Extension(name, package, version, "disabled" if problem is None else "failed", problem=problem)
+        callers = self._manager.get_hookcallers(plugin) or []
+        hooks = tuple(sorted(caller.name for caller in callers if caller.name.startswith(_PREFIX)))
+        return Extension(name, package, version, "loaded", hooks)
 
     # -- calling hooks ------------------------------------------------------------------------------
 
@@ -269,23 +268,28 @@ class Extensions:
         arguments: dict[str, Any] = {"operation": operation}
         if event != "attempt_started":
             arguments["error"] = error
-        list(self._each(f"{_PREFIX}{event}", **arguments))
+        list(self._each(f"{_PREFIX}{event}", call=self._observed, **arguments))
+
+    def _observed(self, implementation: pluggy.HookImpl, given: Sequence[Any]) -> None:
+        self._observers.call(implementation.plugin_name, partial(implementation.function, *given))
 
     def _first(self, hook: str, **arguments: Any) -> Any:
         return next((answer for answer in self._each(hook, **arguments)), None)
 
-    def _each(self, hook: str, only: Collection[Any] | None = None, **arguments: Any) -> Iterable[Any]:
+    def _each(
+        self,
+        hook: str,
+        only: Collection[Any] | None = None,
+        call: Callable[[pluggy.HookImpl, Sequence[Any]], Any] = lambda one, given: one.function(*given),
+        **arguments: Any,
+    ) -> Iterable[Any]:
         """Answers of the extensions, one called after the other so that one that raises harms no other."""
         # Called one by one, not through pluggy: there, one that raises ends the call for all.
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             if only is not None and not any(implementation.plugin is chosen for chosen in only):
                 continue
-            given = [arguments[name] for name in implementation.argnames]
             try:
-                if hook in _OBSERVERS:
-                    self._observers.call(implementation.plugin_name, partial(implementation.function, *given))
-                    continue
-                answer = implementation.function(*given)
+                answer = call(implementation, [arguments[name] for name in implementation.argnames])
                 answer = _usable(answer, *_ANSWERS.get(hook, (False, object)))
             except Exception as error:
                 if hook == "recovery_read_import" and isinstance(error, RefusedError):

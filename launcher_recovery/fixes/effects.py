@@ -213,11 +213,22 @@ def git_environment(
         # The empty one is in place of those that files have for all hosts, which may know another token.
         settings += [(f"credential.https://{parts.netloc}.helper", helper) for helper in ("", _HELPER)]
     if settings:
-        count = (os.environ if environ is None else environ).get("GIT_CONFIG_COUNT") or ""
-        begin = int(count) if count.isdecimal() else 0
-        for number, (name, value) in enumerate(settings, begin):
-            found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"] = name, value
-        found["GIT_CONFIG_COUNT"] = str(begin + len(settings))
+        found |= numbered(settings, environ)
+    return found
+
+
+def numbered(settings: Sequence[tuple[str, str]], environ: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Variables that give git settings (git-config(1), GIT_CONFIG_COUNT), after those that it is given already.
+
+    Args:
+        settings: (name, value) pairs; of two with one name the later counts.
+        environ: the variables that git gets otherwise; default: those of this process.
+    """
+    count = (os.environ if environ is None else environ).get("GIT_CONFIG_COUNT") or ""
+    begin = int(count) if count.isdecimal() else 0
+    found = {"GIT_CONFIG_COUNT": str(begin + len(settings))}
+    for number, (name, value) in enumerate(settings, begin):
+        found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"] = name, value
     return found
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from launcher_recovery import reach
 from launcher_recovery.errors import CommandError
-from launcher_recovery.fixes.effects import ca_bundle_of, git_environment, proxy_of
+from launcher_recovery.fixes.effects import ca_bundle_of, git_environment, numbered, proxy_of
 from launcher_recovery.nodes.addresses import SCHEMES, host_of
 from launcher_recovery.nodes.ssh import ssh_command
 from launcher_recovery.nodes.telling import Telling, waiting_for
@@ -154,7 +154,7 @@ class Repository:
             variables |= self._confined(variables)
         return variables
 
-    def _confined(self, variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    def _confined(self, variables: Mapping[str, str | None]) -> dict[str, str]:
         """What has git go no farther than it may, see `reach`; nothing when it may go anywhere."""
         limit = reach.current()
         if limit is None:
@@ -163,12 +163,7 @@ class Repository:
         from launcher_recovery.transfer.http.session import way
 
         data = self.telling.operation.data
-        settings = confined.settings_for(self.asks, limit, way(proxy_of(data), ca_bundle_of(data)))
-        begin = int(variables.get("GIT_CONFIG_COUNT") or 0)
-        found: dict[str, str | None] = {"GIT_CONFIG_COUNT": str(begin + len(settings))}
-        for number, (name, value) in enumerate(settings, begin):
-            found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"] = name, value
-        return found
+        return numbered(confined.settings_for(self.asks, limit, way(proxy_of(data), ca_bundle_of(data))), variables)
 
     def _show(self, line: str) -> None:
         self.heard(line)
@@ -190,14 +185,9 @@ def protocols(url: str) -> str:
 
 def environment(url: str) -> dict[str, str | None]:
     """The variables for git, as they differ from those of this process; None: not given to it."""
-    count = os.environ.get("GIT_CONFIG_COUNT", "")
-    first = int(count) if count.isdecimal() else 0
-    settings: dict[str, str | None] = {"GIT_CONFIG_COUNT": str(first + len(_SETTINGS))}
-    for number, (name, value) in enumerate(_SETTINGS.items(), first):
-        settings[f"GIT_CONFIG_KEY_{number}"], settings[f"GIT_CONFIG_VALUE_{number}"] = name, value
     return {
         **dict.fromkeys(_NOT_OURS),
-        **settings,
+        **numbered([*_SETTINGS.items()]),
         # Its messages are read by rules, which know the English ones.
         "LC_ALL": "C",
         "LANGUAGE": "C",
